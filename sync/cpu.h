@@ -1,0 +1,46 @@
+/* What the rest needs of the processor: a pause in a look, a cheap clock, a full fence. */
+#ifndef CW_SYNC_CPU_H
+#define CW_SYNC_CPU_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#define CW_CACHE_LINE    64
+#define cw_likely(x)     __builtin_expect(!!(x), 1)
+#define cw_unlikely(x)   __builtin_expect(!!(x), 0)
+#define CW_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+static inline void cw_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#endif
+}
+
+static inline uint64_t cw_monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A counter that rises at a constant rate; cw_ticks_per_us() (spin.c) tells the rate. */
+static inline uint64_t cw_ticks(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+	uint64_t ticks;
+
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+	return ticks;
+#else
+	return cw_monotonic_ns();
+#endif
+}
+
+#endif

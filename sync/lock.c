@@ -1,0 +1,78 @@
+#include "lock.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpu.h"
+
+#define LOOKS    200           /* about 10 us, longer than any section that makes no system call */
+#define TURN_NS  1000000       /* a waiter's sleep between two questions whether the holder lives */
+#define LIMIT_NS 2000000000ull /* past this the word is nonsense or its holder is stopped: the caller leaves the ring */
+
+static bool holder_is_dead(uint32_t holder)
+{
+	int saved = errno;
+	bool dead = syscall(SYS_kill, (pid_t)holder, 0) < 0 && errno == ESRCH;
+
+	errno = saved;
+	return dead || holder > (1u << 22); /* PID_MAX_LIMIT: no thread ever has such an id */
+}
+
+static bool try(struct cw_lock *lock, uint32_t from, uint32_t self)
+{
+	return atomic_compare_exchange_strong_explicit(&lock->holder, &from, self, memory_order_acquire, memory_order_relaxed);
+}
+
+static void sleep_a_turn(struct cw_lock *lock, uint32_t holder)
+{
+	struct timespec turn = {.tv_nsec = TURN_NS};
+	int saved = errno;
+
+	atomic_fetch_add_explicit(&lock->waiters, 1, memory_order_seq_cst);
+	syscall(SYS_futex, &lock->holder, FUTEX_WAIT, holder, &turn, NULL, 0);
+	atomic_fetch_sub_explicit(&lock->waiters, 1, memory_order_relaxed);
+	errno = saved;
+}
+
+enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended)
+{
+	uint64_t start = 0;
+	uint32_t holder = atomic_load_explicit(&lock->holder, memory_order_relaxed);
+
+	if (holder == self)
+		return CW_LOCK_NESTED;
+	++*contended;
+	for (int look = 0; look < LOOKS; look++) {
+		if (try(lock, 0, self))
+			return CW_LOCK_HELD;
+		cw_pause();
+	}
+	for (;;) {
+		holder = atomic_load_explicit(&lock->holder, memory_order_relaxed);
+		if (!holder) {
+			if (try(lock, 0, self))
+				return CW_LOCK_HELD;
+			continue;
+		}
+		if (holder_is_dead(holder) && try(lock, holder, self))
+			return CW_LOCK_RECOVERED;
+		if (!start)
+			start = cw_monotonic_ns();
+		else if (cw_monotonic_ns() - start > LIMIT_NS)
+			return CW_LOCK_TIMED_OUT;
+		sleep_a_turn(lock, holder);
+	}
+}
+
+void cw_unlock_wake(struct cw_lock *lock)
+{
+	int saved = errno;
+
+	syscall(SYS_futex, &lock->holder, FUTEX_WAKE, 1, NULL, NULL, 0);
+	errno = saved;
+}

@@ -1,0 +1,47 @@
+/*
+ * A lock in memory that several processes map, one of which may be killed while it holds it, and another of which may
+ * write nonsense into it. The word is the holder's thread id. A waiter looks, then sleeps on the word in short turns and asks
+ * whether the holder lives; the lock of a dead one is taken over, and the caller is told so that it can mend what the lock
+ * protects. No wait is without a limit.
+ *
+ * A thread that finds itself the holder is a signal handler on top of its own locked section: it gets CW_LOCK_NESTED and may
+ * do only what the section below notices (publish by compare-and-swap).
+ */
+#ifndef CW_SYNC_LOCK_H
+#define CW_SYNC_LOCK_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum cw_lock_result { CW_LOCK_HELD, CW_LOCK_RECOVERED, CW_LOCK_NESTED, CW_LOCK_TIMED_OUT };
+
+struct cw_lock {
+	_Atomic uint32_t holder;  /* thread id, 0 free */
+	_Atomic uint32_t waiters; /* threads asleep on holder; a hint only, it may be too high after a kill */
+};
+
+/* self: the caller's thread id, never 0. *contended is raised by one if the lock was not free. Not async-signal-safe by itself;
+ * CW_LOCK_NESTED is how a handler is let through. */
+enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended);
+void cw_unlock_wake(struct cw_lock *lock);
+
+static inline enum cw_lock_result cw_lock(struct cw_lock *lock, uint32_t self, uint64_t *contended)
+{
+	uint32_t free = 0;
+
+	/* L0: acquire, pairs with the release in cw_unlock (L1). */
+	if (__builtin_expect(
+		    atomic_compare_exchange_strong_explicit(&lock->holder, &free, self, memory_order_acquire, memory_order_relaxed), 1))
+		return CW_LOCK_HELD;
+	return cw_lock_slow(lock, self, contended);
+}
+
+static inline void cw_unlock(struct cw_lock *lock)
+{
+	/* L1: release, pairs with L0. A waiter that comes between the two lines sleeps 1 ms at most. */
+	atomic_store_explicit(&lock->holder, 0, memory_order_release);
+	if (__builtin_expect(atomic_load_explicit(&lock->waiters, memory_order_relaxed) != 0, 0))
+		cw_unlock_wake(lock);
+}
+
+#endif

@@ -1,0 +1,34 @@
+/* The arenas that this process maps. Looked up by id; mapped when the service grants the first slot in one, kept until the process ends
+ * or the service says that all its slots are given back. */
+#ifndef CW_TRANSPORT_SHM_ARENA_H
+#define CW_TRANSPORT_SHM_ARENA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "slot.h"
+
+struct cw_arena {
+	uint64_t id; /* 0: unused */
+	uint32_t slots;
+	unsigned char *base;
+	uint64_t size;
+};
+
+/* Map the memory behind fd (which stays the caller's). Checks seals, size and header; returns NULL with errno EPROTO if it isn't an arena
+ * of ours, EOVERFLOW for another layout, ENOMEM, ENOSPC if too many are mapped. Not thread-safe: the caller holds the service lock. */
+struct cw_arena *cw_arena_map(int fd, uint64_t id);
+struct cw_arena *cw_arena_find(uint64_t id);
+
+/* NULL if there is no such slot. The pointers stay valid while the arena is mapped, that is, for the rest of the process. */
+struct cw_slot *cw_arena_slot(const struct cw_arena *arena, uint32_t slot);
+unsigned char *cw_arena_ring(const struct cw_arena *arena, uint32_t slot, unsigned direction);
+
+/* arena_make.c, the service's: a new sealed arena. Returns its descriptor (close-on-exec) and maps it; -1 with errno. */
+int cw_arena_make(struct cw_arena *arena, uint64_t id, uint32_t slots, bool huge_pages);
+/* Set the words of a slot to those of a connection that uses the kernel in both directions. Rings keep their pages. */
+void cw_arena_slot_reset(const struct cw_arena *arena, uint32_t slot);
+/* Overwrite the rings of a slot before it goes to another pair of processes, by giving their pages back to the system. */
+void cw_arena_slot_clear(const struct cw_arena *arena, int fd, uint32_t slot);
+
+#endif

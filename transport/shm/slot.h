@@ -1,0 +1,91 @@
+/*
+ * The layout of an arena: a header page, the slots' words, the slots' rings. One slot serves one connection at a time; its two ends are 0
+ *and 1. End e writes direction[e] and reads direction[1 - e]. An offset is a byte's place in the stream, counted from the connection's
+ *first byte in that direction, wherever the bytes before it went.
+ *
+ *	0			struct cw_arena_header
+ *	CW_ARENA_WORDS		slots * struct cw_slot
+ *	rings_at		slots * 2 rings of CW_RING_MAX bytes, of which a connection uses (and so touches) as much as its class says
+ *
+ * All of it is written by both ends, so none of it is trusted: what a program needs to stay unharmed (addresses, sizes) it keeps in memory
+ *of its own.
+ */
+#ifndef CW_TRANSPORT_SHM_SLOT_H
+#define CW_TRANSPORT_SHM_SLOT_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "sync/cpu.h"
+#include "sync/lock.h"
+#include "sync/state.h"
+
+#define CW_LAYOUT          1u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
+#define CW_ARENA_MAGIC     0x63617573657761ull
+#define CW_ARENA_WORDS     4096u
+#define CW_RING_MIN_BITS   14u
+#define CW_RING_MAX_BITS   18u
+#define CW_RING_MAX        (1u << CW_RING_MAX_BITS)
+#define CW_ARENA_MAX_SLOTS 1024u
+
+struct cw_direction {
+	/* The writer's, at each message; the reader looks here. */
+	_Alignas(CW_CACHE_LINE) _Atomic uint64_t widx; /* offset behind the last byte published in the ring */
+
+	/* The reader's, at each read; the writer looks here when its credit is used up, and when it takes the stream back. */
+	_Alignas(CW_CACHE_LINE) _Atomic uint64_t roff; /* offset of the next byte to be read, from the ring or the kernel */
+
+	/* Changed by steps of the switch alone. */
+	_Alignas(CW_CACHE_LINE) _Atomic uint64_t state; /* sync/state.h */
+	_Atomic uint64_t up;                            /* LIVE: offset from which bytes are in the ring */
+	_Atomic uint64_t seal;                          /* SEALED: offset from which bytes are in the kernel again */
+	_Atomic uint32_t ring_bits;                     /* the ring's class, chosen by the writer before LIVE */
+
+	/* The holders of the writing end. */
+	_Alignas(CW_CACHE_LINE) struct cw_lock tx_lock;
+	_Atomic uint32_t tx_attached;  /* woff holds */
+	_Atomic uint32_t tx_in_kernel; /* send calls in the kernel without the lock: woff doesn't hold until they are back */
+	_Atomic uint64_t woff;         /* offset of the next byte to be written, to the ring or the kernel */
+	_Atomic uint64_t tx_credit;    /* roff as last seen by the writer */
+	_Atomic uint32_t tx_bits;      /* class wanted for the next LIVE */
+	_Atomic uint32_t tx_kernel_op; /* a kernel call under the lock has not been booked in woff: its death here ends the stream */
+
+	/* The holders of the reading end. */
+	_Alignas(CW_CACHE_LINE) struct cw_lock rx_lock;
+	_Atomic uint32_t rx_attached; /* roff holds */
+	_Atomic uint32_t rx_asleep;   /* threads waiting in the kernel for this direction, or reading there without the lock */
+	_Atomic uint32_t rx_shared;   /* two processes read here: nobody offers the ring */
+	_Atomic uint32_t rx_kernel_op;
+};
+
+struct cw_end {
+	_Alignas(CW_CACHE_LINE) _Atomic uint32_t holders; /* processes; corrected by the service when one dies */
+	_Atomic uint32_t rcvbuf; /* SO_RCVBUF if the program set it, else 0: bounds what the ring may hold unread */
+};
+
+struct cw_slot {
+	struct cw_direction direction[2];
+	struct cw_end end[2];
+	_Alignas(CW_CACHE_LINE) _Atomic uint64_t use; /* raised by the service each time the slot is given out */
+};
+
+struct cw_arena_header {
+	uint64_t magic;
+	uint32_t layout;
+	uint32_t slots;
+	uint64_t id;
+	uint64_t size;
+	uint64_t rings_at;
+};
+
+static inline uint64_t cw_arena_rings_at(uint32_t slots)
+{
+	return (CW_ARENA_WORDS + (uint64_t)slots * sizeof(struct cw_slot) + CW_RING_MAX - 1) & ~(uint64_t)(CW_RING_MAX - 1);
+}
+
+static inline uint64_t cw_arena_size(uint32_t slots)
+{
+	return cw_arena_rings_at(slots) + (uint64_t)slots * 2 * CW_RING_MAX;
+}
+
+#endif

@@ -1,0 +1,104 @@
+/*
+ * What a program and its node service say to each other: messages of one fixed size over an AF_UNIX SOCK_SEQPACKET connection, descriptors
+ * beside them by SCM_RIGHTS. Neither side waits for the other but at HELLO, and there with a limit.
+ *
+ * The service listens on an abstract name, so there is one a network namespace, no file is left behind, and a chroot changes nothing:
+ *	causeway/system		owned by root, serves everybody
+ *	causeway/user/UID	owned by UID
+ * Each side asks the kernel who the other is (SO_PEERCRED): a program believes a service of root or of its own user only.
+ *
+ *	program				service
+ *	HELLO		->				first message. Runs of `causeway run --report` give their number.
+ *			<-	WELCOME			+ book (memfd), + node page (memfd, read-only). Status 0, or an errno and no
+ *descriptors: EOVERFLOW another layout, ENOSPC too many programs.
+ *	FORK		->				about to fork: the connection made for the child, HELLO sent on it with parent = this
+ *program's number, becomes a holder of each slot end that the parent holds. (a HELLO with parent set)
+ *	OFFER		->				+ the connected socket. The service compares what the kernel says of it and closes it. No
+ *answer until the other end is offered too.
+ *	WITHDRAW	->				the program no longer holds the offered socket, or won't move it.
+ *			<-	GRANT			the slot; + arena (memfd) the first time this program gets a slot in it. The `mail` word
+ *of the book is raised after a GRANT was sent, so that a program looks for it without a system call.
+ *	RELEASE		->				this program no longer uses this slot end.
+ *	RUN		->				(the causeway command) begin a run; + the report's file or -1. Answered with RUN and its
+ *number. The run ends when the sender's process and every program that said HELLO with this number have ended. LIST		->
+ *(the causeway command) answered with LIST + memfd of JSON text.
+ *	STATUS		->				(the causeway command, doctor) answered with STATUS + memfd of JSON text.
+ *	STOP		->				(root or the owner) end the service.
+ */
+#ifndef CW_TRANSPORT_PROTOCOL_H
+#define CW_TRANSPORT_PROTOCOL_H
+
+#include <stdint.h>
+#include <netinet/in.h>
+
+#include "transport/shm/slot.h"
+
+#define CW_SERVICE_SYSTEM "causeway/system"
+#define CW_SERVICE_USER   "causeway/user/%u"
+#define CW_MESSAGE_MAGIC  0x43570000u /* + layout */
+
+enum cw_message_type {
+	CW_HELLO = 1,
+	CW_WELCOME,
+	CW_OFFER,
+	CW_WITHDRAW,
+	CW_GRANT,
+	CW_RELEASE,
+	CW_RUN,
+	CW_LIST,
+	CW_STATUS,
+	CW_STOP,
+	CW_MESSAGE_TYPES
+};
+
+/* One end's view of a connection: which stream of the program it is. Echoed in the GRANT. */
+struct cw_token {
+	uint32_t index;      /* entry in the program's book */
+	uint32_t generation; /* the program's own count of uses of that entry */
+};
+
+struct cw_message {
+	uint32_t magic; /* CW_MESSAGE_MAGIC + CW_LAYOUT */
+	uint32_t type;
+	uint32_t status; /* errno, 0 fine */
+	uint32_t unused;
+	union {
+		struct {
+			uint64_t run;    /* 0: none */
+			uint64_t parent; /* number of the program that forks; 0: none */
+			uint32_t pid;
+			char command[20];
+		} hello;
+		struct {
+			uint64_t number; /* this program's */
+			uint64_t book_size, node_size;
+		} welcome;
+		struct {
+			struct cw_token token;
+			uint64_t cookie; /* SO_COOKIE as the program reads it */
+		} offer;                 /* WITHDRAW too */
+		struct {
+			struct cw_token token;
+			uint64_t arena;
+			uint32_t slot, end, slots, unused;
+		} grant; /* RELEASE too (token, arena, slot, end) */
+		struct {
+			uint64_t run;
+		} run;
+		unsigned char room[112];
+	};
+};
+
+_Static_assert(sizeof(struct cw_message) == 128, "messages have one size");
+
+/* The node page: what every program may know. Written by the service alone. */
+#define CW_NODE_ADDRESSES 500
+struct cw_node_page {
+	uint32_t layout;
+	_Atomic uint32_t sequence; /* odd while the service writes */
+	uint32_t addresses;
+	uint32_t unused;
+	struct in6_addr address[CW_NODE_ADDRESSES]; /* this node's own, IPv4 as v4-mapped; loopback is not listed */
+};
+
+#endif
