@@ -1,5 +1,4 @@
 /* The service's side of arenas: making them, and making their slots ready. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "window.h"
 
 #include <errno.h>
