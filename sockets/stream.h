@@ -72,7 +72,7 @@ union cw_book_memory {
 	char pages[(sizeof(struct cw_book) + CW_BOOK_ALIGNMENT - 1) / CW_BOOK_ALIGNMENT * CW_BOOK_ALIGNMENT];
 };
 extern union cw_book_memory cw_book_memory;
-#define cw_book (cw_book_memory.book)
+#define cw_own_book (cw_book_memory.book)
 
 uint32_t cw_thread_id_slow(void);
 static inline uint32_t cw_thread_id(void)
@@ -89,7 +89,7 @@ static inline struct cw_stream *cw_stream_of(int fd)
 
 static inline uint64_t *cw_counters(const struct cw_stream *stream)
 {
-	return cw_book.entry[stream->number].counter;
+	return cw_own_book.entry[stream->number].counter;
 }
 
 #define CW_COUNT(stream, name, by) (cw_counters(stream)[CW_COUNT_##name] += (by))

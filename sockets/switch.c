@@ -431,7 +431,7 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 void cw_switch_break(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
 	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
-	struct cw_book_entry *entry = &cw_book.entry[stream->number];
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
 
 	if (stream->broken)
 		return;
