@@ -592,7 +592,7 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 	struct iovec iov = { bytes, count };
 	uint32_t free = 0;
 
-	if (cw_likely(count && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)) && !stream->broken) &&
+	if (cw_likely(count && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
 	    cw_likely(atomic_compare_exchange_strong_explicit(&rx->rx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 							      memory_order_relaxed))) {
 		uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -608,6 +608,8 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 			if (cw_likely(unread && unread <= ring.size)) {
 				if (unread > count)
 					unread = count;
+				if (unread < count && (flags & MSG_WAITALL))
+					unread = 0;
 				cw_ring_get(&ring, roff, bytes, unread);
 				if (cw_unlikely(!atomic_compare_exchange_strong_explicit(&rx->roff, &roff, roff + unread, memory_order_acq_rel,
 											 memory_order_relaxed)))

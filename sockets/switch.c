@@ -63,9 +63,18 @@ static bool offset_received(int fd, uint64_t *offset)
 	return false;
 }
 
+void cw_switch_no_nagle(struct cw_stream *stream)
+{
+	int one = 1;
+
+	cw_raw_setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
 void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t number, unsigned end)
 {
 	struct cw_slot *slot = cw_arena_slot(arena, number);
+	int nodelay = 1;
+	socklen_t size = sizeof(nodelay);
 
 	stream->end = (uint8_t)end;
 	stream->arena = arena->id;
@@ -74,6 +83,9 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->rx = &slot->direction[1 - end];
 	stream->tx_data = cw_arena_ring(arena, number, end);
 	stream->rx_data = cw_arena_ring(arena, number, 1 - end);
+	stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
+	if (stream->nagle)
+		cw_switch_no_nagle(stream);
 	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
 	/* E1: the slot is set before the counts of calls in the kernel are looked at (try_attach); see cw_stream_enter, E0. */
 	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);

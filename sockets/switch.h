@@ -18,6 +18,12 @@ static inline bool cw_class_sane(uint32_t bits)
 /* A grant has come: from now on every call goes by the slot's words. */
 void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t slot, unsigned end);
 
+/*
+ * The kernel's bytes of a moved stream are doorbells: each goes at once. Nagle's rule (RFC 896) would hold the second until the first is acknowledged, which a peer that answers
+ * by ring does 40 ms late.
+ */
+void cw_switch_no_nagle(struct cw_stream *stream);
+
 /* Locks. false: the lock was not to be had; the stream has been reset. *nested: a signal handler on top of a locked section of its own thread; then don't unlock. */
 bool cw_tx_lock(struct cw_stream *stream, int fd, bool *nested);
 bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested);
