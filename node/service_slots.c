@@ -116,6 +116,8 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second)
 	slot = record->free[--record->frees];
 	if (slot >= record->touched)
 		record->touched = slot + 1;
+	record->tuples[slot] = first->tuple;
+	cw_place_slot(record, slot, programs);
 	cw_arena_slot_reset(&record->arena, slot);
 	for (uint32_t end = 0; end < 2; end++)
 		hold(mappings[end], number_of(slot, end));
