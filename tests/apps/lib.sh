@@ -167,7 +167,7 @@ with_and_without() {
 	fi
 	echo "$name took $((SECONDS - begin)) s"
 	if [ -n "$why" ]; then
-		tail -n 15 "${dir%.with}.without"/*log "$dir"/*log
+		tail -n 15 "${dir%.with}.without"/*log "${dir%.with}.without"/*/*log "$dir"/*log "$dir"/*/*log 2>/dev/null
 		not_ok "$name" "$why"
 	else
 		ok "$name"
