@@ -13,9 +13,9 @@
 __thread struct cw_thread cw_thread;
 struct cw_stream cw_streams[CW_BOOK_ENTRIES];
 _Atomic uint32_t cw_table[CW_DESCRIPTORS];
+_Atomic uint32_t cw_table_highest;
 struct cw_kernel cw_kernel;
-/* On pages of its own: the service's shared memory is mapped over it when the program registers (service.c). */
-struct cw_book cw_book __attribute__((aligned(65536)));
+union cw_book_memory cw_book_memory __attribute__((aligned(CW_BOOK_ALIGNMENT)));
 
 /* The free entries: a stack whose head carries a count of its changes, so that a signal handler or thread in the middle of a take does no harm. */
 static _Atomic uint64_t free_head;
@@ -83,6 +83,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream->reset_told = stream->corked = stream->inherited = stream->broken = false;
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;
+	stream->rcvbuf = 0;
 	atomic_store_explicit(&stream->slot, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->items, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->nonblocking, nonblocking, memory_order_relaxed);

@@ -74,6 +74,7 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->rx = &slot->direction[1 - end];
 	stream->tx_data = cw_arena_ring(arena, number, end);
 	stream->rx_data = cw_arena_ring(arena, number, 1 - end);
+	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
 	/* E1: the slot is set before the counts of calls in the kernel are looked at (try_attach); see cw_stream_enter, E0. */
 	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
 }
