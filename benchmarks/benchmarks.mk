@@ -16,9 +16,12 @@ bench: all benchmarks
 bench-quick: all benchmarks
 	benchmarks/driver/__main__.py --build $(BUILD) --quick
 
+bench-docs:
+	benchmarks/driver/__main__.py --build $(BUILD) --document docs/benchmarks.md
+
 # Installs what is missing, builds, and shows sockperf and redis-benchmark without and with Causeway.
 demo:
 	benchmarks/demo $(BUILD)
 
-.PHONY: benchmarks bench bench-quick demo
+.PHONY: benchmarks bench bench-quick bench-docs demo
 .SECONDARY: $(BENCHMARKS:%=$(BUILD)/outside/benchmarks/%.o) $(BUILD)/outside/benchmarks/common.o

@@ -23,6 +23,7 @@ DEMO = (figures.sockperf, figures.redis_get)
 def arguments():
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--build", default="build", help="where make has put the programs (build)")
+    parser.add_argument("--results", metavar="DIRECTORY", help="where to keep the figures (bench in the build directory)")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: under two minutes")
     parser.add_argument("--demo", action="store_true", help="sockperf and redis-benchmark alone")
     parser.add_argument("--kernel-only", action="store_true", help="kernel TCP alone")
@@ -74,7 +75,7 @@ def chosen(options):
         return DEMO
     functions = figures.FIGURES + figures.CURVES
     if not options.only:
-        return functions
+        return [function for function in functions if not options.quick or function not in figures.NOT_QUICK]
     named = {name: function for name, function in vars(figures).items() if function in functions}
     wanted = options.only.split(",")
     unknown = [name for name in wanted if name not in named]
@@ -85,7 +86,7 @@ def chosen(options):
 
 def main():
     options = arguments()
-    directory = f"{options.build}/bench"
+    directory = options.results or f"{options.build}/bench"
     path = f"{directory}/results.json"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.document:

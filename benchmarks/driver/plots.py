@@ -6,6 +6,8 @@ import subprocess
 
 COLOURS = {"kernel": "#888888", "causeway": "#0b6e99", "AF_UNIX": "#c0874a"}
 
+LEAST = 0.00001  # a share of 0 has no logarithm: it is drawn at the lower edge
+
 CURVE = """
 set terminal svg size 720,420 font "sans-serif,13" background "#ffffff"
 set output "{output}"
@@ -13,22 +15,24 @@ set title "{title}" noenhanced
 set xlabel "{x}" noenhanced
 set ylabel "{unit}" noenhanced
 set grid lc rgb "#dddddd"
-set key top left
+set key {key}
 set logscale {logarithmic}
+set format y "%g"
+set xrange [{left}:{right}]
 {extra}
 """
 
 BARS = """
-set terminal svg size 720,{height} font "sans-serif,13" background "#ffffff"
+set terminal svg size 800,{height} font "sans-serif,13" background "#ffffff"
 set output "{output}"
 set title "Times as fast as kernel TCP" noenhanced
 set logscale x
 set xrange [0.5:*]
-set yrange [-0.6:{top}]
+set yrange [{bottom}:0.6]
 set ytics noenhanced ({names})
 set grid x lc rgb "#dddddd"
 set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb "#888888"
-set lmargin 52
+set lmargin 30
 unset key
 """
 
@@ -42,25 +46,29 @@ def block(name, rows):
 
 
 def plot_curve(curve, output):
-    doorbells = curve["key"] == "doorbells"
-    modes = list(curve["points"])
-    script = CURVE.format(output=output, title=curve["title"], x=curve["x"], unit=curve["unit"], logarithmic="y" if doorbells else "xy",
-                          extra="set xrange [-20:*]\nset yrange [0.00001:2]" if doorbells else 'set logscale x 2\nset format x "%.0f"')
-    # a share of 0 has no logarithm: it is drawn at the lower edge
-    least = 0.00001 if doorbells else 0
-    script += "".join(block(f"d{i}", [[x, max(m, least), max(low, least), max(high, least)] for x, m, low, high in curve["points"][mode]])
-                      for i, mode in enumerate(modes))
-    lines = [f'$d{i} using 1:2 with linespoints lw 2 pt 7 ps 0.6 lc rgb "{COLOURS.get(mode, "#000000")}" title "{mode}" noenhanced, '
-             f'$d{i} using 1:2:3:4 with yerrorbars pt 0 lc rgb "{COLOURS.get(mode, "#000000")}" notitle' for i, mode in enumerate(modes)]
+    named = {key: curve[key] for key in ("title", "x", "unit")}
+    points = curve["points"]
+    xs = [point[0] for point in next(iter(points.values()))]
+    if curve["key"] == "doorbells":
+        # intervals from 0 to 1000: as names at equal distances
+        points = {mode: [[xs.index(x), *(max(share, LEAST) for share in shares)] for x, *shares in rows] for mode, rows in points.items()}
+        script = CURVE.format(output=output, key="bottom right", logarithmic="y", left=-0.2, right=len(xs) - 0.8, **named,
+                              extra=f"set yrange [{LEAST}:2]\nset xtics (" + ", ".join(f'"{x}" {i}' for i, x in enumerate(xs)) + ")")
+    else:
+        script = CURVE.format(output=output, key="top left", logarithmic="xy", left=min(xs) / 1.3, right=max(xs) * 1.3, **named,
+                              extra='set logscale x 2\nset format x "%.0f"')
+    script += "".join(block(f"d{i}", rows) for i, rows in enumerate(points.values()))
+    lines = [f'$d{i} using 1:2 with lines lw 2 lc rgb "{COLOURS.get(mode, "#000000")}" title "{mode}" noenhanced, '
+             f'$d{i} using 1:2:3:4 with yerrorbars pt 7 ps 0.5 lc rgb "{COLOURS.get(mode, "#000000")}" notitle' for i, mode in enumerate(points)]
     gnuplot(script + "plot " + ", ".join(lines) + "\n")
 
 
 def plot_ratios(figures, output):
-    rows = [(i, statistics.median(f["values"]), min(f["values"]), max(f["values"])) for i, f in enumerate(figures)]
-    names = ", ".join(f'"{f["title"][:58]}" {i}' for i, f in enumerate(figures))
-    script = BARS.format(output=output, height=120 + 32 * len(figures), top=len(figures) - 0.4, names=names) + block("d", rows)
+    rows = [(-i, statistics.median(f["values"]), min(f["values"]), max(f["values"])) for i, f in enumerate(figures)]
+    names = ", ".join(f'"{f["short"]}" {-i}' for i, f in enumerate(figures))
+    script = BARS.format(output=output, height=120 + 28 * len(figures), bottom=0.4 - len(figures), names=names) + block("d", rows)
     gnuplot(script + f'plot $d using (0.5):1:(0.5):2:($1-0.3):($1+0.3) with boxxyerror fs solid noborder lc rgb "{COLOURS["causeway"]}", '
-                     '$d using 2:1:3:4 with xerrorbars pt 0 lc rgb "#000000"\n')
+                     '$d using 2:1:3:4 with xerrorbars pt 7 ps 0.4 lc rgb "#000000"\n')
 
 
 def draw(results, directory):

@@ -38,11 +38,22 @@ def cubic_iperf3():
     return ("-C", "cubic") if cubic_allowed() else ()
 
 
-def sockperf(runner, mode, kind, seconds):
+def pinned(processor):
+    """Puts a command on the first or the second of the processors that there are."""
+    need("taskset")
+    processors = sorted(os.sched_getaffinity(0))
+    if len(processors) < 2:
+        raise NotRun("one processor alone")
+    return ["taskset", "-c", str(processors[processor])]
+
+
+def sockperf(runner, mode, kind, seconds, pin=False):
     need("sockperf")
     port = str(free_port())
-    with runner.serving(mode, ["sockperf", "server", "--tcp", "-i", "127.0.0.1", "-p", port], int(port), signal.SIGINT):
-        output = runner.run(mode, ["sockperf", kind, "--tcp", "-i", "127.0.0.1", "-p", port, "-m", "64", "-t", str(round(seconds))])
+    server = [*(pinned(1) if pin else []), "sockperf", "server", "--tcp", "-i", "127.0.0.1", "-p", port]
+    client = [*(pinned(0) if pin else []), "sockperf", kind, "--tcp", "-i", "127.0.0.1", "-p", port, "-m", "64", "-t", str(round(seconds))]
+    with runner.serving(mode, server, int(port), signal.SIGINT):
+        output = runner.run(mode, client)
     return find(r"percentile 50\.000 =\s*([0-9.]+)", output, "sockperf")
 
 
