@@ -15,11 +15,16 @@ def described(machine):
             f"{machine['load at the start']:.2f}.")
 
 
-def section(results, pictures):
-    show = lambda name: [f"![{name}](benchmarks/{name}.svg)"] if f"{name}.svg" in pictures else []
-    parts = [f"Measured {results['date']} at commit {results['commit']}, {results['rounds']} rounds: {described(results['machine'])}",
-             "## What is held to a floor", table.markdown([table.HEAD, *table.floors(results)]), table.summary(results),
-             "## The rest", table.markdown([table.HEAD, *table.others(results)]), *show("ratios"),
+def figure_table(figures):
+    """The table's rows and the command of each."""
+    return table.markdown([(*table.HEAD, "command"), *((*table.row(figure), f"`{figure['command']}`") for figure in figures)])
+
+
+def section(results, pictures, directory):
+    show = lambda name: [f"![{name}]({directory}/{name}.svg)"] if f"{name}.svg" in pictures else []
+    parts = [f"Measured {results['date']} at commit {results['commit']}, {results['rounds']} rounds, on this machine: {described(results['machine'])}",
+             "## What is held to a floor", figure_table(table.held(results)), table.summary(results).replace("\n", "\n\n"),
+             "## The rest", figure_table(table.others(results)), *show("ratios"),
              "## The 64-byte ping-pong beside what else there is", table.markdown([("by", "median half round trip"), *table.beside(results)])]
     for curve in results["curves"]:
         parts += [f"## {curve['title']}", f"`{curve['command']}`", table.markdown(table.curve_rows(curve)), *show(curve["key"])]
@@ -39,4 +44,4 @@ def write(results, path):
     pictures = plots.draw(results, directory)
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n\n{section(results, pictures)}\n\n{END}{after}")
+        file.write(f"{before}{BEGIN}\n\n{section(results, pictures, os.path.basename(directory))}\n\n{END}{after}")

@@ -133,7 +133,7 @@ def pingpong_how(key, short, title, *arguments):
 pingpong_poll = pingpong_how("pingpong_poll", "ping-pong, poll", "ping-pong, waiting in poll", "--wait", "poll")
 pingpong_epoll = pingpong_how("pingpong_epoll", "ping-pong, epoll", "ping-pong, waiting in epoll_wait", "--wait", "epoll")
 pingpong_pinned = pingpong_how("pingpong_pinned", "ping-pong, two processors", "ping-pong, each end kept on a processor of its own", "--pin")
-pingpong_seldom = pingpong_how("pingpong_seldom", "ping-pong, 1 ms apart", "ping-pong, 1 ms between messages: both sleep", "--interval-us", "1000")
+pingpong_seldom = pingpong_how("pingpong_seldom", "ping-pong, 1 ms apart", "ping-pong, 1 ms between messages", "--interval-us", "1000")
 
 
 def message_rate(runner, scale):

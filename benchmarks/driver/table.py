@@ -56,12 +56,12 @@ def markdown(rows):
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-def floors(results):
-    return [row(figure) for figure in results["figures"] if figure["floor"]]
+def held(results):
+    return [figure for figure in results["figures"] if figure["floor"]]
 
 
 def others(results):
-    return [row(figure) for figure in results["figures"] if not figure["floor"]]
+    return [figure for figure in results["figures"] if not figure["floor"]]
 
 
 def beside(results):
@@ -86,7 +86,7 @@ def summary(results):
 
 
 def terminal(results):
-    parts = [text([HEAD, *floors(results), *others(results)])]
+    parts = [text([HEAD, *map(row, held(results) + others(results))])]
     parts += [f"{curve['title']} ({curve['command']})\n{text(curve_rows(curve))}" for curve in results["curves"]]
     if results["limits"]:
         parts.append("This machine's limits\n" + text([(name, number(value)) for name, value in results["limits"].items()]))
