@@ -1,0 +1,110 @@
+/*
+ * A TCP socket of this process. Its number is also its entry in the book. Streams are never freed, only used again, so a pointer taken from the table stays
+ * valid memory whatever another thread closes.
+ *
+ * phase	UNBORN	not connected yet, or a listener
+ *		KERNEL	connected; counted until it has shown that it lives
+ *		OFFERED	the service has been told; the other end not yet, or not ours
+ *		MOVED	has a slot: every call goes by the state words of its two directions
+ *		STAYS	on kernel TCP for good; reason says why
+ */
+#ifndef CW_SOCKETS_STREAM_H
+#define CW_SOCKETS_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "book.h"
+#include "sync/ring.h"
+#include "sync/spin.h"
+#include "table.h"
+#include "transport/shm/arena.h"
+#include "transport/window/protocol.h"
+
+enum cw_phase { CW_UNBORN, CW_KERNEL, CW_OFFERED, CW_MOVED, CW_STAYS };
+
+struct cw_item;
+
+struct cw_stream {
+	/* Read at every call. */
+	_Atomic uint8_t phase;
+	_Atomic bool nonblocking;	/* as last seen; only spinning depends on it while the process holds the socket alone */
+	bool corked;			/* bytes in the kernel may wait for more: the ring would overtake them */
+	bool broken;			/* reset because of shared memory; every call says ECONNRESET */
+	bool reset_told;		/* ECONNRESET for a peer that died with unread bytes is told once */
+	bool inherited;			/* came by fork while moved; this process has not used it yet */
+	uint8_t end;			/* of the slot */
+	uint8_t most_bits;		/* class of the largest ring that the program's buffer sizes allow */
+	uint32_t number;
+	struct cw_slot *_Atomic slot;
+	struct cw_direction *tx, *rx;
+	unsigned char *tx_data, *rx_data;
+	struct cw_item *_Atomic items;	/* its entries in event sets of this process; guarded by the set lock */
+
+	/* Before it is moved. */
+	_Atomic uint32_t tx_busy, rx_busy;	/* calls in the kernel that don't know of a slot */
+	_Atomic uint32_t generation;		/* of this use of the entry */
+	_Atomic int32_t references;		/* descriptors of this process */
+	_Atomic uint32_t family;		/* shared count of the processes that hold it, 0 none but us (fork.h) */
+	_Atomic uint32_t calls;			/* 0: already decided */
+	uint64_t cookie;
+	uint64_t arena;
+	uint32_t slot_number;
+	int32_t fd;				/* one of its descriptors */
+};
+
+/* What a thread needs at hand. */
+struct cw_thread {
+	uint32_t tid;
+	struct cw_spin spin;		/* waiting for bytes */
+	struct cw_spin room;		/* waiting for room */
+};
+
+extern __thread struct cw_thread cw_thread;
+extern struct cw_stream cw_streams[CW_BOOK_ENTRIES];
+extern struct cw_book cw_book;
+
+uint32_t cw_thread_id_slow(void);
+static inline uint32_t cw_thread_id(void)
+{
+	return cw_likely(cw_thread.tid) ? cw_thread.tid : cw_thread_id_slow();
+}
+
+static inline struct cw_stream *cw_stream_of(int fd)
+{
+	uint32_t entry = cw_table_get(fd);
+
+	return cw_table_kind(entry) == CW_FD_STREAM ? &cw_streams[cw_table_index(entry)] : NULL;
+}
+
+static inline uint64_t *cw_counters(const struct cw_stream *stream)
+{
+	return cw_book.entry[stream->number].counter;
+}
+
+#define CW_COUNT(stream, name, by) (cw_counters(stream)[CW_COUNT_##name] += (by))
+
+static inline struct cw_ring cw_stream_ring(unsigned char *data, uint32_t bits)
+{
+	return (struct cw_ring){ data, 1ull << bits };
+}
+
+/* A new socket of the program. connected: by accept, or by an earlier life of the descriptor. Without room in the table fd stays the kernel's. */
+struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking);
+void cw_stream_connected(struct cw_stream *stream);
+/* Another descriptor of the same socket. */
+void cw_stream_dup(struct cw_stream *stream, int fd);
+/* A descriptor is about to be closed; call it before the kernel's close. The last one ends the stream here. */
+void cw_stream_close(struct cw_stream *stream, int fd);
+/* Decide for kernel TCP. Not for moved streams (leave.h). */
+void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason);
+
+/* Before a call in the kernel of a stream without a slot: false if it has one by now. */
+bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy);
+/* After it: count, and see whether the stream has shown that it lives. result: bytes, or -1. errno is kept. */
+void cw_stream_sent(struct cw_stream *stream, int fd, ssize_t result);
+void cw_stream_received(struct cw_stream *stream, int fd, ssize_t result);
+
+#endif
