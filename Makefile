@@ -49,7 +49,7 @@ format:
 
 lint:
 	clang-format --dry-run -Werror $(FORMATTED)
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -I. -D_GNU_SOURCE --suppress=missingIncludeSystem $(filter %.c,$(FORMATTED))
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -I. -D_GNU_SOURCE --suppress=missingIncludeSystem --library=node/uthash.cfg $(filter %.c,$(FORMATTED))
 
 install: all
 	install -D -m 755 $(BUILD)/causeway $(DESTDIR)$(PREFIX)/bin/causeway
