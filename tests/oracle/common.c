@@ -68,7 +68,7 @@ void give(struct end *e, size_t count)
 			continue;
 		}
 		if (sent <= 0) {
-			say("give: %zu missing: %s", count, RESULT(sent));
+			complain("give: %zu missing: %s", count, RESULT(sent));
 			return;
 		}
 		gave(e, sent);
@@ -86,7 +86,7 @@ void take(struct end *e, size_t count)
 			continue;
 		}
 		if (taken <= 0) {
-			say("take: %zu missing: %s", count, RESULT(taken));
+			complain("take: %zu missing: %s", count, RESULT(taken));
 			return;
 		}
 		took(e, room, taken);

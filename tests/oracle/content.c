@@ -42,7 +42,7 @@ void peeked(const struct end *e, const void *bytes, long count)
 	size_t good = content_good(1, e->taken, bytes, (size_t)count);
 
 	if (good < (size_t)count)
-		say("BAD CONTENT from byte %zu of %ld on", good, count);
+		complain("BAD CONTENT from byte %zu of %ld on", good, count);
 }
 
 void took(struct end *e, const void *bytes, long count)

@@ -1,6 +1,7 @@
 /* scenarios: run one scenario, or list them. */
 #include "oracle.h"
 #include "peer.h"
+#include "walk.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -33,7 +34,8 @@ static int list(void)
 static int usage(void)
 {
 	fputs("usage: scenarios --list\n"
-	      "       scenarios [--peer-by exec|fork|thread] [--warm N] [--accepting] [--still] [--helper DIR] FAMILY/NAME\n",
+	      "       scenarios [--peer-by exec|fork|thread] [--warm N] [--accepting] [--still] [--helper DIR] FAMILY/NAME\n"
+	      "       scenarios [...] --walk SEED [--steps N]\n",
 	      stderr);
 	return 64;
 }
@@ -61,8 +63,11 @@ int main(int count, char **words)
 	static const struct option options[] = {{"list", no_argument, NULL, 'l'},       {"peer-by", required_argument, NULL, 'b'},
 						{"warm", required_argument, NULL, 'w'}, {"accepting", no_argument, NULL, 'a'},
 						{"still", no_argument, NULL, 's'},      {"helper", required_argument, NULL, 'h'},
+						{"walk", required_argument, NULL, 'r'}, {"steps", required_argument, NULL, 'n'},
 						{"peer", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
 	int option;
+	unsigned steps = 300;
+	uint64_t seed = 0;
 
 	while ((option = getopt_long(count, words, "", options, NULL)) != -1) {
 		switch (option) {
@@ -83,12 +88,22 @@ int main(int count, char **words)
 		case 'h':
 			manner.helper = optarg;
 			break;
+		case 'r':
+			seed = strtoull(optarg, NULL, 10);
+			break;
+		case 'n':
+			steps = (unsigned)strtoul(optarg, NULL, 10);
+			break;
 		case 'p':
 			peer_serve(atoi(optarg));
 			return 0;
 		default:
 			return usage();
 		}
+	}
+	if (seed) {
+		peer_start();
+		return walk(seed, steps);
 	}
 	const struct scenario *scenario = optind + 1 == count ? find(words[optind]) : NULL;
 

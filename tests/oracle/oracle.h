@@ -59,6 +59,9 @@ extern unsigned char room[ROOM]; /* the main thread's buffer */
 
 /* show.c: one line an observable; a line is written whole. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, of something that is never right. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+extern unsigned complaints;
 const char *show_result(long result, int error, char text[48]);
 const char *show_poll(unsigned mask, char text[96]);
 const char *show_epoll(unsigned mask, char text[96]);

@@ -1,7 +1,7 @@
 # The differential oracle: build/tests/oracle/scenarios and the programs that inherit its streams.
 ORACLE = $(BUILD)/tests/oracle
 ORACLE_COMMON = tests/oracle/show.c tests/oracle/content.c
-ORACLE_SOURCES = $(filter-out tests/oracle/heir.c tests/oracle/random.c,$(wildcard tests/oracle/*.c))
+ORACLE_SOURCES = $(filter-out tests/oracle/heir.c,$(wildcard tests/oracle/*.c))
 ORACLE_OBJECTS = $(ORACLE_SOURCES:%.c=$(BUILD)/%.o)
 
 # Optimised but not fortified, whatever CFLAGS says: the two kinds of calls have scenarios of their own.

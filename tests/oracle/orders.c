@@ -1,5 +1,6 @@
 /* The scenario's side of the peer: giving orders, printing answers. */
 #include "peer.h"
+#include "walk.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,7 +12,7 @@
 
 static int channel = -1;
 static int delay;
-static bool quiet;
+static bool quiet, hushed, bad_answer;
 static struct peer_order waiting;
 
 pid_t peer_process;
@@ -59,6 +60,16 @@ void peer_start(void)
 	close(pair[1]);
 }
 
+void hush(bool on)
+{
+	hushed = on;
+}
+
+bool went_wrong(void)
+{
+	return bad_answer || complaints;
+}
+
 void later(int ms)
 {
 	delay = ms;
@@ -98,6 +109,10 @@ static void print_answer(const struct peer_order *order, const struct peer_answe
 {
 	char text[64];
 
+	if (hushed) {
+		bad_answer |= answer->bad;
+		return;
+	}
 	if (quiet && as_it_should(order, answer)) {
 		quiet = false;
 		return;

@@ -22,6 +22,20 @@ void say(const char *format, ...)
 		_exit(3);
 }
 
+unsigned complaints;
+
+void complain(const char *format, ...)
+{
+	char line[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	complaints++;
+	say("%s", line);
+}
+
 const char *show_result(long result, int error, char text[48])
 {
 	const char *name = strerrorname_np(error);
