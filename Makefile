@@ -24,21 +24,26 @@ COMMAND_OBJECTS := $(COMMAND_SOURCES:%.c=$(BUILD)/outside/%.o)
 all: $(BUILD)/libcauseway.so $(BUILD)/causewayd $(BUILD)/causeway
 
 $(BUILD)/libcauseway.so: $(LIBRARY_OBJECTS)
-	$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libcauseway.so -Wl,-z,defs -Wl,-z,initfirst -Wl,-z,now -static-libgcc -o $@ $^
+	@echo '  LINK    $@'
+	@$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libcauseway.so -Wl,-z,defs -Wl,-z,now -static-libgcc -o $@ $^
 
 $(BUILD)/causewayd: $(SERVICE_OBJECTS)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lnuma -lhwloc
+	@echo '  LINK    $@'
+	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lnuma -lhwloc
 
 $(BUILD)/causeway: $(COMMAND_OBJECTS)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lhwloc -lnuma
+	@echo '  LINK    $@'
+	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lhwloc -lnuma
 
 $(BUILD)/inside/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(COMMON) $(INSIDE) -c -o $@ $<
+	@echo '  CC      $@'
+	@$(CC) $(COMMON) $(INSIDE) -c -o $@ $<
 
 $(BUILD)/outside/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(COMMON) -c -o $@ $<
+	@echo '  CC      $@'
+	@$(CC) $(COMMON) -c -o $@ $<
 
 clean:
 	rm -rf $(BUILD)

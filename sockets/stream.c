@@ -13,9 +13,9 @@
 __thread struct cw_thread cw_thread;
 struct cw_stream cw_streams[CW_BOOK_ENTRIES];
 _Atomic uint32_t cw_table[CW_DESCRIPTORS];
+_Atomic uint32_t cw_table_highest;
 struct cw_kernel cw_kernel;
-/* On pages of its own: the service's shared memory is mapped over it when the program registers (service.c). */
-struct cw_book cw_book __attribute__((aligned(65536)));
+union cw_book_memory cw_book_memory __attribute__((aligned(CW_BOOK_ALIGNMENT)));
 
 /* The free entries: a stack whose head carries a count of its changes, so that a signal handler or thread in the middle of a take does no harm. */
 static _Atomic uint64_t free_head;
@@ -43,7 +43,7 @@ static bool take_entry(uint32_t *number)
 	}
 	*number = atomic_fetch_add_explicit(&never_used, 1, memory_order_relaxed);
 	if (*number < CW_BOOK_ENTRIES) {
-		atomic_store_explicit(&cw_book.highest, *number + 1, memory_order_relaxed);
+		atomic_store_explicit(&cw_own_book.highest, *number + 1, memory_order_relaxed);
 		return true;
 	}
 	atomic_store_explicit(&never_used, CW_BOOK_ENTRIES, memory_order_relaxed);
@@ -72,9 +72,9 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	struct cw_book_entry *entry;
 	uint32_t number;
 
-	count_total(&cw_book.totals.made, 1);
+	count_total(&cw_own_book.totals.made, 1);
 	if ((unsigned)fd >= CW_DESCRIPTORS || !take_entry(&number)) {
-		count_total(&cw_book.totals.reasons[CW_REASON_too_many], 1);
+		count_total(&cw_own_book.totals.reasons[CW_REASON_too_many], 1);
 		return NULL;
 	}
 	stream = &cw_streams[number];
@@ -83,6 +83,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream->reset_told = stream->corked = stream->inherited = stream->broken = false;
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;
+	stream->rcvbuf = 0;
 	atomic_store_explicit(&stream->slot, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->items, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->nonblocking, nonblocking, memory_order_relaxed);
@@ -92,7 +93,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->references, 1, memory_order_relaxed);
 	atomic_store_explicit(&stream->phase, connected ? CW_KERNEL : CW_UNBORN, memory_order_relaxed);
-	entry = &cw_book.entry[number];
+	entry = &cw_own_book.entry[number];
 	atomic_store_explicit(&entry->fd, fd, memory_order_relaxed);
 	atomic_store_explicit(&entry->reason, connected ? CW_REASON_short_lived : CW_REASON_not_connected, memory_order_relaxed);
 	atomic_store_explicit(&entry->kind, CW_ENTRY_OPEN, memory_order_release);
@@ -105,7 +106,7 @@ void cw_stream_connected(struct cw_stream *stream)
 	uint8_t unborn = CW_UNBORN;
 
 	if (atomic_compare_exchange_strong_explicit(&stream->phase, &unborn, CW_KERNEL, memory_order_relaxed, memory_order_relaxed))
-		atomic_store_explicit(&cw_book.entry[stream->number].reason, CW_REASON_short_lived, memory_order_relaxed);
+		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_short_lived, memory_order_relaxed);
 }
 
 void cw_stream_dup(struct cw_stream *stream, int fd)
@@ -121,8 +122,8 @@ void cw_stream_dup(struct cw_stream *stream, int fd)
 /* What the stream counted goes to the program's totals. */
 static void book_end(struct cw_stream *stream)
 {
-	struct cw_book_entry *entry = &cw_book.entry[stream->number];
-	struct cw_book_totals *totals = &cw_book.totals;
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
+	struct cw_book_totals *totals = &cw_own_book.totals;
 	uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
 	uint32_t reason = atomic_load_explicit(&entry->reason, memory_order_relaxed);
 
@@ -171,7 +172,7 @@ void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason)
 
 	while (phase != CW_MOVED && phase != CW_STAYS)
 		if (atomic_compare_exchange_weak_explicit(&stream->phase, &phase, CW_STAYS, memory_order_acq_rel, memory_order_acquire)) {
-			atomic_store_explicit(&cw_book.entry[stream->number].reason, reason, memory_order_relaxed);
+			atomic_store_explicit(&cw_own_book.entry[stream->number].reason, reason, memory_order_relaxed);
 			if (phase == CW_OFFERED)
 				cw_service_withdraw(stream);
 			return;

@@ -52,6 +52,7 @@ struct cw_stream {
 	uint64_t cookie;
 	uint64_t arena;
 	uint32_t slot_number;
+	uint32_t rcvbuf;			/* SO_RCVBUF if the program set it */
 	int32_t fd;				/* one of its descriptors */
 };
 
@@ -64,7 +65,14 @@ struct cw_thread {
 
 extern __thread struct cw_thread cw_thread;
 extern struct cw_stream cw_streams[CW_BOOK_ENTRIES];
-extern struct cw_book cw_book;
+/* Alone on its pages: the service's shared memory is mapped over it when the program registers (service.c). */
+#define CW_BOOK_ALIGNMENT 65536
+union cw_book_memory {
+	struct cw_book book;
+	char pages[(sizeof(struct cw_book) + CW_BOOK_ALIGNMENT - 1) / CW_BOOK_ALIGNMENT * CW_BOOK_ALIGNMENT];
+};
+extern union cw_book_memory cw_book_memory;
+#define cw_own_book (cw_book_memory.book)
 
 uint32_t cw_thread_id_slow(void);
 static inline uint32_t cw_thread_id(void)
@@ -81,7 +89,7 @@ static inline struct cw_stream *cw_stream_of(int fd)
 
 static inline uint64_t *cw_counters(const struct cw_stream *stream)
 {
-	return cw_book.entry[stream->number].counter;
+	return cw_own_book.entry[stream->number].counter;
 }
 
 #define CW_COUNT(stream, name, by) (cw_counters(stream)[CW_COUNT_##name] += (by))

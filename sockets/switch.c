@@ -74,6 +74,7 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->rx = &slot->direction[1 - end];
 	stream->tx_data = cw_arena_ring(arena, number, end);
 	stream->rx_data = cw_arena_ring(arena, number, 1 - end);
+	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
 	/* E1: the slot is set before the counts of calls in the kernel are looked at (try_attach); see cw_stream_enter, E0. */
 	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
 }
@@ -430,7 +431,7 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 void cw_switch_break(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
 	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
-	struct cw_book_entry *entry = &cw_book.entry[stream->number];
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
 
 	if (stream->broken)
 		return;

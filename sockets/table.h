@@ -13,6 +13,13 @@
 enum cw_descriptor_kind { CW_FD_NONE, CW_FD_STREAM, CW_FD_SET, CW_FD_OWN };
 
 extern _Atomic uint32_t cw_table[CW_DESCRIPTORS];
+extern _Atomic uint32_t cw_table_highest;
+
+/* Numbers from here on never meant anything to us. */
+static inline uint32_t cw_table_end(void)
+{
+	return atomic_load_explicit(&cw_table_highest, memory_order_relaxed) + 1;
+}
 
 static inline uint32_t cw_table_get(int fd)
 {
@@ -22,8 +29,14 @@ static inline uint32_t cw_table_get(int fd)
 
 static inline void cw_table_put(int fd, enum cw_descriptor_kind kind, uint32_t index)
 {
-	if ((unsigned)fd < CW_DESCRIPTORS)
-		atomic_store_explicit(&cw_table[fd], index << 2 | kind, memory_order_release);
+	uint32_t highest = atomic_load_explicit(&cw_table_highest, memory_order_relaxed);
+
+	if ((unsigned)fd >= CW_DESCRIPTORS)
+		return;
+	while ((unsigned)fd > highest &&
+	       !atomic_compare_exchange_weak_explicit(&cw_table_highest, &highest, (unsigned)fd, memory_order_relaxed, memory_order_relaxed))
+		;
+	atomic_store_explicit(&cw_table[fd], index << 2 | kind, memory_order_release);
 }
 
 static inline uint32_t cw_table_take(int fd)
