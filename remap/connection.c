@@ -67,7 +67,7 @@ CW_EXPORT int shutdown(int fd, int how)
 	struct cw_stream *stream = cw_stream_for(fd);
 	bool nested;
 
-	if (stream && cw_is_moved(stream) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
+	if (stream && cw_is_moved(stream, fd) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
 		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 
 		if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND) && !nested)

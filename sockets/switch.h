@@ -35,6 +35,9 @@ bool cw_switch_accept(struct cw_stream *stream, uint64_t *word);		/* CONSENT -> 
 bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word);	/* ASLEEP -> TAKEN, and what is unread goes through the kernel */
 bool cw_switch_seal(struct cw_stream *stream, uint64_t *word);		/* LIVE -> SEALED */
 
+/* A second process begins to use the stream: what it or the other writes goes through the kernel, and nobody offers, until one is left. */
+void cw_switch_share(struct cw_stream *stream, int fd);
+
 /* Reader. */
 bool cw_switch_others_asleep(const struct cw_stream *stream);
 void cw_switch_offer(struct cw_stream *stream, int fd);			/* TAKEN -> CONSENT, if nobody waits in the kernel; takes the locks itself */
