@@ -6,6 +6,8 @@
 
 #include "kernel.h"
 #include "leave.h"
+#include "memory.h"
+#include "pending.h"
 #include "service.h"
 #include "set.h"
 #include "switch.h"
@@ -201,7 +203,7 @@ static bool died_with_unread(struct cw_stream *stream)
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
 
-	if (stream->reset_told || (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
+	if (stream->reset_told || stream->shut_reading || (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
 		return false;
 	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
 		return false;
@@ -268,7 +270,11 @@ static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request
 	int flags = request->flags | extra;
 	ssize_t got;
 
-	message.msg_iovlen = unfilled(request, request->total - request->done, rest);
+	message.msg_iovlen = request->iovcnt;
+	if (request->done || request->total == 1)
+		message.msg_iovlen = unfilled(request, request->total - request->done, rest);
+	else
+		message.msg_iov = (struct iovec *)request->iov;
 	if (flags & MSG_DONTWAIT) {
 		got = cw_raw_recvmsg(fd, &message, flags);
 		if (got < 0)
@@ -311,6 +317,25 @@ static enum outcome await_kernel(struct cw_stream *stream, int fd, struct reques
 		CW_COUNT(stream, wakeups, 1);
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 	return got > 0 ? BYTES_AND_MORE : got == 0 ? END : FAILED;
+}
+
+/* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never restarted. */
+static enum outcome await_rest(struct cw_stream *stream, int fd)
+{
+	struct cw_direction *rx = stream->rx;
+	struct pollfd readable = { .fd = fd, .events = POLLIN };
+	struct timeval limit = { 0 };
+	socklen_t size = sizeof(limit);
+	int ready;
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
+	CW_COUNT(stream, sleeps, 1);
+	pthread_cleanup_push(cancelled, rx);
+	ready = cw_kernel.poll(&readable, 1, limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
+	pthread_cleanup_pop(0);
+	CW_COUNT(stream, wakeups, ready > 0);
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	return ready > 0 ? BYTES_AND_MORE : FAILED;
 }
 
 /* Does the kernel have bytes, an end or an error? Takes no byte: in LIVE, what is there may come after the ring's. */
@@ -417,7 +442,9 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 			return BYTES_AND_MORE;
 	}
 	outcome = settle(stream, fd, request, outcome);
-	if (outcome == BY_KERNEL)
+	if (outcome == BY_KERNEL && request->done)
+		outcome = await_rest(stream, fd);
+	else if (outcome == BY_KERNEL)
 		outcome = read_kernel(stream, fd, request, 0);
 	else if (outcome == EMPTY_KERNEL)
 		outcome = await_kernel(stream, fd, request);
@@ -426,19 +453,19 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 	return outcome;
 }
 
-static bool satisfied(const struct request *request)
-{
-	return request->done == request->total || (request->done && !(request->flags & MSG_WAITALL));
-}
-
 static ssize_t result(struct cw_stream *stream, const struct request *request, enum outcome outcome)
 {
 	if (request->done) {
 		CW_COUNT(stream, messages_in, 1);
+		/* The kernel's error has been taken from it, and this call doesn't tell it: the next one does. */
+		if (outcome == FAILED && request->error && request->error != EAGAIN && request->error != EINTR)
+			atomic_store_explicit(&stream->error, request->error, memory_order_relaxed);
 		return (ssize_t)request->done;
 	}
 	if (outcome != FAILED)
 		return 0;
+	if (request->error == ECONNRESET)
+		stream->reset_told = true;
 	errno = request->error;
 	return -1;
 }
@@ -448,7 +475,12 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 	struct cw_direction *rx = stream->rx;
 	bool nested, sleepy = false;
 	enum outcome outcome;
+	int error = 0;
 
+	if (cw_unlikely(atomic_load_explicit(&stream->error, memory_order_relaxed)))
+		error = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
+	if (error)
+		return result(stream, request, fail(request, error));
 	for (;;) {
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
@@ -478,10 +510,13 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 			outcome = wait(stream, fd, request, outcome);
 		if (outcome == END)
 			outcome = end(stream, fd, request);
-		if (outcome == END || outcome == FAILED || satisfied(request))
+		if (outcome == END || outcome == FAILED || request->done == request->total)
 			return result(stream, request, outcome);
-		if (outcome == BYTES_AND_MORE && request->done)
-			request->flags |= request->flags & MSG_WAITALL ? 0 : MSG_DONTWAIT;
+		if (request->done && !(request->flags & MSG_WAITALL)) {
+			if (outcome != BYTES_AND_MORE)
+				return result(stream, request, outcome);
+			request->flags |= MSG_DONTWAIT;
+		}
 	}
 }
 
@@ -577,10 +612,16 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		one.done = 0;
 		one.flags = request->flags & ~(MSG_WAITALL);
 		enum outcome outcome = wait(stream, fd, &one, EMPTY);
-		if (outcome == END)
-			outcome = end(stream, fd, &one);
-		if (outcome == END || (outcome == FAILED))
+		if (outcome == END || outcome == FAILED) {
+			/* Nothing more comes: what is there is the answer. */
+			request->flags &= ~MSG_WAITALL;
+			request->done = 0;
+			if (peek(stream, fd, request))
+				return result(stream, request, BYTES);
+			if (outcome == END && died_with_unread(stream))
+				outcome = fail(&one, ECONNRESET);
 			return result(stream, &one, outcome);
+		}
 		if ((request->flags & MSG_WAITALL) && looks > 1000) {
 			struct timespec turn = { .tv_nsec = 1000000 };
 			cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
@@ -596,10 +637,14 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_kernel.recvmsg(fd, &message, flags);	/* the kernel has the errno */
+		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)))
+			return cw_bad_address();
 		request.total += iov[i].iov_len;
 	}
-	if (!request.total || (flags & ~RING_FLAGS))
+	if (iovcnt > MAX_IOV || (flags & ~RING_FLAGS))
 		return cw_kernel.recvmsg(fd, &message, flags);	/* takes no byte of the stream: urgent data, the error queue, nothing at all */
+	if (!request.total)
+		return cw_pending_in(stream, fd) > 0 ? 0 : cw_kernel.recvmsg(fd, &message, flags);
 	if (flags & MSG_PEEK)
 		return receive_peeking(stream, fd, &request);
 	return receive(stream, fd, &request);
@@ -612,7 +657,7 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 	struct iovec iov = { bytes, count };
 	uint32_t free = 0;
 
-	if (cw_likely(count && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
+	if (cw_likely(count && !cw_nowhere(bytes, count) && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
 	    cw_likely(atomic_compare_exchange_strong_explicit(&rx->rx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 							      memory_order_relaxed))) {
 		uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
