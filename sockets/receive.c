@@ -249,6 +249,9 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 	cw_rx_unlock(stream, nested);
 	if (outcome == END && died_with_unread(stream)) {
 		stream->reset_told = true;
+		/* What follows is as after a reset: EPIPE for who sends, hang-up for who waits. */
+		cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
+		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 		return fail(request, ECONNRESET);
 	}
 	return outcome;
