@@ -31,7 +31,7 @@ CW_EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream) || count < 0)
+	if (cw_likely(!stream) || count < 0 || count > 1024 || (count && cw_nowhere(iov, 1)))
 		return cw_real.writev(fd, iov, count);
 	return CW_SEND(stream, fd, cw_real.writev(fd, iov, count), cw_send_iov(stream, fd, iov, (size_t)count, 0));
 }
@@ -75,7 +75,7 @@ CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream))
+	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)))
 		return cw_kernel.recvmsg(fd, message, flags);
 	return CW_RECEIVE(stream, fd, cw_kernel.recvmsg(fd, message, flags), cw_receive_message(stream, fd, message, flags));
 }
@@ -93,8 +93,8 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream)) {
-		if (cw_unlikely(message->msg_controllen))
+	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1))) {
+		if (!cw_nowhere(message, 1) && cw_unlikely(message->msg_controllen))
 			cw_before_passing(message);
 		return cw_kernel.sendmsg(fd, message, flags);
 	}

@@ -73,6 +73,8 @@ CW_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int tim
 
 	cw_ensure_started();
 	set = cw_set_of(epfd);
+	if (set && max > 0 && cw_nowhere(events, 1) && cw_set_ready(set))
+		return (int)cw_bad_address();
 	if (!set || max <= 0 || cw_nowhere(events, 1))
 		return cw_kernel.epoll_pwait(epfd, events, max, timeout, mask);
 	return wait_set(set, epfd, events, max, timeout > 0 ? timeout * INT64_C(1000000) : timeout < 0 ? -1 : 0, mask);

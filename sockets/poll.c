@@ -19,14 +19,15 @@ struct call {
 	bool plain;			/* poll, not ppoll */
 	int timeout_ms;
 	int64_t deadline;
+	int asked;			/* what the kernel said during the look */
 	struct cw_wait_list list;
 };
 
-static int ask(const struct call *call)
+/* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
+static int ask(const struct call *call, const sigset_t *mask)
 {
 	struct timespec none = { 0 };
-	/* With the mask: a signal that it lets through is told as by the call itself. */
-	long ready = cw_raw(SYS_ppoll, (long)call->fds, (long)call->count, (long)&none, (long)call->mask, 8, 0);
+	long ready = cw_raw(SYS_ppoll, (long)call->fds, (long)call->count, (long)&none, (long)mask, 8, 0);
 
 	if (ready < 0) {
 		errno = (int)-ready;
@@ -39,7 +40,8 @@ static bool ask_again(void *argument)
 {
 	struct call *call = argument;
 
-	return ask(call) != 0;
+	call->asked = ask(call, call->mask);
+	return call->asked != 0;
 }
 
 /* Add what the rings have to what the kernel said. */
@@ -96,9 +98,11 @@ static int answer_by_ring(struct call *call)
 
 static int look(struct call *call)
 {
-	if (cw_wait_list_look(&call->list) && rings_know_all(call))
+	bool ready = cw_wait_list_look(&call->list) > 0;
+
+	if (ready && rings_know_all(call))
 		return answer_by_ring(call);
-	return merge(call, ask(call));
+	return merge(call, ask(call, ready ? NULL : call->mask));
 }
 
 static void cancelled(void *argument)
@@ -137,7 +141,10 @@ static int wait(struct call *call)
 			ready = look(call);
 			if (ready || !call->deadline)
 				return ready;
+			call->asked = 0;
 			cw_wait_list_spin(&call->list, ask_again, call);
+			if (call->asked < 0)
+				return call->asked;
 			ready = look(call);
 			if (ready)
 				return ready;

@@ -119,7 +119,8 @@ static enum outcome ring_part(struct cw_stream *stream, struct request *request,
 		return BYTES_AND_MORE;
 	request->done += count;
 	CW_COUNT(stream, bytes_ring_in, count);
-	return cw_state_of(word) == CW_SEALED && count == unread ? BYTES_AND_MORE : BYTES;
+	/* Not on into the kernel where the writer has left the ring: urgent data may be what it left for, and a read ends at its mark. */
+	return cw_state_of(word) == CW_SEALED && count == unread && !(word & CW_MARK_LEFT) ? BYTES_AND_MORE : BYTES;
 }
 
 static enum outcome live(struct cw_stream *stream, int fd, struct request *request, uint64_t *word, bool *again)
@@ -581,11 +582,25 @@ static bool peek(struct cw_stream *stream, int fd, struct request *request)
 	return request->done && (!(request->flags & MSG_WAITALL) || request->done == request->total);
 }
 
+/* MSG_PEEK | MSG_WAITALL with a part there: wait a turn, unless no more can come. */
+static bool more_to_come(struct cw_stream *stream, int fd, struct request *request)
+{
+	struct timespec turn = { .tv_nsec = 500000 };
+	enum outcome outcome;
+
+	if (!blocking(stream, fd, request))
+		return false;
+	outcome = ask_kernel(fd, request);
+	if (outcome == END || (outcome == FAILED && request->error != EAGAIN))
+		return false;
+	return cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0) != -EINTR;
+}
+
 static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct request one = { .iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL };
 
-	for (int looks = 0;; looks++) {
+	for (;;) {
 		struct cw_direction *rx = stream->rx;
 		bool nested;
 		uint64_t word;
@@ -593,6 +608,10 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		request->done = 0;
 		if (peek(stream, fd, request))
 			return result(stream, request, BYTES);
+		if (request->done && !more_to_come(stream, fd, request))
+			return result(stream, request, BYTES);
+		if (request->done)
+			continue;
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -625,10 +644,6 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 				outcome = fail(&one, ECONNRESET);
 			return result(stream, &one, outcome);
 		}
-		if ((request->flags & MSG_WAITALL) && looks > 1000) {
-			struct timespec turn = { .tv_nsec = 1000000 };
-			cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
-		}
 	}
 }
 
@@ -640,12 +655,19 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_kernel.recvmsg(fd, &message, flags);	/* the kernel has the errno */
-		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)))
+		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)) && !(flags & MSG_TRUNC)) {
+			if (!cw_pending_in(stream, fd) && (flags & MSG_DONTWAIT))
+				break;	/* nothing to put there: that comes first */
 			return cw_bad_address();
+		}
 		request.total += iov[i].iov_len;
 	}
 	if (iovcnt > MAX_IOV || (flags & ~RING_FLAGS))
 		return cw_kernel.recvmsg(fd, &message, flags);	/* takes no byte of the stream: urgent data, the error queue, nothing at all */
+	if (!request.total && iovcnt && cw_nowhere(iov[0].iov_base, iov[0].iov_len)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	if (!request.total)
 		return cw_pending_in(stream, fd) > 0 ? 0 : cw_kernel.recvmsg(fd, &message, flags);
 	if (flags & MSG_PEEK)

@@ -22,6 +22,7 @@ struct call {
 	const sigset_t *mask;
 	bool plain;			/* select, not pselect */
 	int64_t deadline;
+	int told;			/* what the kernel said during the look */
 	struct cw_wait_list list;
 };
 
@@ -37,17 +38,17 @@ static void restore(struct call *call)
 			memcpy(call->set[i], call->asked[i], call->size);
 }
 
-static int ask(struct call *call)
+/* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
+static int ask(struct call *call, const sigset_t *mask)
 {
 	struct timespec none = { 0 };
 	struct {
 		const sigset_t *mask;
 		size_t size;
-	} signals = { call->mask, 8 };
+	} signals = { mask, 8 };
 	long ready;
 
 	restore(call);
-	/* With the mask: a signal that it lets through is told as by the call itself. */
 	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&none, (long)&signals);
 	if (ready < 0) {
 		errno = (int)-ready;
@@ -58,7 +59,10 @@ static int ask(struct call *call)
 
 static bool ask_again(void *argument)
 {
-	return ask(argument) != 0;
+	struct call *call = argument;
+
+	call->told = ask(call, call->mask);
+	return call->told != 0;
 }
 
 static int merge(struct call *call, int ready)
@@ -80,8 +84,9 @@ static int merge(struct call *call, int ready)
 
 static int look(struct call *call)
 {
-	cw_wait_list_look(&call->list);
-	return merge(call, ask(call));
+	bool ready = cw_wait_list_look(&call->list) > 0;
+
+	return merge(call, ask(call, ready ? NULL : call->mask));
 }
 
 static void cancelled(void *argument)
@@ -122,7 +127,10 @@ static int wait(struct call *call)
 			ready = look(call);
 			if (ready || !call->deadline)
 				return ready;
+			call->told = 0;
 			cw_wait_list_spin(&call->list, ask_again, call);
+			if (call->told < 0)
+				return call->told;
 			ready = look(call);
 			if (ready)
 				return ready;
