@@ -323,8 +323,19 @@ static enum outcome await_kernel(struct cw_stream *stream, int fd, struct reques
 	return got > 0 ? BYTES_AND_MORE : got == 0 ? END : FAILED;
 }
 
+/* Does the kernel have bytes, an end or an error? Takes no byte: in LIVE, what is there may come after the ring's. */
+static enum outcome ask_kernel(int fd, struct request *request)
+{
+	char byte;
+	long got = cw_raw(SYS_recvfrom, fd, (long)&byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+
+	if (got > 0)
+		return BYTES_AND_MORE;
+	return got == 0 ? END : fail(request, (int)-got);
+}
+
 /* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never restarted. */
-static enum outcome await_rest(struct cw_stream *stream, int fd)
+static enum outcome await_rest(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct cw_direction *rx = stream->rx;
 	struct pollfd readable = { .fd = fd, .events = POLLIN };
@@ -339,18 +350,7 @@ static enum outcome await_rest(struct cw_stream *stream, int fd)
 	pthread_cleanup_pop(0);
 	CW_COUNT(stream, wakeups, ready > 0);
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
-	return ready > 0 ? BYTES_AND_MORE : FAILED;
-}
-
-/* Does the kernel have bytes, an end or an error? Takes no byte: in LIVE, what is there may come after the ring's. */
-static enum outcome ask_kernel(int fd, struct request *request)
-{
-	char byte;
-	long got = cw_raw(SYS_recvfrom, fd, (long)&byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
-
-	if (got > 0)
-		return BYTES_AND_MORE;
-	return got == 0 ? END : fail(request, (int)-got);
+	return ready > 0 ? ask_kernel(fd, request) : FAILED;
 }
 
 /* Look for bytes for a while. True if something has changed. */
@@ -447,7 +447,7 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 	}
 	outcome = settle(stream, fd, request, outcome);
 	if (outcome == BY_KERNEL && request->done)
-		outcome = await_rest(stream, fd);
+		outcome = await_rest(stream, fd, request);
 	else if (outcome == BY_KERNEL)
 		outcome = read_kernel(stream, fd, request, 0);
 	else if (outcome == EMPTY_KERNEL)
