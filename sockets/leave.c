@@ -65,6 +65,7 @@ void cw_leave(struct cw_stream *stream, enum cw_reason reason)
 		return;
 	cw_leave_sending(stream, stream->fd, reason);
 	leave_receiving(stream, stream->fd, CW_MARK_LEFT);
+	cw_switch_unbound(stream, stream->fd);
 }
 
 void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
@@ -78,6 +79,7 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 	if (stream->broken)
 		return;
 	cw_leave_sending(stream, fd, reason);
+	cw_switch_unbound(stream, fd);
 	if (leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND))
 		return;
 	cw_service_ask_resend(stream);

@@ -294,8 +294,10 @@ static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request
 			CW_COUNT(stream, wakeups, 1);
 	}
 	if (got > 0) {
-		if (!(flags & MSG_PEEK))
+		if (!(flags & MSG_PEEK)) {
 			atomic_fetch_add_explicit(&rx->roff, (uint64_t)got, memory_order_relaxed);
+			cw_switch_bound_in(stream, fd, (size_t)got);
+		}
 		advance(stream, request, (size_t)got);
 	}
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
@@ -380,10 +382,7 @@ static bool look(struct cw_stream *stream, int fd)
 				return true;
 		}
 	}
-	if (budget) {
-		CW_COUNT(stream, spins_lost, 1);
-		cw_spin_lost(&cw_thread.spin);
-	}
+	CW_COUNT(stream, spins_lost, budget != 0);
 	return false;
 }
 
@@ -434,12 +433,15 @@ static enum outcome settle(struct cw_stream *stream, int fd, struct request *req
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
 static enum outcome wait(struct cw_stream *stream, int fd, struct request *request, enum outcome outcome)
 {
+	uint64_t start;
+
 	if (request->done && !(request->flags & MSG_WAITALL))
 		return BYTES;
 	if (!blocking(stream, fd, request)) {
 		outcome = outcome == EMPTY_KERNEL ? fail(request, EAGAIN) : ask_kernel(fd, request);
 		return outcome;
 	}
+	start = cw_ticks();
 	if (outcome != EMPTY_KERNEL) {
 		cw_switch_offer(stream, fd);
 		if (look(stream, fd))
@@ -452,6 +454,7 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 		outcome = read_kernel(stream, fd, request, 0);
 	else if (outcome == EMPTY_KERNEL)
 		outcome = await_kernel(stream, fd, request);
+	cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 	if (outcome == BYTES)
 		cw_switch_offer(stream, fd);
 	return outcome;

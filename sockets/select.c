@@ -3,6 +3,7 @@
 
 #include "kernel.h"
 #include "memory.h"
+#include "service.h"
 #include "poll.h"
 #include "wait_list.h"
 
@@ -120,6 +121,7 @@ static int sleep_in_kernel(struct call *call)
 
 static int wait(struct call *call)
 {
+	uint64_t start;
 	int ready, error;
 
 	for (;;) {
@@ -139,8 +141,10 @@ static int wait(struct call *call)
 			call->list.moved = call->list.count;
 			continue;
 		}
+		start = cw_ticks();
 		ready = sleep_in_kernel(call);
 		error = errno;
+		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 		cw_wait_list_rise(&call->list);
 		errno = error;
 		if (ready > 0 && call->list.moved) {

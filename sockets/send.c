@@ -12,6 +12,7 @@
 
 #define PUBLISH_EVERY 32768u	/* the reader copies the first part while the writer copies the next */
 #define MAX_IOV 1024
+#define MOST_PATIENCE 20 /* times the longest look, with a reader that gets on */
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
 
 struct request {
@@ -91,23 +92,27 @@ static enum outcome put_part(struct cw_stream *stream, int fd, struct request *r
 	return DONE_PART;
 }
 
-/* The ring is full and its reader awake: room comes soon, or the reader isn't running. */
+/*
+ * The ring is full and its reader awake: room comes soon, or the reader isn't running. As long as it gets on, be it through what the kernel holds before the ring, it is
+ * worth waiting for: going to the kernel costs more, and a while to come back from.
+ */
 static bool look_for_room(struct cw_stream *stream)
 {
 	struct cw_direction *tx = stream->tx;
-	uint32_t most = (uint32_t)cw_policy_spin_us();
-	uint64_t seen = atomic_load_explicit(&tx->tx_credit, memory_order_relaxed), start = cw_ticks();
-	uint64_t budget = cw_spin_budget(&cw_thread.room, most);
+	uint64_t credit = atomic_load_explicit(&tx->tx_credit, memory_order_relaxed), patience = (uint64_t)cw_policy_spin_us() * cw_ticks_per_us();
+	uint64_t start = cw_ticks(), seen = atomic_load_explicit(&tx->roff, memory_order_relaxed), moved = start;
 
-	while (cw_ticks() - start < budget) {
-		if (atomic_load_explicit(&tx->roff, memory_order_relaxed) != seen) {
-			cw_spin_paid(&cw_thread.room, most);
+	while (cw_ticks() - moved < patience && cw_ticks() - start < MOST_PATIENCE * patience) {
+		uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_relaxed);
+
+		if ((int64_t)(roff - credit) > 0)
 			return true;
+		if (roff != seen) {
+			seen = roff;
+			moved = cw_ticks();
 		}
 		cw_pause();
 	}
-	if (budget)
-		cw_spin_lost(&cw_thread.room);
 	return false;
 }
 
@@ -178,6 +183,7 @@ static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msg
 	if (sent > 0) {
 		atomic_fetch_add_explicit(&tx->woff, (uint64_t)sent, memory_order_relaxed);
 		CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
+		cw_switch_bound_out(stream, fd, (size_t)sent);
 	}
 	/* Pairs with S0 (switch.c): who finds the count zero finds woff booked. */
 	atomic_fetch_sub_explicit(&tx->tx_in_kernel, 1, memory_order_release);
@@ -433,6 +439,7 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off_t *offset, 
 		if (sent > 0) {
 			atomic_fetch_add_explicit(&stream->tx->woff, (uint64_t)sent, memory_order_relaxed);
 			CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
+			cw_switch_bound_out(stream, fd, (size_t)sent);
 		}
 		atomic_fetch_sub_explicit(&stream->tx->tx_in_kernel, 1, memory_order_release);
 		return finish(stream, &request, sent);

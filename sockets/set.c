@@ -726,8 +726,6 @@ static int spin(struct cw_set *set, const struct waiting *waiting)
 			asked = cw_ticks();
 		cw_pause();
 	}
-	if (budget)
-		cw_spin_lost(&cw_thread.spin);
 	return 0;
 }
 
@@ -779,6 +777,7 @@ int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int ma
 {
 	struct waiting waiting = { .epfd = epfd, .max = max, .events = events, .mask = mask,
 				   .deadline = timeout_ns > 0 ? (int64_t)cw_monotonic_ns() + timeout_ns : timeout_ns };
+	uint64_t start = cw_ticks();
 	int count;
 
 	for (;;) {
@@ -799,6 +798,7 @@ int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int ma
 		if (!cw_set_settle(set))
 			continue;
 		count = sleep_in_kernel(set, &waiting);
+		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 		if (count != -2)
 			return count;
 	}

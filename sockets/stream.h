@@ -38,6 +38,8 @@ struct cw_stream {
 	bool nagle;			/* the program did not ask for TCP_NODELAY; we did (switch.c) */
 	bool broken;			/* reset because of shared memory; every call says ECONNRESET */
 	bool reset_told;		/* ECONNRESET for a peer that died with unread bytes is told once */
+	bool clamped, bounded;		/* the kernel's buffers have been bounded for this direction (switch.h) */
+	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
 	bool shut_reading;		/* by us: an end of file says nothing of the peer */
 	_Atomic int error;		/* of the kernel, that came behind bytes and is still to be told */
 	bool inherited;			/* came by fork while moved; this process has not used it yet */
@@ -66,7 +68,6 @@ struct cw_stream {
 struct cw_thread {
 	uint32_t tid;
 	struct cw_spin spin;		/* waiting for bytes */
-	struct cw_spin room;		/* waiting for room */
 };
 
 extern __thread struct cw_thread cw_thread;

@@ -72,6 +72,40 @@ static bool offset_received(int fd, uint64_t *offset)
 	return false;
 }
 
+#define IN_BULK (256u << 10)
+#define WINDOW (256u << 10)
+#define NOT_SENT (64u << 10)
+
+static void set_tcp(int fd, int name, int value)
+{
+	cw_raw_setsockopt(fd, IPPROTO_TCP, name, &value, sizeof(value));
+}
+
+void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count)
+{
+	if (stream->clamped || (stream->by_kernel_in += (uint32_t)count) < IN_BULK)
+		return;
+	stream->clamped = true;
+	set_tcp(fd, TCP_WINDOW_CLAMP, WINDOW);
+}
+
+void cw_switch_bound_out(struct cw_stream *stream, int fd, size_t count)
+{
+	if (stream->bounded || (stream->by_kernel_out += (uint32_t)count) < IN_BULK)
+		return;
+	stream->bounded = true;
+	set_tcp(fd, TCP_NOTSENT_LOWAT, NOT_SENT);
+}
+
+void cw_switch_unbound(struct cw_stream *stream, int fd)
+{
+	if (stream->clamped)
+		set_tcp(fd, TCP_WINDOW_CLAMP, 1 << 30);
+	if (stream->bounded)
+		set_tcp(fd, TCP_NOTSENT_LOWAT, 0);
+	stream->clamped = stream->bounded = true;	/* and never again */
+}
+
 void cw_switch_no_nagle(struct cw_stream *stream)
 {
 	int one = 1;

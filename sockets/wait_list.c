@@ -162,7 +162,5 @@ bool cw_wait_list_spin(struct cw_wait_list *list, bool (*ask)(void *), void *arg
 		}
 		cw_pause();
 	}
-	if (budget)
-		cw_spin_lost(&cw_thread.spin);
 	return false;
 }
