@@ -2,6 +2,7 @@
 # The causeway command as people use it. CAUSEWAY names the binary; the daemon and the library lie beside it.
 # Prints ok NAME, not ok NAME, skip NAME # reason. In a network namespace of its own where that is allowed: then the names of services
 # (abstract sockets) are free, and nobody else's service is touched.
+# shellcheck disable=SC2317
 set -u
 here=$(cd "$(dirname "$0")/../.." && pwd)
 CAUSEWAY=${CAUSEWAY:-$here/build/causeway}
