@@ -1,8 +1,10 @@
 #include "poll.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 #include "kernel.h"
+#include "memory.h"
 #include "ready.h"
 #include "wait_list.h"
 
@@ -20,10 +22,11 @@ struct call {
 	struct cw_wait_list list;
 };
 
-static int ask(struct pollfd *fds, nfds_t count)
+static int ask(const struct call *call)
 {
 	struct timespec none = { 0 };
-	long ready = cw_raw(SYS_ppoll, (long)fds, (long)count, (long)&none, 0, 0, 0);
+	/* With the mask: a signal that it lets through is told as by the call itself. */
+	long ready = cw_raw(SYS_ppoll, (long)call->fds, (long)call->count, (long)&none, (long)call->mask, 8, 0);
 
 	if (ready < 0) {
 		errno = (int)-ready;
@@ -36,7 +39,7 @@ static bool ask_again(void *argument)
 {
 	struct call *call = argument;
 
-	return ask(call->fds, call->count) != 0;
+	return ask(call) != 0;
 }
 
 /* Add what the rings have to what the kernel said. */
@@ -95,7 +98,7 @@ static int look(struct call *call)
 {
 	if (cw_wait_list_look(&call->list) && rings_know_all(call))
 		return answer_by_ring(call);
-	return merge(call, ask(call->fds, call->count));
+	return merge(call, ask(call));
 }
 
 static void cancelled(void *argument)
@@ -160,6 +163,9 @@ static int start(struct call *call)
 	bool fits = true;
 	int result;
 
+	if (call->count && (cw_nowhere(call->fds, 1) || call->count > INT_MAX))
+		return call->plain ? cw_kernel.poll(call->fds, call->count, call->timeout_ms)
+				   : cw_kernel.ppoll(call->fds, call->count, call->timeout, call->mask);
 	cw_wait_list_begin(&call->list);
 	for (nfds_t i = 0; i < call->count && fits; i++)
 		if (call->fds[i].events & READABLE)

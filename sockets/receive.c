@@ -6,6 +6,8 @@
 
 #include "kernel.h"
 #include "leave.h"
+#include "memory.h"
+#include "pending.h"
 #include "service.h"
 #include "set.h"
 #include "switch.h"
@@ -26,7 +28,8 @@ enum outcome {
 	BYTES,		/* some were taken */
 	BYTES_AND_MORE,	/* and behind them the stream goes on elsewhere: look there too */
 	EMPTY,		/* LIVE, and nothing in the ring */
-	EMPTY_KERNEL,	/* what comes next is in the kernel, but not there yet; the state stays */
+	EMPTY_KERNEL,	/* what comes next comes through the kernel, but is not there yet */
+	ON_ITS_WAY,	/* and behind it the ring has more */
 	BY_KERNEL,	/* TAKEN, or ASLEEP for others: the kernel may be read without a bound, and without the lock */
 	COLD,		/* ASLEEP, and to wake it the event set's lock is needed */
 	END,
@@ -200,12 +203,26 @@ static bool died_with_unread(struct cw_stream *stream)
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
 
-	if (stream->reset_told || (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
+	if (stream->reset_told || stream->shut_reading || (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
 		return false;
 	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
 		return false;
 	return (int64_t)(roff - atomic_load_explicit(&tx->up, memory_order_relaxed)) >= 0 &&
 	       (int64_t)(atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff) > 0;
+}
+
+/* In TAKEN the ring holds something only if the writer was killed while it took the stream back; an unlocked kernel read of another thread would make roff too small. */
+static bool still_in_ring(const struct cw_direction *rx, uint64_t word)
+{
+	switch (cw_state_of(word)) {
+	case CW_CONSENT:
+		return false;
+	case CW_TAKEN:
+		return atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) == CW_TAKING_BACK &&
+		       !atomic_load_explicit(&rx->rx_asleep, memory_order_acquire);
+	default:
+		return true;
+	}
 }
 
 /* The kernel says that the stream has ended. Is something left in the ring? (SWITCH.md, End) */
@@ -226,14 +243,15 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 	if (cw_state_of(word) == CW_ASLEEP && !nested)
 		cw_switch_wake(stream, &word);
 	unread = cw_switch_unread(stream, word);
-	/* In TAKEN too: then the writer was killed while it took the stream back, and the ring still has the rest. */
 	if (atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
-	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX &&
-	    cw_state_of(word) != CW_CONSENT && (cw_state_of(word) != CW_TAKEN || !(word & CW_MARK_WRITER_SHUT)))
+	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX && still_in_ring(rx, word))
 		outcome = ring_part(stream, request, word, roff, unread);
 	cw_rx_unlock(stream, nested);
 	if (outcome == END && died_with_unread(stream)) {
 		stream->reset_told = true;
+		/* What follows is as after a reset: EPIPE for who sends, hang-up for who waits. */
+		cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
+		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 		return fail(request, ECONNRESET);
 	}
 	return outcome;
@@ -255,7 +273,11 @@ static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request
 	int flags = request->flags | extra;
 	ssize_t got;
 
-	message.msg_iovlen = unfilled(request, request->total - request->done, rest);
+	message.msg_iovlen = request->iovcnt;
+	if (request->done || request->total == 1)
+		message.msg_iovlen = unfilled(request, request->total - request->done, rest);
+	else
+		message.msg_iov = (struct iovec *)request->iov;
 	if (flags & MSG_DONTWAIT) {
 		got = cw_raw_recvmsg(fd, &message, flags);
 		if (got < 0)
@@ -298,6 +320,25 @@ static enum outcome await_kernel(struct cw_stream *stream, int fd, struct reques
 		CW_COUNT(stream, wakeups, 1);
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 	return got > 0 ? BYTES_AND_MORE : got == 0 ? END : FAILED;
+}
+
+/* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never restarted. */
+static enum outcome await_rest(struct cw_stream *stream, int fd)
+{
+	struct cw_direction *rx = stream->rx;
+	struct pollfd readable = { .fd = fd, .events = POLLIN };
+	struct timeval limit = { 0 };
+	socklen_t size = sizeof(limit);
+	int ready;
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
+	CW_COUNT(stream, sleeps, 1);
+	pthread_cleanup_push(cancelled, rx);
+	ready = cw_kernel.poll(&readable, 1, limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
+	pthread_cleanup_pop(0);
+	CW_COUNT(stream, wakeups, ready > 0);
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	return ready > 0 ? BYTES_AND_MORE : FAILED;
 }
 
 /* Does the kernel have bytes, an end or an error? Takes no byte: in LIVE, what is there may come after the ring's. */
@@ -362,6 +403,8 @@ static bool blocking(struct cw_stream *stream, int fd, const struct request *req
 static enum outcome settle(struct cw_stream *stream, int fd, struct request *request, enum outcome outcome)
 {
 	struct cw_direction *rx = stream->rx;
+	struct pollfd on_its_way = { .fd = fd, .events = POLLIN };
+	struct timespec turn = { .tv_nsec = 2000000 };
 	uint64_t word, roff;
 	bool nested;
 
@@ -369,17 +412,22 @@ static enum outcome settle(struct cw_stream *stream, int fd, struct request *req
 		return fail(request, ECONNRESET);
 	word = atomic_load_explicit(&rx->state, memory_order_acquire);
 	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
-	if (outcome == EMPTY_KERNEL && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED)) {
-		outcome = (int64_t)(atomic_load_explicit(&rx->up, memory_order_relaxed) - roff) > 0 ? EMPTY_KERNEL : BYTES_AND_MORE;
+	if (outcome == EMPTY_KERNEL) {
+		/* Asleep, and with nothing in the ring, it can be waited for; else it is on its way, and a short turn is all (tests/model). */
+		if (cw_state_of(word) != CW_LIVE || !cw_switch_fall_asleep(stream, &word, atomic_load_explicit(&rx->up, memory_order_relaxed)))
+			outcome = cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_LIVE ? ON_ITS_WAY : BYTES_AND_MORE;
 	} else if (cw_switch_fall_asleep(stream, &word, roff)) {
 		outcome = BY_KERNEL;
 	} else {
 		outcome = BYTES_AND_MORE;
 	}
-	if (outcome != BYTES_AND_MORE)
+	if (outcome == BY_KERNEL || outcome == EMPTY_KERNEL)
 		atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
 	cw_rx_unlock(stream, nested);
-	return outcome;
+	if (outcome != ON_ITS_WAY)
+		return outcome;
+	cw_raw(SYS_ppoll, (long)&on_its_way, 1, (long)&turn, 0, 0, 0);
+	return BYTES_AND_MORE;
 }
 
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
@@ -397,7 +445,9 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 			return BYTES_AND_MORE;
 	}
 	outcome = settle(stream, fd, request, outcome);
-	if (outcome == BY_KERNEL)
+	if (outcome == BY_KERNEL && request->done)
+		outcome = await_rest(stream, fd);
+	else if (outcome == BY_KERNEL)
 		outcome = read_kernel(stream, fd, request, 0);
 	else if (outcome == EMPTY_KERNEL)
 		outcome = await_kernel(stream, fd, request);
@@ -406,19 +456,19 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 	return outcome;
 }
 
-static bool satisfied(const struct request *request)
-{
-	return request->done == request->total || (request->done && !(request->flags & MSG_WAITALL));
-}
-
 static ssize_t result(struct cw_stream *stream, const struct request *request, enum outcome outcome)
 {
 	if (request->done) {
 		CW_COUNT(stream, messages_in, 1);
+		/* The kernel's error has been taken from it, and this call doesn't tell it: the next one does. */
+		if (outcome == FAILED && request->error && request->error != EAGAIN && request->error != EINTR)
+			atomic_store_explicit(&stream->error, request->error, memory_order_relaxed);
 		return (ssize_t)request->done;
 	}
 	if (outcome != FAILED)
 		return 0;
+	if (request->error == ECONNRESET)
+		stream->reset_told = true;
 	errno = request->error;
 	return -1;
 }
@@ -428,7 +478,12 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 	struct cw_direction *rx = stream->rx;
 	bool nested, sleepy = false;
 	enum outcome outcome;
+	int error = 0;
 
+	if (cw_unlikely(atomic_load_explicit(&stream->error, memory_order_relaxed)))
+		error = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
+	if (error)
+		return result(stream, request, fail(request, error));
 	for (;;) {
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
@@ -458,10 +513,13 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 			outcome = wait(stream, fd, request, outcome);
 		if (outcome == END)
 			outcome = end(stream, fd, request);
-		if (outcome == END || outcome == FAILED || satisfied(request))
+		if (outcome == END || outcome == FAILED || request->done == request->total)
 			return result(stream, request, outcome);
-		if (outcome == BYTES_AND_MORE && request->done)
-			request->flags |= request->flags & MSG_WAITALL ? 0 : MSG_DONTWAIT;
+		if (request->done && !(request->flags & MSG_WAITALL)) {
+			if (outcome != BYTES_AND_MORE)
+				return result(stream, request, outcome);
+			request->flags |= MSG_DONTWAIT;
+		}
 	}
 }
 
@@ -557,10 +615,16 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		one.done = 0;
 		one.flags = request->flags & ~(MSG_WAITALL);
 		enum outcome outcome = wait(stream, fd, &one, EMPTY);
-		if (outcome == END)
-			outcome = end(stream, fd, &one);
-		if (outcome == END || (outcome == FAILED))
+		if (outcome == END || outcome == FAILED) {
+			/* Nothing more comes: what is there is the answer. */
+			request->flags &= ~MSG_WAITALL;
+			request->done = 0;
+			if (peek(stream, fd, request))
+				return result(stream, request, BYTES);
+			if (outcome == END && died_with_unread(stream))
+				outcome = fail(&one, ECONNRESET);
 			return result(stream, &one, outcome);
+		}
 		if ((request->flags & MSG_WAITALL) && looks > 1000) {
 			struct timespec turn = { .tv_nsec = 1000000 };
 			cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
@@ -576,10 +640,14 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_kernel.recvmsg(fd, &message, flags);	/* the kernel has the errno */
+		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)))
+			return cw_bad_address();
 		request.total += iov[i].iov_len;
 	}
-	if (!request.total || (flags & ~RING_FLAGS))
+	if (iovcnt > MAX_IOV || (flags & ~RING_FLAGS))
 		return cw_kernel.recvmsg(fd, &message, flags);	/* takes no byte of the stream: urgent data, the error queue, nothing at all */
+	if (!request.total)
+		return cw_pending_in(stream, fd) > 0 ? 0 : cw_kernel.recvmsg(fd, &message, flags);
 	if (flags & MSG_PEEK)
 		return receive_peeking(stream, fd, &request);
 	return receive(stream, fd, &request);
@@ -592,7 +660,7 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 	struct iovec iov = { bytes, count };
 	uint32_t free = 0;
 
-	if (cw_likely(count && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)) && !stream->broken) &&
+	if (cw_likely(count && !cw_nowhere(bytes, count) && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
 	    cw_likely(atomic_compare_exchange_strong_explicit(&rx->rx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 							      memory_order_relaxed))) {
 		uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -608,6 +676,8 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 			if (cw_likely(unread && unread <= ring.size)) {
 				if (unread > count)
 					unread = count;
+				if (unread < count && (flags & MSG_WAITALL))
+					unread = 0;
 				cw_ring_get(&ring, roff, bytes, unread);
 				if (cw_unlikely(!atomic_compare_exchange_strong_explicit(&rx->roff, &roff, roff + unread, memory_order_acq_rel,
 											 memory_order_relaxed)))

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "memory.h"
 #include "poll.h"
 #include "wait_list.h"
 
@@ -39,10 +40,15 @@ static void restore(struct call *call)
 static int ask(struct call *call)
 {
 	struct timespec none = { 0 };
+	struct {
+		const sigset_t *mask;
+		size_t size;
+	} signals = { call->mask, 8 };
 	long ready;
 
 	restore(call);
-	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&none, 0);
+	/* With the mask: a signal that it lets through is told as by the call itself. */
+	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&none, (long)&signals);
 	if (ready < 0) {
 		errno = (int)-ready;
 		return -1;
@@ -164,6 +170,9 @@ static int start(struct call *call)
 
 	if (call->count <= 0 || call->count > MAX_WORDS * 64 || !call->set[0])
 		return by_kernel(call);
+	for (int i = 0; i < 3; i++)
+		if (call->set[i] && cw_nowhere(call->set[i], 1))
+			return by_kernel(call);
 	call->size = ((size_t)call->count + 63) / 64 * 8;
 	cw_wait_list_begin(&call->list);
 	for (int fd = 0; fd < call->count && fits; fd++) {

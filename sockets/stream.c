@@ -80,7 +80,10 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream = &cw_streams[number];
 	stream->number = number;
 	stream->fd = fd;
-	stream->reset_told = stream->corked = stream->inherited = stream->broken = false;
+	stream->reset_told = stream->nagle = stream->inherited = stream->broken = false;
+	stream->corked = 0;
+	stream->shut_reading = false;
+	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;
 	stream->rcvbuf = 0;
@@ -143,12 +146,22 @@ static void book_end(struct cw_stream *stream)
 	atomic_store_explicit(&entry->arena, 0, memory_order_relaxed);
 }
 
+static int another_descriptor(const struct cw_stream *stream, int but)
+{
+	for (int fd = 0; fd < (int)cw_table_end(); fd++)
+		if (fd != but && cw_stream_of(fd) == stream)
+			return fd;
+	return but;
+}
+
 void cw_stream_close(struct cw_stream *stream, int fd)
 {
 	int32_t before = atomic_fetch_sub_explicit(&stream->references, 1, memory_order_acq_rel);
 	uint8_t phase;
 
 	if (before > 1) {
+		if (stream->fd == fd)
+			stream->fd = another_descriptor(stream, fd);
 		cw_set_forget_descriptor(stream, fd, false);
 		return;
 	}

@@ -25,15 +25,21 @@
 
 enum cw_phase { CW_UNBORN, CW_KERNEL, CW_OFFERED, CW_MOVED, CW_STAYS };
 
+#define CW_CORK_OPTION 1	/* TCP_CORK */
+#define CW_CORK_MORE 2		/* MSG_MORE at the last send */
+
 struct cw_item;
 
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
 	_Atomic bool nonblocking;	/* as last seen; only spinning depends on it while the process holds the socket alone */
-	bool corked;			/* bytes in the kernel may wait for more: the ring would overtake them */
+	uint8_t corked;			/* CW_CORK_*: bytes in the kernel may wait for more, and the ring would be kept waiting for them */
+	bool nagle;			/* the program did not ask for TCP_NODELAY; we did (switch.c) */
 	bool broken;			/* reset because of shared memory; every call says ECONNRESET */
 	bool reset_told;		/* ECONNRESET for a peer that died with unread bytes is told once */
+	bool shut_reading;		/* by us: an end of file says nothing of the peer */
+	_Atomic int error;		/* of the kernel, that came behind bytes and is still to be told */
 	bool inherited;			/* came by fork while moved; this process has not used it yet */
 	uint8_t end;			/* of the slot */
 	uint8_t most_bits;		/* class of the largest ring that the program's buffer sizes allow */
