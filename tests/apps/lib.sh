@@ -176,7 +176,7 @@ with_and_without() {
 
 reports_written() {
 	local f
-	for f in "$dir/$1".*.json; do jq -e . "$f" || return 1; done
+	for f in "$dir/$1".*.json; do [ -s "$f" ] && jq -e . "$f" || return 1; done
 }
 
 # report ROLE: the sum of the role's reports, once its last process has ended.
