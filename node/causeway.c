@@ -13,6 +13,10 @@ static const struct {
 	const char *text;
 } commands[] = {
 	{"run", cw_command_run, "run a program; its connections on this node move to shared memory"},
+	{"ss", cw_command_ss, "list the sockets of running programs: moved, or why not"},
+	{"doctor", cw_command_doctor, "what this machine offers, what is missing, and what to do about it"},
+	{"status", cw_command_status, "what the node service has done"},
+	{"stop", cw_command_stop, "end the node service; what is moved goes on"},
 };
 
 void cw_complain(const char *format, ...)

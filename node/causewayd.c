@@ -276,6 +276,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "causewayd: can't start: %s\n", strerror(errno));
 		return 1;
 	}
+	cw_place_begin();
 	if (!cw_diag_begin())
 		fprintf(stderr,
 			"causewayd: this kernel's table of connections can't be asked (inet_diag): only connections between programs "
@@ -292,6 +293,7 @@ int main(int argc, char **argv)
 	}
 	tell_manager("READY=1");
 	cw_loop_run();
+	cw_runs_end();
 	tell_manager("STOPPING=1");
 	return 0;
 }

@@ -3,12 +3,15 @@
 #ifndef CW_NODE_COMMAND_H
 #define CW_NODE_COMMAND_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "node/link.h"
 
 int cw_command_run(int argc, char **argv);
+int cw_command_ss(int argc, char **argv);
+int cw_command_doctor(int argc, char **argv);
 int cw_command_status(int argc, char **argv);
 int cw_command_stop(int argc, char **argv);
 
@@ -26,5 +29,29 @@ bool cw_find_daemon(char *path, size_t size);
 int cw_service_find(const char *wanted, char name[100], char why[200]);
 /* The same, but one is started where none is. */
 int cw_service_ensure(const char *wanted, char name[100], char why[200]);
+
+/* command_ask.c: options that all subcommands but run have. */
+struct cw_asking {
+	const char *service;
+	bool json;
+};
+/* -1: wrong, and said so; 1: help was printed. */
+int cw_read_asking(struct cw_asking *asking, int argc, char **argv, const char *about);
+/* Asks a service for a text of JSON; NULL, and why. */
+json_t *cw_ask(int fd, enum cw_message_type type, char why[200]);
+void cw_print_json(const json_t *json);
+
+/* command_checks.c, for doctor. */
+enum cw_finding { CW_FINE, CW_NOTE, CW_MISSING };
+struct cw_check {
+	enum cw_finding finding;
+	char text[300];   /* what was found */
+	char advice[300]; /* what to do; empty if nothing */
+};
+extern const struct cw_named_check {
+	const char *name;
+	void (*look)(struct cw_check *check, const struct cw_asking *asking);
+} cw_checks[];
+extern const size_t cw_checks_count;
 
 #endif

@@ -9,11 +9,15 @@
  *	service_diag.c		what the kernel says of a connection whose descriptor is closed
  *	service_offers.c	offers, and finding the other end
  *	service_arenas.c	arenas of pairs of programs, and who maps them
+ *	service_place.c		on which memory node rings lie
  *	service_slots.c		who holds which end of a slot; marks when nobody does
- *	service_users.c		limits of each user
+ *	service_users.c		limits of each user; service_memory.c: of memory
  *	service_addresses.c	the node page
  *	service_run.c		runs and their report
- *	service_list.c		`causeway ss`; service_status.c: `causeway status`
+ *	service_totals.c	what books add up to
+ *	service_list.c		`causeway ss`
+ *	service_control.c	`causeway status`, `causeway stop`
+ *	service_worker.c	children for what could block
  *
  * Words: a *program* is one process image with the library. A *pair* is two programs (or one, connected to itself). A *mapping* is a
  * program that maps an arena, with a bit for each slot end it holds. Who holds is known by mappings alone: the words in the arena are
@@ -22,6 +26,8 @@
 #ifndef CW_NODE_SERVICE_H
 #define CW_NODE_SERVICE_H
 
+#include <hwloc.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +60,7 @@ struct cw_timer {
 struct cw_user {
 	uid_t uid;
 	uint32_t connections, slots;
+	uint64_t resident; /* bytes, at the last measure */
 	UT_hash_handle hh;
 };
 
@@ -75,14 +82,15 @@ struct cw_program {
 	struct cw_mapping *mappings;     /* by arena */
 	struct cw_arena_record *widowed; /* list: arenas that it alone maps */
 	struct cw_grant *outbox;         /* list */
-	uint64_t refused_memory;         /* connections of its that were matched and got no memory */
-	uint32_t grants;                 /* sent to it: what its mail word should be */
-	uint32_t nonsense;               /* messages that made no sense */
-	bool writing;                    /* EPOLLOUT asked for */
-	bool dead;                       /* freed when the batch of events is over */
-	UT_hash_handle hh;               /* by number */
+	hwloc_nodeset_t nodes;           /* memory nodes beside it, at seen_at */
+	uint64_t seen_at;
+	uint64_t refused_memory; /* connections of its that were matched and got no memory */
+	uint32_t grants;         /* sent to it: what its mail word should be */
+	uint32_t nonsense;       /* messages that made no sense */
+	bool writing;            /* EPOLLOUT asked for */
+	bool dead;               /* freed when the batch of events is over */
+	UT_hash_handle hh;       /* by number */
 	struct cw_program *next, *prev;
-	struct cw_program *run_next, *run_prev;
 };
 
 /* A TCP connection as one end sees it; plain bytes, compared whole. */
@@ -112,8 +120,9 @@ struct cw_arena_record {
 	uint32_t used, touched; /* slots in use; slots ever given out since the memory was last given back */
 	uint16_t *free;         /* stack, the slot given back last on top: its pages are there */
 	uint32_t frees;
-	uint32_t *holders; /* of end e of slot s: [2 * s + e] */
-	uid_t uid[2];      /* charged for its slots */
+	uint32_t *holders;       /* of end e of slot s: [2 * s + e] */
+	struct cw_tuple *tuples; /* of slot s: its connection, as end 0 sees it */
+	uid_t uid[2];            /* charged for its slots */
 	struct cw_mapping *mapped;
 	UT_hash_handle hh;                   /* by arena.id */
 	struct cw_arena_record *next, *prev; /* of its pair, or of its widow */
@@ -180,11 +189,15 @@ void cw_program_end(struct cw_program *program);
 void cw_nonsense(struct cw_program *program); /* it said something that made no sense */
 
 /* service_hello.c */
+bool cw_program_silent(const struct cw_program *program); /* a child that has not spoken yet goes by its parent's process id */
 void cw_hello(struct cw_program *program, const struct cw_message *message);
 void cw_refuse_layout(struct cw_program *program);
 
 /* service_control.c */
-bool cw_may_command(const struct cw_program *sender); /* root or the owner */
+void cw_list(struct cw_program *sender);
+void cw_status(struct cw_program *sender);
+int cw_send_text(int fd, enum cw_message_type type, json_t *json); /* in a memory file beside the message */
+bool cw_may_command(const struct cw_program *sender);              /* root or the owner */
 void cw_stop(struct cw_program *sender, const struct cw_message *message);
 
 /* service_book.c */
@@ -229,6 +242,11 @@ void cw_arena_emptied(struct cw_arena_record *record);          /* of slots in u
 void cw_arena_unused(struct cw_arena_record *record);           /* nobody could be told of it */
 void cw_arena_count(struct cw_arena_record *record, int slots); /* in use, more or less */
 
+/* service_place.c: memory nodes */
+void cw_place_begin(void);
+void cw_place_slot(const struct cw_arena_record *record, uint32_t slot, struct cw_program *const ends[2]);
+void cw_place_forget(struct cw_program *program);
+
 /* service_slots.c */
 bool cw_slot_give(struct cw_offer *first, struct cw_offer *second);
 void cw_release(struct cw_program *program, const struct cw_message *message);
@@ -239,9 +257,28 @@ struct cw_user *cw_user_enter(uid_t uid); /* a connection of that user's; NULL: 
 void cw_user_leave(struct cw_user *user);
 uint64_t cw_last_client(void); /* until when somebody was there */
 uint32_t cw_most_arenas(void);
-bool cw_memory_admits(uid_t a, uid_t b);
+struct cw_user *cw_user_find(uid_t uid);
+void cw_user_forget_unused(struct cw_user *user);
+
+/* service_memory.c */
+struct cw_memory_use {
+	uint64_t promised, resident;
+};
+bool cw_memory_admits(uid_t a, uid_t b); /* one more slot of theirs */
 void cw_memory_charge(const struct cw_arena_record *record);
 void cw_memory_return(const struct cw_arena_record *record);
+struct cw_memory_use cw_memory_use(void);
+
+/* service_worker.c: work(fd, argument) in a child; done(context, its result) here, 0 if it failed. -1: it could not be started. */
+int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
+	      void *context);
+
+/* service_run.c */
+void cw_run_begin(struct cw_program *sender, struct cw_received *received);
+void cw_run_join(struct cw_program *program, uint64_t number);
+void cw_run_leave(struct cw_program *program);
+void cw_runs_end(void);
+uint32_t cw_runs_count(void);
 
 /* service_addresses.c */
 int cw_addresses_begin(void); /* makes service.node_page */

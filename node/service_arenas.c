@@ -78,6 +78,7 @@ static void record_free(struct cw_arena_record *record)
 		close(record->fd);
 	free(record->free);
 	free(record->holders);
+	free(record->tuples);
 	free(record);
 }
 
@@ -90,7 +91,8 @@ static struct cw_arena_record *record_make(uint32_t slots)
 	record->fd = -1;
 	record->free = calloc(slots, sizeof(*record->free));
 	record->holders = calloc(2ul * slots, sizeof(*record->holders));
-	if (record->free && record->holders)
+	record->tuples = calloc(slots, sizeof(*record->tuples));
+	if (record->free && record->holders && record->tuples)
 		record->fd = cw_arena_make(&record->arena, cw_new_number(), slots, service.huge_pages);
 	if (record->fd < 0) {
 		record_free(record);

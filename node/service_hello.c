@@ -19,8 +19,7 @@ void cw_refuse_layout(struct cw_program *program)
 	refuse(program, EOVERFLOW);
 }
 
-/* A child that has not spoken yet goes by its parent's process id. */
-static bool silent_child(const struct cw_program *program)
+bool cw_program_silent(const struct cw_program *program)
 {
 	return program->parent && program->pid == program->peer.pid;
 }
@@ -34,9 +33,22 @@ static struct cw_program *find_parent(const struct cw_program *program, uint64_t
 	struct cw_program *parent;
 
 	HASH_FIND(hh, service.programs, &number, sizeof(number), parent);
-	if (!parent || (parent->pid != program->peer.pid && !silent_child(parent)))
+	if (!parent || (parent->pid != program->peer.pid && !cw_program_silent(parent)))
 		return NULL;
 	return parent->peer.uid == program->peer.uid || parent->peer.uid == 0 ? parent : NULL;
+}
+
+/* Printable ASCII, for terminals and JSON. */
+static void take_name(struct cw_program *program, const struct cw_message *hello)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(hello->hello.command) && hello->hello.command[i]; i++) {
+		char c = hello->hello.command[i];
+
+		program->command[i] = c >= ' ' && c <= '~' ? c : '?';
+	}
+	program->command[i] = 0;
 }
 
 static int become_program(struct cw_program *program, const struct cw_message *hello, int *book)
@@ -49,8 +61,9 @@ static int become_program(struct cw_program *program, const struct cw_message *h
 	if (!program->book)
 		return ENOSPC;
 	program->number = cw_new_number();
-	memcpy(program->command, hello->hello.command, sizeof(hello->hello.command));
+	take_name(program, hello);
 	HASH_ADD(hh, service.programs, number, sizeof(program->number), program);
+	cw_run_join(program, hello->hello.run);
 	if (!parent)
 		return 0;
 	program->parent = parent->number;
@@ -72,7 +85,7 @@ void cw_hello(struct cw_program *program, const struct cw_message *message)
 
 	if (program->number) {
 		/* A child says that it is there now: who sends is in the message's credentials. */
-		memcpy(program->command, message->hello.command, sizeof(message->hello.command));
+		take_name(program, message);
 		return;
 	}
 	error = become_program(program, message, &fds[0]);

@@ -39,6 +39,8 @@ static void end(struct cw_program *program, bool drained)
 		cw_mapping_let_go(mapping);
 		cw_mapping_drop(mapping);
 	}
+	cw_run_leave(program);
+	cw_place_forget(program);
 	if (program->number)
 		HASH_DELETE(hh, service.programs, program);
 	cw_book_drop(program->book);
@@ -114,6 +116,15 @@ static void from_anybody(struct cw_program *program, struct cw_received *receive
 	switch (message->type) {
 	case CW_HELLO:
 		cw_hello(program, message);
+		break;
+	case CW_RUN:
+		cw_run_begin(program, received);
+		break;
+	case CW_LIST:
+		cw_list(program);
+		break;
+	case CW_STATUS:
+		cw_status(program);
 		break;
 	case CW_STOP:
 		cw_stop(program, message);

@@ -100,6 +100,7 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second)
 	struct cw_program *programs[2] = {first->program, second->program};
 	struct cw_mapping *mappings[2];
 	struct cw_arena_record *record;
+	bool fresh = false;
 	uint32_t slot;
 
 	if (!cw_memory_admits(programs[0]->peer.uid, programs[1]->peer.uid))
@@ -114,8 +115,14 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second)
 		return false;
 	}
 	slot = record->free[--record->frees];
-	if (slot >= record->touched)
+	if (slot >= record->touched) {
 		record->touched = slot + 1;
+		fresh = true;
+	}
+	record->tuples[slot] = first->tuple;
+	cw_place_slot(record, slot, programs);
+	if (fresh && service.huge_pages)
+		cw_arena_slot_fill_huge(&record->arena, slot);
 	cw_arena_slot_reset(&record->arena, slot);
 	for (uint32_t end = 0; end < 2; end++)
 		hold(mappings[end], number_of(slot, end));

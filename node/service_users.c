@@ -5,8 +5,7 @@
 #include "service.h"
 #include "sync/cpu.h"
 
-#define SLOT_BYTES (2ull * CW_RING_MAX)
-#define RESERVED   64 /* descriptors kept for the service's own use */
+#define RESERVED 64 /* descriptors kept for the service's own use */
 
 static uint64_t last_client; /* when the last one left */
 
@@ -15,7 +14,7 @@ uint64_t cw_last_client(void)
 	return service.connections || service.runs ? cw_monotonic_ns() : last_client ? last_client : service.started;
 }
 
-static struct cw_user *user_find(uid_t uid)
+struct cw_user *cw_user_find(uid_t uid)
 {
 	struct cw_user *user;
 
@@ -41,7 +40,7 @@ static uint32_t most_connections(uid_t uid)
 
 struct cw_user *cw_user_enter(uid_t uid)
 {
-	struct cw_user *user = user_find(uid);
+	struct cw_user *user = cw_user_find(uid);
 
 	if (!user) {
 		user = calloc(1, sizeof(*user));
@@ -57,7 +56,7 @@ struct cw_user *cw_user_enter(uid_t uid)
 	return user;
 }
 
-static void forget_if_unused(struct cw_user *user)
+void cw_user_forget_unused(struct cw_user *user)
 {
 	if (user->connections || user->slots)
 		return;
@@ -70,44 +69,5 @@ void cw_user_leave(struct cw_user *user)
 	user->connections--;
 	service.connections--;
 	last_client = cw_monotonic_ns();
-	forget_if_unused(user);
-}
-
-static bool user_admits(uid_t uid)
-{
-	struct cw_user *user = user_find(uid);
-	uint64_t bound = uid == 0 || uid == geteuid() ? service.memory : service.user_memory;
-
-	return ((user ? user->slots : 0) + 1) * SLOT_BYTES <= bound;
-}
-
-bool cw_memory_admits(uid_t a, uid_t b)
-{
-	return (service.slots + 1) * SLOT_BYTES <= service.memory && user_admits(a) && user_admits(b);
-}
-
-static void charge(uid_t uid, int slots)
-{
-	struct cw_user *user = user_find(uid);
-
-	if (!user)
-		return;
-	user->slots += (uint32_t)slots;
-	forget_if_unused(user);
-}
-
-void cw_memory_charge(const struct cw_arena_record *record)
-{
-	service.slots++;
-	charge(record->uid[0], 1);
-	if (record->uid[1] != record->uid[0])
-		charge(record->uid[1], 1);
-}
-
-void cw_memory_return(const struct cw_arena_record *record)
-{
-	service.slots--;
-	charge(record->uid[0], -1);
-	if (record->uid[1] != record->uid[0])
-		charge(record->uid[1], -1);
+	cw_user_forget_unused(user);
 }

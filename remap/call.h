@@ -6,6 +6,7 @@
 #include "sockets/receive.h"
 #include "sockets/send.h"
 #include "sockets/stream.h"
+#include "sockets/switch.h"
 
 /* NULL: not ours, the kernel's call does it. */
 static inline struct cw_stream *cw_stream_for(int fd)
@@ -15,13 +16,13 @@ static inline struct cw_stream *cw_stream_for(int fd)
 }
 
 /* A child uses what it inherited moved: two processes may wait for the same direction now, and sets of one can't see the other's sleepers. */
-static inline bool cw_is_moved(struct cw_stream *stream)
+static inline bool cw_is_moved(struct cw_stream *stream, int fd)
 {
 	if (!atomic_load_explicit(&stream->slot, memory_order_acquire))
 		return false;
 	if (cw_unlikely(stream->inherited)) {
 		stream->inherited = false;
-		atomic_store_explicit(&stream->rx->rx_shared, 1, memory_order_release);
+		cw_switch_share(stream, fd);
 	}
 	return true;
 }
@@ -30,7 +31,7 @@ static inline bool cw_is_moved(struct cw_stream *stream)
 #define CW_RECEIVE(stream, fd, kernel_call, moved_call)                                                                                      \
 	({                                                                                                                                   \
 		ssize_t result_;                                                                                                             \
-		if (cw_is_moved(stream) || !cw_stream_enter(stream, &(stream)->rx_busy)) {                                                   \
+		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->rx_busy)) {                                                   \
 			result_ = (moved_call);                                                                                              \
 		} else {                                                                                                                     \
 			result_ = (kernel_call);                                                                                             \
@@ -42,7 +43,7 @@ static inline bool cw_is_moved(struct cw_stream *stream)
 #define CW_SEND(stream, fd, kernel_call, moved_call)                                                                                         \
 	({                                                                                                                                   \
 		ssize_t result_;                                                                                                             \
-		if (cw_is_moved(stream) || !cw_stream_enter(stream, &(stream)->tx_busy)) {                                                   \
+		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->tx_busy)) {                                                   \
 			result_ = (moved_call);                                                                                              \
 		} else {                                                                                                                     \
 			result_ = (kernel_call);                                                                                             \

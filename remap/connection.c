@@ -67,7 +67,7 @@ CW_EXPORT int shutdown(int fd, int how)
 	struct cw_stream *stream = cw_stream_for(fd);
 	bool nested;
 
-	if (stream && cw_is_moved(stream) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
+	if (stream && cw_is_moved(stream, fd) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
 		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 
 		if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND) && !nested)
@@ -131,7 +131,13 @@ static void tcp_option(struct cw_stream *stream, int name, int value)
 {
 	switch (name) {
 	case TCP_CORK:
-		stream->corked = value != 0;
+		stream->corked = value ? CW_CORK_OPTION : 0;
+		break;
+	case TCP_NODELAY:
+		if (stream->slot) {
+			stream->nagle = !value;
+			cw_switch_no_nagle(stream);
+		}
 		break;
 	case TCP_ULP:
 	case TCP_REPAIR:
@@ -162,8 +168,12 @@ CW_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	int result;
 
 	if (stream && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
 		cw_leave(stream, CW_REASON_option);
-	return cw_real.getsockopt(fd, level, name, value, size);
+	result = cw_real.getsockopt(fd, level, name, value, size);
+	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && stream->nagle && *size >= sizeof(int))
+		*(int *)value = 0;	/* what the program left it at */
+	return result;
 }

@@ -188,11 +188,11 @@ CW_EXPORT int ioctl(int fd, unsigned long request, ...)
 			cw_leave(stream, CW_REASON_asynchronous);
 		break;
 	case FIONREAD:
-		if (cw_is_moved(stream))
+		if (cw_is_moved(stream, fd))
 			*(int *)argument = cw_pending_in(stream, fd);
 		break;
 	case SIOCOUTQ:
-		if (cw_is_moved(stream))
+		if (cw_is_moved(stream, fd))
 			*(int *)argument += cw_pending_out(stream);
 		break;
 	}

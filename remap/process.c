@@ -42,7 +42,7 @@ void cw_process_start(void)
 
 static bool any_moved(void)
 {
-	uint32_t count = atomic_load_explicit(&cw_book.highest, memory_order_relaxed);
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
 		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot)
@@ -69,7 +69,7 @@ static void leave_inherited(void)
 
 static struct cw_stream *by_cookie(uint64_t cookie)
 {
-	uint32_t count = atomic_load_explicit(&cw_book.highest, memory_order_relaxed);
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
 		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot && cw_streams[i].cookie == cookie)

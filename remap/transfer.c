@@ -113,11 +113,11 @@ CW_EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_off
 {
 	struct cw_stream *source = cw_stream_for(from), *target = cw_stream_of(to);
 
-	if (target && cw_is_moved(target))
+	if (target && cw_is_moved(target, to))
 		cw_leave_sending(target, to, CW_REASON_splice);
 	else if (target)
 		cw_stream_stays(target, CW_REASON_splice);
-	if (source && cw_is_moved(source) && !from_offset)
+	if (source && cw_is_moved(source, from) && !from_offset)
 		return splice_from(source, from, to, to_offset, count, flags);
 	if (source)
 		cw_stream_stays(source, CW_REASON_splice);

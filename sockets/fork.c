@@ -72,7 +72,7 @@ static bool lives(const struct cw_book_entry *entry)
 
 static uint32_t highest(void)
 {
-	uint32_t count = atomic_load_explicit(&cw_book.highest, memory_order_relaxed);
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	return count < CW_BOOK_ENTRIES ? count : CW_BOOK_ENTRIES;
 }
@@ -85,7 +85,7 @@ void cw_fork_prepare(void)
 		struct cw_stream *stream = &cw_streams[i];
 		uint8_t phase;
 
-		if (!lives(&cw_book.entry[i]))
+		if (!lives(&cw_own_book.entry[i]))
 			continue;
 		phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
 		if (phase == CW_KERNEL || phase == CW_OFFERED || phase == CW_MOVED)
@@ -108,10 +108,10 @@ void cw_fork_child(void)
 	/* The parent's book stays the parent's. */
 	cw_service_after_fork(connection, true);
 	cw_set_after_fork();
-	atomic_store_explicit(&cw_book.highest, count, memory_order_relaxed);
+	atomic_store_explicit(&cw_own_book.highest, count, memory_order_relaxed);
 	for (uint32_t i = 0; i < count; i++) {
 		struct cw_stream *stream = &cw_streams[i];
-		struct cw_book_entry *entry = &cw_book.entry[i];
+		struct cw_book_entry *entry = &cw_own_book.entry[i];
 
 		if (atomic_load_explicit(&stream->references, memory_order_relaxed) <= 0)
 			continue;

@@ -8,7 +8,7 @@
 
 static void book(struct cw_stream *stream, enum cw_reason reason)
 {
-	struct cw_book_entry *entry = &cw_book.entry[stream->number];
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
 	uint32_t moved = CW_ENTRY_MOVED;
 
 	if (atomic_compare_exchange_strong_explicit(&entry->kind, &moved, CW_ENTRY_DEMOTED, memory_order_relaxed, memory_order_relaxed))

@@ -26,7 +26,8 @@ enum outcome {
 	BYTES,		/* some were taken */
 	BYTES_AND_MORE,	/* and behind them the stream goes on elsewhere: look there too */
 	EMPTY,		/* LIVE, and nothing in the ring */
-	EMPTY_KERNEL,	/* what comes next is in the kernel, but not there yet; the state stays */
+	EMPTY_KERNEL,	/* what comes next comes through the kernel, but is not there yet */
+	ON_ITS_WAY,	/* and behind it the ring has more */
 	BY_KERNEL,	/* TAKEN, or ASLEEP for others: the kernel may be read without a bound, and without the lock */
 	COLD,		/* ASLEEP, and to wake it the event set's lock is needed */
 	END,
@@ -208,6 +209,20 @@ static bool died_with_unread(struct cw_stream *stream)
 	       (int64_t)(atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff) > 0;
 }
 
+/* In TAKEN the ring holds something only if the writer was killed while it took the stream back; an unlocked kernel read of another thread would make roff too small. */
+static bool still_in_ring(const struct cw_direction *rx, uint64_t word)
+{
+	switch (cw_state_of(word)) {
+	case CW_CONSENT:
+		return false;
+	case CW_TAKEN:
+		return atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) == CW_TAKING_BACK &&
+		       !atomic_load_explicit(&rx->rx_asleep, memory_order_acquire);
+	default:
+		return true;
+	}
+}
+
 /* The kernel says that the stream has ended. Is something left in the ring? (SWITCH.md, End) */
 static enum outcome end(struct cw_stream *stream, int fd, struct request *request)
 {
@@ -226,10 +241,8 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 	if (cw_state_of(word) == CW_ASLEEP && !nested)
 		cw_switch_wake(stream, &word);
 	unread = cw_switch_unread(stream, word);
-	/* In TAKEN too: then the writer was killed while it took the stream back, and the ring still has the rest. */
 	if (atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
-	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX &&
-	    cw_state_of(word) != CW_CONSENT && (cw_state_of(word) != CW_TAKEN || !(word & CW_MARK_WRITER_SHUT)))
+	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX && still_in_ring(rx, word))
 		outcome = ring_part(stream, request, word, roff, unread);
 	cw_rx_unlock(stream, nested);
 	if (outcome == END && died_with_unread(stream)) {
@@ -362,6 +375,8 @@ static bool blocking(struct cw_stream *stream, int fd, const struct request *req
 static enum outcome settle(struct cw_stream *stream, int fd, struct request *request, enum outcome outcome)
 {
 	struct cw_direction *rx = stream->rx;
+	struct pollfd on_its_way = { .fd = fd, .events = POLLIN };
+	struct timespec turn = { .tv_nsec = 2000000 };
 	uint64_t word, roff;
 	bool nested;
 
@@ -369,17 +384,22 @@ static enum outcome settle(struct cw_stream *stream, int fd, struct request *req
 		return fail(request, ECONNRESET);
 	word = atomic_load_explicit(&rx->state, memory_order_acquire);
 	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
-	if (outcome == EMPTY_KERNEL && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED)) {
-		outcome = (int64_t)(atomic_load_explicit(&rx->up, memory_order_relaxed) - roff) > 0 ? EMPTY_KERNEL : BYTES_AND_MORE;
+	if (outcome == EMPTY_KERNEL) {
+		/* Asleep, and with nothing in the ring, it can be waited for; else it is on its way, and a short turn is all (tests/model). */
+		if (cw_state_of(word) != CW_LIVE || !cw_switch_fall_asleep(stream, &word, atomic_load_explicit(&rx->up, memory_order_relaxed)))
+			outcome = cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_LIVE ? ON_ITS_WAY : BYTES_AND_MORE;
 	} else if (cw_switch_fall_asleep(stream, &word, roff)) {
 		outcome = BY_KERNEL;
 	} else {
 		outcome = BYTES_AND_MORE;
 	}
-	if (outcome != BYTES_AND_MORE)
+	if (outcome == BY_KERNEL || outcome == EMPTY_KERNEL)
 		atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
 	cw_rx_unlock(stream, nested);
-	return outcome;
+	if (outcome != ON_ITS_WAY)
+		return outcome;
+	cw_raw(SYS_ppoll, (long)&on_its_way, 1, (long)&turn, 0, 0, 0);
+	return BYTES_AND_MORE;
 }
 
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
@@ -592,7 +612,7 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 	struct iovec iov = { bytes, count };
 	uint32_t free = 0;
 
-	if (cw_likely(count && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)) && !stream->broken) &&
+	if (cw_likely(count && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
 	    cw_likely(atomic_compare_exchange_strong_explicit(&rx->rx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 							      memory_order_relaxed))) {
 		uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -608,6 +628,8 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 			if (cw_likely(unread && unread <= ring.size)) {
 				if (unread > count)
 					unread = count;
+				if (unread < count && (flags & MSG_WAITALL))
+					unread = 0;
 				cw_ring_get(&ring, roff, bytes, unread);
 				if (cw_unlikely(!atomic_compare_exchange_strong_explicit(&rx->roff, &roff, roff + unread, memory_order_acq_rel,
 											 memory_order_relaxed)))

@@ -170,6 +170,7 @@ static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msg
 	struct cw_direction *tx = stream->tx;
 	ssize_t sent;
 
+	stream->corked = (uint8_t)((stream->corked & CW_CORK_OPTION) | (flags & MSG_MORE ? CW_CORK_MORE : 0));
 	pthread_cleanup_push(cancelled, tx);
 	sent = cw_kernel.sendmsg(fd, message, flags);
 	pthread_cleanup_pop(0);

@@ -214,22 +214,22 @@ static int greet(uint64_t parent, struct cw_message *welcome, int descriptors[2]
 /* Map the service's book over ours, with what was counted so far. */
 static bool open_book(int fd)
 {
-	struct cw_book *book = cw_window_map(fd, sizeof(cw_book), true);
-	uint32_t count = atomic_load_explicit(&cw_book.highest, memory_order_relaxed);
+	struct cw_book *book = cw_window_map(fd, sizeof(cw_own_book), true);
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	if (!book)
 		return false;
-	memcpy(&book->totals, &cw_book.totals, sizeof(book->totals));
-	memcpy(book->entry, cw_book.entry, count * sizeof(book->entry[0]));
+	memcpy(&book->totals, &cw_own_book.totals, sizeof(book->totals));
+	memcpy(book->entry, cw_own_book.entry, count * sizeof(book->entry[0]));
 	atomic_store_explicit(&book->highest, count, memory_order_relaxed);
-	munmap(book, sizeof(cw_book));
-	return cw_raw(SYS_mmap, (long)&cw_book, sizeof(cw_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == (long)&cw_book;
+	munmap(book, sizeof(cw_own_book));
+	return cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == (long)&cw_own_book;
 }
 
 /* A book without a service: memory of this process alone, empty. */
 static void blank_book(void)
 {
-	cw_raw(SYS_mmap, (long)&cw_book, sizeof(cw_book), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 }
 
 static bool settle_in(int fd, const struct cw_message *welcome, int descriptors[2])
@@ -297,10 +297,10 @@ static void hang_up(void)
 	cw_raw_close(fd);
 	service.next_try = cw_monotonic_ns() + RETRY_NS / 10;
 	/* Its memory stays as long as it is mapped. */
-	copy = &cw_book;
+	copy = &cw_own_book;
 	atomic_store_explicit(&copy->mail, 0, memory_order_relaxed);
 	atomic_store_explicit(&service.mail_seen, 0, memory_order_relaxed);
-	for (uint32_t i = 0; i < CW_BOOK_ENTRIES && i < atomic_load_explicit(&cw_book.highest, memory_order_relaxed); i++) {
+	for (uint32_t i = 0; i < CW_BOOK_ENTRIES && i < atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed); i++) {
 		uint8_t offered = CW_OFFERED;
 
 		atomic_compare_exchange_strong_explicit(&cw_streams[i].phase, &offered, CW_KERNEL, memory_order_relaxed, memory_order_relaxed);
@@ -381,7 +381,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	uint8_t kernel = CW_KERNEL;
 
 	if (!register_locked()) {
-		atomic_store_explicit(&cw_book.entry[stream->number].reason, cw_moving_reason, memory_order_relaxed);
+		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, cw_moving_reason, memory_order_relaxed);
 		return false;
 	}
 	reason = judge(stream, fd);
@@ -394,7 +394,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	offer.offer.cookie = stream->cookie;
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &kernel, CW_OFFERED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
-	atomic_store_explicit(&cw_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
+	atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
 	if (send_message(atomic_load_explicit(&service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT))
 		return true;
 	hang_up();
@@ -408,7 +408,7 @@ void cw_service_offer(struct cw_stream *stream, int fd)
 	if (!cw_moving) {
 		cw_stream_stays(stream, cw_moving_reason);
 	} else if (!cw_family_alone(stream)) {
-		atomic_store_explicit(&cw_book.entry[stream->number].reason, CW_REASON_inherited, memory_order_relaxed);
+		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_inherited, memory_order_relaxed);
 	} else if (lock_service()) {
 		offer_locked(stream, fd);
 		cw_unlock(&service.lock);
@@ -456,7 +456,7 @@ void cw_service_release(struct cw_stream *stream)
 
 bool cw_service_has_mail(void)
 {
-	return atomic_load_explicit(&cw_book.mail, memory_order_acquire) != atomic_load_explicit(&service.mail_seen, memory_order_relaxed);
+	return atomic_load_explicit(&cw_own_book.mail, memory_order_acquire) != atomic_load_explicit(&service.mail_seen, memory_order_relaxed);
 }
 
 static bool attach(const struct cw_message *message, struct cw_arena *arena)
@@ -474,7 +474,7 @@ static bool attach(const struct cw_message *message, struct cw_arena *arena)
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &offered, CW_MOVED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
-	entry = &cw_book.entry[stream->number];
+	entry = &cw_own_book.entry[stream->number];
 	atomic_store_explicit(&entry->arena, arena->id, memory_order_relaxed);
 	atomic_store_explicit(&entry->slot, message->grant.slot, memory_order_relaxed);
 	atomic_store_explicit(&entry->end, message->grant.end, memory_order_relaxed);
@@ -515,7 +515,7 @@ void cw_service_take_mail(void)
 
 	if (fd < 0 || service.owner != own_pid() || !lock_service())
 		return;
-	atomic_store_explicit(&service.mail_seen, atomic_load_explicit(&cw_book.mail, memory_order_acquire), memory_order_relaxed);
+	atomic_store_explicit(&service.mail_seen, atomic_load_explicit(&cw_own_book.mail, memory_order_acquire), memory_order_relaxed);
 	while ((count = receive_message(fd, &message, descriptors, MSG_DONTWAIT)) >= 0) {
 		if (message.type == CW_GRANT)
 			take_grant(&message, descriptors, count);

@@ -43,7 +43,7 @@ static bool take_entry(uint32_t *number)
 	}
 	*number = atomic_fetch_add_explicit(&never_used, 1, memory_order_relaxed);
 	if (*number < CW_BOOK_ENTRIES) {
-		atomic_store_explicit(&cw_book.highest, *number + 1, memory_order_relaxed);
+		atomic_store_explicit(&cw_own_book.highest, *number + 1, memory_order_relaxed);
 		return true;
 	}
 	atomic_store_explicit(&never_used, CW_BOOK_ENTRIES, memory_order_relaxed);
@@ -72,15 +72,16 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	struct cw_book_entry *entry;
 	uint32_t number;
 
-	count_total(&cw_book.totals.made, 1);
+	count_total(&cw_own_book.totals.made, 1);
 	if ((unsigned)fd >= CW_DESCRIPTORS || !take_entry(&number)) {
-		count_total(&cw_book.totals.reasons[CW_REASON_too_many], 1);
+		count_total(&cw_own_book.totals.reasons[CW_REASON_too_many], 1);
 		return NULL;
 	}
 	stream = &cw_streams[number];
 	stream->number = number;
 	stream->fd = fd;
-	stream->reset_told = stream->corked = stream->inherited = stream->broken = false;
+	stream->reset_told = stream->nagle = stream->inherited = stream->broken = false;
+	stream->corked = 0;
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;
 	stream->rcvbuf = 0;
@@ -93,7 +94,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->references, 1, memory_order_relaxed);
 	atomic_store_explicit(&stream->phase, connected ? CW_KERNEL : CW_UNBORN, memory_order_relaxed);
-	entry = &cw_book.entry[number];
+	entry = &cw_own_book.entry[number];
 	atomic_store_explicit(&entry->fd, fd, memory_order_relaxed);
 	atomic_store_explicit(&entry->reason, connected ? CW_REASON_short_lived : CW_REASON_not_connected, memory_order_relaxed);
 	atomic_store_explicit(&entry->kind, CW_ENTRY_OPEN, memory_order_release);
@@ -106,7 +107,7 @@ void cw_stream_connected(struct cw_stream *stream)
 	uint8_t unborn = CW_UNBORN;
 
 	if (atomic_compare_exchange_strong_explicit(&stream->phase, &unborn, CW_KERNEL, memory_order_relaxed, memory_order_relaxed))
-		atomic_store_explicit(&cw_book.entry[stream->number].reason, CW_REASON_short_lived, memory_order_relaxed);
+		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_short_lived, memory_order_relaxed);
 }
 
 void cw_stream_dup(struct cw_stream *stream, int fd)
@@ -122,8 +123,8 @@ void cw_stream_dup(struct cw_stream *stream, int fd)
 /* What the stream counted goes to the program's totals. */
 static void book_end(struct cw_stream *stream)
 {
-	struct cw_book_entry *entry = &cw_book.entry[stream->number];
-	struct cw_book_totals *totals = &cw_book.totals;
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
+	struct cw_book_totals *totals = &cw_own_book.totals;
 	uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
 	uint32_t reason = atomic_load_explicit(&entry->reason, memory_order_relaxed);
 
@@ -143,12 +144,22 @@ static void book_end(struct cw_stream *stream)
 	atomic_store_explicit(&entry->arena, 0, memory_order_relaxed);
 }
 
+static int another_descriptor(const struct cw_stream *stream, int but)
+{
+	for (int fd = 0; fd < (int)cw_table_end(); fd++)
+		if (fd != but && cw_stream_of(fd) == stream)
+			return fd;
+	return but;
+}
+
 void cw_stream_close(struct cw_stream *stream, int fd)
 {
 	int32_t before = atomic_fetch_sub_explicit(&stream->references, 1, memory_order_acq_rel);
 	uint8_t phase;
 
 	if (before > 1) {
+		if (stream->fd == fd)
+			stream->fd = another_descriptor(stream, fd);
 		cw_set_forget_descriptor(stream, fd, false);
 		return;
 	}
@@ -172,7 +183,7 @@ void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason)
 
 	while (phase != CW_MOVED && phase != CW_STAYS)
 		if (atomic_compare_exchange_weak_explicit(&stream->phase, &phase, CW_STAYS, memory_order_acq_rel, memory_order_acquire)) {
-			atomic_store_explicit(&cw_book.entry[stream->number].reason, reason, memory_order_relaxed);
+			atomic_store_explicit(&cw_own_book.entry[stream->number].reason, reason, memory_order_relaxed);
 			if (phase == CW_OFFERED)
 				cw_service_withdraw(stream);
 			return;

@@ -25,13 +25,17 @@
 
 enum cw_phase { CW_UNBORN, CW_KERNEL, CW_OFFERED, CW_MOVED, CW_STAYS };
 
+#define CW_CORK_OPTION 1	/* TCP_CORK */
+#define CW_CORK_MORE 2		/* MSG_MORE at the last send */
+
 struct cw_item;
 
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
 	_Atomic bool nonblocking;	/* as last seen; only spinning depends on it while the process holds the socket alone */
-	bool corked;			/* bytes in the kernel may wait for more: the ring would overtake them */
+	uint8_t corked;			/* CW_CORK_*: bytes in the kernel may wait for more, and the ring would be kept waiting for them */
+	bool nagle;			/* the program did not ask for TCP_NODELAY; we did (switch.c) */
 	bool broken;			/* reset because of shared memory; every call says ECONNRESET */
 	bool reset_told;		/* ECONNRESET for a peer that died with unread bytes is told once */
 	bool inherited;			/* came by fork while moved; this process has not used it yet */
@@ -72,7 +76,7 @@ union cw_book_memory {
 	char pages[(sizeof(struct cw_book) + CW_BOOK_ALIGNMENT - 1) / CW_BOOK_ALIGNMENT * CW_BOOK_ALIGNMENT];
 };
 extern union cw_book_memory cw_book_memory;
-#define cw_book (cw_book_memory.book)
+#define cw_own_book (cw_book_memory.book)
 
 uint32_t cw_thread_id_slow(void);
 static inline uint32_t cw_thread_id(void)
@@ -89,7 +93,7 @@ static inline struct cw_stream *cw_stream_of(int fd)
 
 static inline uint64_t *cw_counters(const struct cw_stream *stream)
 {
-	return cw_book.entry[stream->number].counter;
+	return cw_own_book.entry[stream->number].counter;
 }
 
 #define CW_COUNT(stream, name, by) (cw_counters(stream)[CW_COUNT_##name] += (by))

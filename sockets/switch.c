@@ -63,9 +63,18 @@ static bool offset_received(int fd, uint64_t *offset)
 	return false;
 }
 
+void cw_switch_no_nagle(struct cw_stream *stream)
+{
+	int one = 1;
+
+	cw_raw_setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
 void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t number, unsigned end)
 {
 	struct cw_slot *slot = cw_arena_slot(arena, number);
+	int nodelay = 1;
+	socklen_t size = sizeof(nodelay);
 
 	stream->end = (uint8_t)end;
 	stream->arena = arena->id;
@@ -74,6 +83,9 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->rx = &slot->direction[1 - end];
 	stream->tx_data = cw_arena_ring(arena, number, end);
 	stream->rx_data = cw_arena_ring(arena, number, 1 - end);
+	stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
+	if (stream->nagle)
+		cw_switch_no_nagle(stream);
 	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
 	/* E1: the slot is set before the counts of calls in the kernel are looked at (try_attach); see cw_stream_enter, E0. */
 	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
@@ -110,7 +122,11 @@ static void try_attach_rx(struct cw_stream *stream, int fd)
  * at every instruction, because indices are published last. */
 static bool mend(struct cw_stream *stream, int fd, _Atomic uint32_t *kernel_op)
 {
+	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+
 	CW_COUNT(stream, recovered, 1);
+	if (kernel_op == &stream->tx->tx_kernel_op && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP))
+		atomic_store_explicit(&stream->tx->woff, atomic_load_explicit(&stream->tx->widx, memory_order_relaxed), memory_order_relaxed);
 	if (!atomic_load_explicit(kernel_op, memory_order_acquire))
 		return true;
 	cw_switch_break(stream, fd, CW_REASON_lock_lost);
@@ -189,12 +205,23 @@ static uint32_t choose_class(const struct cw_stream *stream, uint64_t woff)
 	return bits < CW_RING_LEAST_BITS ? CW_RING_LEAST_BITS : bits;
 }
 
+/* Once two processes use a direction it stays with the kernel until one of them has closed it, or died. */
+static bool shared_by_others(const struct cw_stream *stream, _Atomic uint32_t *shared)
+{
+	if (cw_likely(!atomic_load_explicit(shared, memory_order_acquire)))
+		return false;
+	if (atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_acquire) != 1)
+		return true;
+	atomic_store_explicit(shared, 0, memory_order_relaxed);
+	return false;
+}
+
 bool cw_switch_accept(struct cw_stream *stream, uint64_t *word)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t woff;
 
-	if ((*word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) || stream->corked ||
+	if ((*word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) || stream->corked || shared_by_others(stream, &tx->tx_shared) ||
 	    !atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) ||
 	    atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire))	/* S0: pairs with the release of a kernel send that booked woff (send.c) */
 		return false;
@@ -253,7 +280,8 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 	uint64_t roff, up, widx;
 	bool fine;
 
-	atomic_store_explicit(&tx->tx_kernel_op, 1, memory_order_relaxed);
+	/* Before the step: killed between the two, the reader must know that the ring still has the rest. */
+	atomic_store_explicit(&tx->tx_kernel_op, CW_TAKING_BACK, memory_order_relaxed);
 	if (!cw_state_step(&tx->state, word, CW_TAKEN)) {
 		atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_relaxed);
 		return false;	/* the reader has woken */
@@ -290,6 +318,25 @@ bool cw_switch_seal(struct cw_stream *stream, uint64_t *word)
 	return true;
 }
 
+void cw_switch_share(struct cw_stream *stream, int fd)
+{
+	uint64_t word;
+	bool nested;
+
+	atomic_store_explicit(&stream->rx->rx_shared, 1, memory_order_release);
+	atomic_store_explicit(&stream->tx->tx_shared, 1, memory_order_release);
+	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
+		return;
+	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+	while (!stream->broken && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
+		if (cw_state_of(word) == CW_LIVE)
+			cw_switch_seal(stream, &word);
+		else
+			cw_switch_take_back(stream, fd, &word);
+	}
+	cw_tx_unlock(stream, nested);
+}
+
 /* ---- the reader's steps ---- */
 
 bool cw_switch_others_asleep(const struct cw_stream *stream)
@@ -298,12 +345,7 @@ bool cw_switch_others_asleep(const struct cw_stream *stream)
 
 	if (atomic_load_explicit(&rx->rx_asleep, memory_order_acquire))
 		return true;
-	if (cw_unlikely(atomic_load_explicit(&rx->rx_shared, memory_order_acquire))) {
-		if (atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_acquire) != 1)
-			return true;
-		atomic_store_explicit(&rx->rx_shared, 0, memory_order_relaxed);
-	}
-	return cw_set_asleep(stream);
+	return shared_by_others(stream, &rx->rx_shared) || cw_set_asleep(stream);
 }
 
 static bool may_offer(const struct cw_stream *stream, uint64_t word)
@@ -431,7 +473,7 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 void cw_switch_break(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
 	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
-	struct cw_book_entry *entry = &cw_book.entry[stream->number];
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
 
 	if (stream->broken)
 		return;

@@ -18,6 +18,12 @@ static inline bool cw_class_sane(uint32_t bits)
 /* A grant has come: from now on every call goes by the slot's words. */
 void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t slot, unsigned end);
 
+/*
+ * The kernel's bytes of a moved stream are doorbells: each goes at once. Nagle's rule (RFC 896) would hold the second until the first is acknowledged, which a peer that answers
+ * by ring does 40 ms late.
+ */
+void cw_switch_no_nagle(struct cw_stream *stream);
+
 /* Locks. false: the lock was not to be had; the stream has been reset. *nested: a signal handler on top of a locked section of its own thread; then don't unlock. */
 bool cw_tx_lock(struct cw_stream *stream, int fd, bool *nested);
 bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested);
@@ -28,6 +34,9 @@ void cw_rx_unlock(struct cw_stream *stream, bool nested);
 bool cw_switch_accept(struct cw_stream *stream, uint64_t *word);		/* CONSENT -> LIVE */
 bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word);	/* ASLEEP -> TAKEN, and what is unread goes through the kernel */
 bool cw_switch_seal(struct cw_stream *stream, uint64_t *word);		/* LIVE -> SEALED */
+
+/* A second process begins to use the stream: what it or the other writes goes through the kernel, and nobody offers, until one is left. */
+void cw_switch_share(struct cw_stream *stream, int fd);
 
 /* Reader. */
 bool cw_switch_others_asleep(const struct cw_stream *stream);

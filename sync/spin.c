@@ -1,7 +1,7 @@
 #include "spin.h"
 
-#include <sched.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "cpu.h"
 
@@ -40,9 +40,8 @@ static bool alone(void)
 	int count = atomic_load_explicit(&processors, memory_order_relaxed);
 
 	if (cw_unlikely(!count)) {
-		cpu_set_t set;
-
-		count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 2;
+		/* The machine's, not this thread's: one that is pinned has a peer on another. */
+		count = (int)sysconf(_SC_NPROCESSORS_ONLN);
 		atomic_store_explicit(&processors, count, memory_order_relaxed);
 	}
 	return count < 2;

@@ -1,0 +1,193 @@
+/*
+ * What the models share: the words of one direction (transport/shm/slot.h), the kernel's socket, and the steps of the
+ * switch by the names they have in sockets/switch.c. Bytes are counted by offset: byte b stands at offset b - 1, unless a
+ * model says otherwise by defining TOOK.
+ *
+ * The writer's plain store of widx passes through a store buffer of one entry (x86); compare-and-swap, fences and system
+ * calls drain it. All other stores are at once: the reader's store of roff may be late on the machine too, but is read
+ * only after a compare-and-swap of the reader (take_back) or as credit, where late means small.
+ */
+#ifndef CAP
+#define CAP 2 /* bytes of the ring */
+#endif
+#ifndef KC
+#define KC 2 /* bytes of the kernel's buffers */
+#endif
+
+#define TAKEN 0
+#define CONSENT 1
+#define LIVE 2
+#define ASLEEP 3
+#define SEALED 4
+#define NOTHING 255
+#define LEFT 8    /* CW_MARK_LEFT */
+#define RESEND 16 /* CW_MARK_RESEND */
+#define STATE(word) ((word) & 7)
+#define MARKS(word) ((word) & 248)
+
+byte st = TAKEN, up = 0, widx = 0, roff = 0, seal = 0, woff = 0, credit = 0;
+byte ring[CAP];
+byte tx_op = 0; /* tx_kernel_op: what the holder of the tx lock does with the kernel */
+#define SENDING 1
+#define TAKING_BACK 2
+
+/* The kernel's socket: bytes sent, of which the first `arrived` can be read; fin is the last of all. */
+chan kernel = [KC] of { byte };
+bit fin = 0;
+#define FIN (fin && len(kernel) == 0)
+#define READABLE (arrived > 0 || FIN)
+
+#ifdef NO_FLIGHT
+#define arrived len(kernel)
+#define RECEIVE(b) kernel?b
+#else
+byte arrived = 0;
+#define RECEIVE(b) kernel?b; arrived--
+
+active proctype Net()
+{
+end:
+	do
+	:: atomic { arrived < len(kernel) -> arrived++ }
+	od
+}
+#endif
+
+/* The writer's store buffer. */
+#ifdef NO_STORE_BUFFER /* where many processes leave no room for it; the fences are the base model's to check */
+#define FENCE true
+#define PUBLISH(index) widx = index
+#else
+bit buffered = 0;
+byte buffer;
+#define FENCE (!buffered)
+#define PUBLISH(index) atomic { !buffered -> buffered = 1; buffer = index }
+
+active proctype Drain()
+{
+end:
+	do
+	:: atomic { buffered -> widx = buffer; buffered = 0 }
+	od
+}
+#endif
+
+/* A send that blocks while the kernel's buffers are full, and fails when the stream is reset. */
+#ifndef KERNEL_SEND
+#define KERNEL_SEND(value) kernel!(value)
+#endif
+
+/* For the assertions: bytes whose send has returned, bytes received; what a run has seen. */
+byte sent = 0, got = 0;
+#ifndef TOOK
+#define TOOK(b) assert(b == got + 1); got++
+#endif
+
+/* cw_state_step: from the word that was seen to another state; the marks stay. */
+inline step(seen, to, won)
+{
+	atomic {
+		if
+		:: st == seen -> st = MARKS(seen) | to; won = 1
+		:: else -> won = 0
+		fi
+	}
+}
+
+/* Writer: CONSENT -> LIVE. */
+inline accept(seen, won)
+{
+	FENCE;
+	up = woff;
+	credit = woff;
+	widx = woff;
+	step(seen, LIVE, won)
+}
+
+#ifdef M_SEND_BACK_FROM_ROFF
+#define RING_FROM roff
+#else
+#define RING_FROM (roff > up -> roff : up)
+#endif
+
+/* Writer: ASLEEP -> TAKEN, the doorbell. What is unread in the ring goes through the kernel, whose bytes wake the reader. tx_op
+ * is set before the step: whoever comes after a writer that was killed in between must see it. */
+inline take_back(seen, won, j)
+{
+	FENCE;
+#ifndef M_OP_AFTER_STEP
+	tx_op = TAKING_BACK;
+#endif
+	step(seen, TAKEN, won);
+	if
+	:: won ->
+#ifdef M_OP_AFTER_STEP
+		tx_op = TAKING_BACK;
+#endif
+#ifdef M_TAKE_BACK_FROM_CREDIT
+		j = credit;
+#else
+		j = RING_FROM;
+#endif
+		do
+		:: j < woff -> KERNEL_SEND(ring[j % CAP]); j++
+		:: else -> break
+		od
+	:: else
+	fi;
+	tx_op = 0
+}
+
+/* Writer: LIVE -> SEALED. */
+inline do_seal(seen, won)
+{
+	FENCE;
+#ifdef M_SEAL_AFTER_STEP
+	step(seen, SEALED, won);
+	if
+	:: won -> seal = woff
+	:: else
+	fi
+#else
+	seal = woff;
+	step(seen, SEALED, won)
+#endif
+}
+
+#ifdef M_OVERRUN
+#define ROOM(from) (woff - (from) <= CAP)
+#else
+#define ROOM(from) (woff - (from) < CAP)
+#endif
+
+/* Writer in LIVE with room: store the byte, publish, look at the state. */
+inline publish(value)
+{
+	ring[woff % CAP] = value;
+	woff++;
+	PUBLISH(woff);
+#ifndef M_NO_WRITER_FENCE
+	FENCE
+#endif
+}
+
+/* Reader: a kernel read that doesn't wait, of at most limit bytes. n: how many there were, 0 if it would wait, END at the end of file.
+ * The caller books them in roff. */
+#define END 9
+inline kernel_read(limit, n, b)
+{
+	atomic {
+		n = (FIN -> END : 0);
+		do
+		:: n < limit && arrived > 0 -> RECEIVE(b); TOOK(b); n++
+		:: n > 0 || limit == 0 || arrived == 0 -> break
+		od;
+		b = 0
+	}
+}
+
+#ifdef M_DRAINED_EARLY
+#define DRAINED (roff + 1 >= seal)
+#else
+#define DRAINED (roff >= seal)
+#endif
