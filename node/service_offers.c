@@ -8,6 +8,8 @@
 
 #include "service.h"
 
+#define RETRY_NS 110000000ull /* a little longer than a measure of memory holds */
+
 static struct cw_offer *find(const struct cw_tuple *tuple)
 {
 	struct cw_offer *offer;
@@ -70,6 +72,13 @@ static struct cw_offer *make(struct cw_program *program, const struct cw_message
 	return offer;
 }
 
+static void retry(struct cw_timer *timer)
+{
+	cw_offers_retry();
+}
+
+static struct cw_timer again = {.expired = retry};
+
 static void starve(struct cw_offer *offer, const struct cw_offer *other)
 {
 	if (offer->starved || other->starved)
@@ -80,6 +89,7 @@ static void starve(struct cw_offer *offer, const struct cw_offer *other)
 	offer->program->refused_memory++;
 	if (other->program != offer->program)
 		other->program->refused_memory++;
+	cw_timer_set(&again, RETRY_NS);
 }
 
 /* True if the offer is settled, and gone. */
@@ -103,24 +113,44 @@ static bool match(struct cw_offer *offer)
 	return true;
 }
 
+static void feed_no_more(struct cw_offer *offer)
+{
+	DL_DELETE(service.starved, offer);
+	offer->starved = false;
+}
+
+/* False if there is no memory yet. */
+static bool feed(struct cw_offer *offer)
+{
+	const struct cw_offer *other = find_other_end(offer);
+
+	if (other && !cw_memory_admits(offer->program->peer.uid, other->program->peer.uid))
+		return false;
+	if (!cw_diag_lives(&offer->tuple, offer->cookie, true)) {
+		cw_count(CW_SERVICE_offers_stale);
+		drop(offer);
+		return true;
+	}
+	if (match(offer))
+		return true;
+	if (find_other_end(offer))
+		return false;
+	feed_no_more(offer); /* the other end was taken back, or is another connection's */
+	return true;
+}
+
+/* Tried at every turn of the loop, which costs little; and once more when memory has been measured anew, but not for ever: what could give
+ * memory back is somebody's message, or end. */
 void cw_offers_retry(void)
 {
-	struct cw_offer *offer, *next;
+	static uint32_t slots;
+	bool changed = service.slots != slots;
 
-	DL_FOREACH_SAFE(service.starved, offer, next)
-	{
-		struct cw_offer *other = find_other_end(offer);
-
-		if (other && !cw_memory_admits(offer->program->peer.uid, other->program->peer.uid))
-			return;
-		if (cw_diag_lives(&offer->tuple, offer->cookie, true)) {
-			if (!match(offer))
-				return;
-		} else {
-			cw_count(CW_SERVICE_offers_stale);
-			drop(offer);
-		}
-	}
+	while (service.starved && feed(service.starved))
+		changed = true;
+	slots = service.slots;
+	if (service.starved && changed)
+		cw_timer_set(&again, RETRY_NS);
 }
 
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd)

@@ -18,9 +18,11 @@ struct worker {
 	struct cw_source source; /* the pipe's reading end */
 	void (*done)(void *context, uint64_t result);
 	void *context;
+	struct worker *next, *prev;
 };
 
-static unsigned workers;
+static struct worker *workers;
+static unsigned count;
 
 static void worker_ready(struct cw_source *source, uint32_t events)
 {
@@ -31,7 +33,8 @@ static void worker_ready(struct cw_source *source, uint32_t events)
 		result = 0;
 	cw_loop_remove(source);
 	close(source->fd);
-	workers--;
+	DL_DELETE(workers, worker);
+	count--;
 	if (worker->done)
 		worker->done(worker->context, result);
 	free(worker);
@@ -71,7 +74,8 @@ static int start(struct worker *worker, uint64_t (*work)(int fd, void *argument)
 	if (child == 0)
 		be_worker(work, argument, fd, ends[1]);
 	close(ends[1]);
-	workers++;
+	DL_APPEND(workers, worker);
+	count++;
 	return 0;
 }
 
@@ -79,7 +83,7 @@ int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, 
 {
 	struct worker *worker;
 
-	if (workers >= MOST && !service.stopping) {
+	if (count >= MOST && !service.stopping) {
 		errno = EAGAIN;
 		return -1;
 	}
