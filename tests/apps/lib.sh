@@ -176,7 +176,7 @@ with_and_without() {
 
 reports_written() {
 	local f
-	for f in "$dir/$1".*.json; do jq -e . "$f" || return 1; done
+	for f in "$dir/$1".*.json; do [ -s "$f" ] && jq -e . "$f" || return 1; done
 }
 
 # report ROLE: the sum of the role's reports, once its last process has ended.
@@ -185,7 +185,7 @@ report() {
 	jq -s 'def total(f): map(f // 0) | add;
 		{ runs: length, processes: total(.processes), moved: total(.sockets.moved), made: total(.sockets.made),
 		  ring: total(.bytes.ring_in + .bytes.ring_out), kernel: total(.bytes.kernel_in + .bytes.kernel_out),
-		  ring_in: total(.bytes.ring_in), ring_out: total(.bytes.ring_out), broken: total(.reasons.broken),
+		  ring_in: total(.bytes.ring_in), ring_out: total(.bytes.ring_out), broken: total((.reasons.broken // 0) + (.broken // 0)),
 		  reasons: (map(.reasons | to_entries) | add // [] | group_by(.key) | map({key: .[0].key, value: (map(.value) | add)}) | from_entries) }
 		| .percent = (if .ring + .kernel > 0 then 100 * .ring / (.ring + .kernel) else 0 end)' "$dir/$1".*.json
 }

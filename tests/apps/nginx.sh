@@ -98,7 +98,7 @@ reloaded() {
 		sleep 0.3
 	done
 	wait "$load"
-	{ grep -o 'connect [0-9]*\|timeout [0-9]*\|Non-2xx.*' "$dir/load.log" || true; } | result
+	{ grep -o 'connect [1-9][0-9]*\|timeout [1-9][0-9]*\|Non-2xx.*' "$dir/load.log" || true; } | result
 	grep -c '^ *[1-9][0-9]* requests in' "$dir/load.log" | result
 	stop "$generation" QUIT
 }
