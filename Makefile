@@ -14,7 +14,7 @@ INSIDE = -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-strict-aliasing
 
 LIBRARY_SOURCES := $(wildcard sync/*.c) $(wildcard transport/window/*.c) transport/shm/arena.c $(wildcard sockets/*.c) $(wildcard remap/*.c)
 SHARED_SOURCES := $(wildcard sync/*.c) $(wildcard transport/window/*.c) transport/shm/arena.c transport/shm/arena_make.c sockets/book.c sockets/policy.c
-SERVICE_SOURCES := $(filter-out node/causeway.c node/command_%.c,$(wildcard node/*.c)) $(SHARED_SOURCES)
+SERVICE_SOURCES := $(filter-out node/causeway.c node/command_%.c,$(wildcard node/*.c)) $(sort $(SHARED_SOURCES) $(wildcard sockets/*.c))
 COMMAND_SOURCES := node/causeway.c $(wildcard node/command_*.c) $(filter-out node/causewayd.c node/service_%.c,$(filter-out node/causeway.c node/command_%.c,$(wildcard node/*.c))) $(SHARED_SOURCES)
 
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/inside/%.o)

@@ -252,6 +252,9 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second);
 void cw_release(struct cw_program *program, const struct cw_message *message);
 void cw_mapping_let_go(struct cw_mapping *mapping); /* its program died: all ends it held */
 
+/* service_resend.c */
+void cw_resend_asked(struct cw_program *reader, const struct cw_message *message);
+
 /* service_users.c */
 struct cw_user *cw_user_enter(uid_t uid); /* a connection of that user's; NULL: too many */
 void cw_user_leave(struct cw_user *user);

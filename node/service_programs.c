@@ -97,6 +97,9 @@ static void from_program(struct cw_program *program, struct cw_received *receive
 	case CW_RELEASE:
 		cw_release(program, message);
 		break;
+	case CW_RESEND:
+		cw_resend_asked(program, message);
+		break;
 	default:
 		cw_nonsense(program);
 	}

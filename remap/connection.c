@@ -67,6 +67,8 @@ CW_EXPORT int shutdown(int fd, int how)
 	struct cw_stream *stream = cw_stream_for(fd);
 	bool nested;
 
+	if (stream && (how == SHUT_RD || how == SHUT_RDWR))
+		stream->shut_reading = true;
 	if (stream && cw_is_moved(stream, fd) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
 		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 
@@ -173,6 +175,8 @@ CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *si
 	if (stream && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
 		cw_leave(stream, CW_REASON_option);
 	result = cw_real.getsockopt(fd, level, name, value, size);
+	if (stream && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *size >= sizeof(int) && !*(int *)value)
+		*(int *)value = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
 	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && stream->nagle && *size >= sizeof(int))
 		*(int *)value = 0;	/* what the program left it at */
 	return result;

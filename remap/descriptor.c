@@ -191,6 +191,10 @@ CW_EXPORT int ioctl(int fd, unsigned long request, ...)
 		if (cw_is_moved(stream, fd))
 			*(int *)argument = cw_pending_in(stream, fd);
 		break;
+	case SIOCATMARK:
+		if (cw_is_moved(stream, fd) && cw_pending_in(stream, -1) > 0)
+			*(int *)argument = 0;	/* the ring's bytes come before the mark */
+		break;
 	case SIOCOUTQ:
 		if (cw_is_moved(stream, fd))
 			*(int *)argument += cw_pending_out(stream);

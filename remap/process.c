@@ -93,12 +93,13 @@ static void leave_inherited_by_cookie(void)
 	}
 }
 
-static void before_exec(void)
+/* path: what is to be executed, if it is known; an exec that is sure to fail changes nothing. */
+static void before_exec(const char *path)
 {
 	uint32_t tid = cw_thread.tid;
 
 	cw_ensure_started();
-	if (!any_moved())
+	if (!any_moved() || (path && cw_raw(SYS_faccessat, AT_FDCWD, (long)path, X_OK, 0, 0, 0) < 0))
 		return;
 	if (!cw_is_other_process()) {
 		leave_inherited();
@@ -112,37 +113,37 @@ static void before_exec(void)
 
 CW_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
-	before_exec();
+	before_exec(path);
 	return cw_real.execve(path, arguments, environment);
 }
 
 CW_EXPORT int execv(const char *path, char *const arguments[])
 {
-	before_exec();
+	before_exec(path);
 	return cw_real.execv(path, arguments);
 }
 
 CW_EXPORT int execvp(const char *file, char *const arguments[])
 {
-	before_exec();
+	before_exec(strchr(file, '/') ? file : NULL);
 	return cw_real.execvp(file, arguments);
 }
 
 CW_EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
-	before_exec();
+	before_exec(strchr(file, '/') ? file : NULL);
 	return cw_real.execvpe(file, arguments, environment);
 }
 
 CW_EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
 {
-	before_exec();
+	before_exec(NULL);
 	return cw_real.fexecve(fd, arguments, environment);
 }
 
 CW_EXPORT int execveat(int fd, const char *path, char *const arguments[], char *const environment[], int flags)
 {
-	before_exec();
+	before_exec(NULL);
 	return cw_real.execveat(fd, path, arguments, environment, flags);
 }
 
@@ -173,7 +174,7 @@ CW_EXPORT int execl(const char *path, const char *first, ...)
 	char *arguments[count + 1];
 	TAKE_LIST(first, arguments, count, list);
 	va_end(list);
-	before_exec();
+	before_exec(path);
 	return cw_real.execv(path, arguments);
 }
 
@@ -186,7 +187,7 @@ CW_EXPORT int execlp(const char *file, const char *first, ...)
 	char *arguments[count + 1];
 	TAKE_LIST(first, arguments, count, list);
 	va_end(list);
-	before_exec();
+	before_exec(strchr(file, '/') ? file : NULL);
 	return cw_real.execvp(file, arguments);
 }
 
@@ -201,7 +202,7 @@ CW_EXPORT int execle(const char *path, const char *first, ...)
 	TAKE_LIST(first, arguments, count, list);
 	environment = va_arg(list, char *const *);
 	va_end(list);
-	before_exec();
+	before_exec(path);
 	return cw_real.execve(path, arguments, environment);
 }
 

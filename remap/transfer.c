@@ -11,7 +11,7 @@ CW_EXPORT ssize_t read(int fd, void *bytes, size_t count)
 
 	if (cw_likely(!stream))
 		return cw_real.read(fd, bytes, count);
-	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count), cw_receive(stream, fd, bytes, count, 0));
+	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count), count ? cw_receive(stream, fd, bytes, count, 0) : cw_real.read(fd, bytes, 0));
 }
 
 CW_EXPORT ssize_t write(int fd, const void *bytes, size_t count)
@@ -65,6 +65,8 @@ CW_EXPORT ssize_t send(int fd, const void *bytes, size_t count, int flags)
 
 	if (cw_likely(!stream))
 		return cw_real.send(fd, bytes, count, flags);
+	if (cw_unlikely(flags & MSG_OOB))
+		cw_stream_stays(stream, CW_REASON_urgent);
 	return CW_SEND(stream, fd, cw_real.send(fd, bytes, count, flags), send_moved(stream, fd, bytes, count, flags));
 }
 
@@ -73,8 +75,10 @@ CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __C
 	struct cw_stream *stream = cw_stream_for(fd);
 	const struct sockaddr *to = *(const struct sockaddr **)&address;
 
-	if (cw_likely(!stream))
+	if (cw_likely(!stream) || size > sizeof(struct sockaddr_storage))
 		return cw_real.sendto(fd, bytes, count, flags, to, size);
+	if (cw_unlikely(flags & MSG_OOB))
+		cw_stream_stays(stream, CW_REASON_urgent);
 	return CW_SEND(stream, fd, cw_real.sendto(fd, bytes, count, flags, to, size), send_moved(stream, fd, bytes, count, flags));
 }
 

@@ -2,8 +2,21 @@
 #include "call.h"
 #include "process.h"
 #include "sockets/leave.h"
+#include "sockets/memory.h"
 
 #include <sys/uio.h>
+
+/* readv of nothing is 0 at once, where recvmsg of nothing waits. */
+static ssize_t read_vector(struct cw_stream *stream, int fd, const struct iovec *iov, int count, int flags)
+{
+	size_t total = 0;
+
+	if (count > 1024 || (count && cw_nowhere(iov, 1)))
+		return cw_real.readv(fd, iov, count);	/* the kernel has the errno */
+	for (int i = 0; i < count; i++)
+		total |= iov[i].iov_len;
+	return total ? cw_receive_iov(stream, fd, iov, (size_t)count, flags) : 0;
+}
 
 CW_EXPORT ssize_t readv(int fd, const struct iovec *iov, int count)
 {
@@ -11,14 +24,14 @@ CW_EXPORT ssize_t readv(int fd, const struct iovec *iov, int count)
 
 	if (cw_likely(!stream) || count < 0)
 		return cw_real.readv(fd, iov, count);
-	return CW_RECEIVE(stream, fd, cw_real.readv(fd, iov, count), cw_receive_iov(stream, fd, iov, (size_t)count, 0));
+	return CW_RECEIVE(stream, fd, cw_real.readv(fd, iov, count), read_vector(stream, fd, iov, count, 0));
 }
 
 CW_EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream) || count < 0)
+	if (cw_likely(!stream) || count < 0 || count > 1024 || (count && cw_nowhere(iov, 1)))
 		return cw_real.writev(fd, iov, count);
 	return CW_SEND(stream, fd, cw_real.writev(fd, iov, count), cw_send_iov(stream, fd, iov, (size_t)count, 0));
 }
@@ -35,7 +48,7 @@ CW_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offs
 	if (cw_likely(!stream) || count < 0 || offset != -1 || (flags & ~(RWF_NOWAIT | RWF_HIPRI)))
 		return cw_real.preadv2(fd, iov, count, offset, flags);
 	return CW_RECEIVE(stream, fd, cw_real.preadv2(fd, iov, count, offset, flags),
-			  cw_receive_iov(stream, fd, iov, (size_t)count, flags_of(flags)));
+			  read_vector(stream, fd, iov, count, flags_of(flags)));
 }
 
 CW_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
@@ -62,7 +75,7 @@ CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream))
+	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)))
 		return cw_kernel.recvmsg(fd, message, flags);
 	return CW_RECEIVE(stream, fd, cw_kernel.recvmsg(fd, message, flags), cw_receive_message(stream, fd, message, flags));
 }
@@ -80,11 +93,13 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream)) {
-		if (cw_unlikely(message->msg_controllen))
+	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1))) {
+		if (!cw_nowhere(message, 1) && cw_unlikely(message->msg_controllen))
 			cw_before_passing(message);
 		return cw_kernel.sendmsg(fd, message, flags);
 	}
+	if (cw_unlikely(flags & MSG_OOB))
+		cw_stream_stays(stream, CW_REASON_urgent);
 	return CW_SEND(stream, fd, cw_kernel.sendmsg(fd, message, flags), send_moved(stream, fd, message, flags));
 }
 

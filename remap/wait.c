@@ -1,5 +1,6 @@
 /* Calls that wait for several descriptors. */
 #include "real.h"
+#include "sockets/memory.h"
 #include "sockets/poll.h"
 #include "sockets/set.h"
 
@@ -72,7 +73,9 @@ CW_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int tim
 
 	cw_ensure_started();
 	set = cw_set_of(epfd);
-	if (!set || max <= 0)
+	if (set && max > 0 && cw_nowhere(events, 1) && cw_set_ready(set))
+		return (int)cw_bad_address();
+	if (!set || max <= 0 || cw_nowhere(events, 1))
 		return cw_kernel.epoll_pwait(epfd, events, max, timeout, mask);
 	return wait_set(set, epfd, events, max, timeout > 0 ? timeout * INT64_C(1000000) : timeout < 0 ? -1 : 0, mask);
 }
@@ -88,7 +91,7 @@ CW_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max, const 
 
 	cw_ensure_started();
 	set = cw_set_of(epfd);
-	if (!set || max <= 0 || (timeout && (timeout->tv_sec < 0 || timeout->tv_sec > 1000000000 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)))
+	if (!set || max <= 0 || cw_nowhere(events, 1) || (timeout && (timeout->tv_sec < 0 || timeout->tv_sec > 1000000000 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)))
 		return cw_kernel.epoll_pwait2(epfd, events, max, timeout, mask);
 	return wait_set(set, epfd, events, max, timeout ? timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : -1, mask);
 }

@@ -2,6 +2,7 @@
 
 #include "kernel.h"
 #include "ready.h"
+#include "service.h"
 #include "switch.h"
 
 #define TURNS 200	/* of a millisecond */
@@ -79,6 +80,7 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 	cw_leave_sending(stream, fd, reason);
 	if (leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND))
 		return;
+	cw_service_ask_resend(stream);
 	for (int i = 0; i < TURNS; i++) {
 		uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
 

@@ -28,7 +28,8 @@ int cw_pending_in(struct cw_stream *stream, int fd)
 	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 		return 0;
 	ring = (int)in_ring(stream->rx);
-	cw_raw(SYS_ioctl, fd, FIONREAD, (long)&kernel, 0, 0, 0);
+	if (fd >= 0)
+		cw_raw(SYS_ioctl, fd, FIONREAD, (long)&kernel, 0, 0, 0);
 	cw_rx_unlock(stream, nested);
 	return kernel > INT_MAX - ring ? INT_MAX : kernel + ring;
 }

@@ -1,8 +1,10 @@
 #include "poll.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 #include "kernel.h"
+#include "memory.h"
 #include "ready.h"
 #include "wait_list.h"
 
@@ -17,13 +19,15 @@ struct call {
 	bool plain;			/* poll, not ppoll */
 	int timeout_ms;
 	int64_t deadline;
+	int asked;			/* what the kernel said during the look */
 	struct cw_wait_list list;
 };
 
-static int ask(struct pollfd *fds, nfds_t count)
+/* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
+static int ask(const struct call *call, const sigset_t *mask)
 {
 	struct timespec none = { 0 };
-	long ready = cw_raw(SYS_ppoll, (long)fds, (long)count, (long)&none, 0, 0, 0);
+	long ready = cw_raw(SYS_ppoll, (long)call->fds, (long)call->count, (long)&none, (long)mask, 8, 0);
 
 	if (ready < 0) {
 		errno = (int)-ready;
@@ -36,7 +40,8 @@ static bool ask_again(void *argument)
 {
 	struct call *call = argument;
 
-	return ask(call->fds, call->count) != 0;
+	call->asked = ask(call, call->mask);
+	return call->asked != 0;
 }
 
 /* Add what the rings have to what the kernel said. */
@@ -93,9 +98,11 @@ static int answer_by_ring(struct call *call)
 
 static int look(struct call *call)
 {
-	if (cw_wait_list_look(&call->list) && rings_know_all(call))
+	bool ready = cw_wait_list_look(&call->list) > 0;
+
+	if (ready && rings_know_all(call))
 		return answer_by_ring(call);
-	return merge(call, ask(call->fds, call->count));
+	return merge(call, ask(call, ready ? NULL : call->mask));
 }
 
 static void cancelled(void *argument)
@@ -134,7 +141,10 @@ static int wait(struct call *call)
 			ready = look(call);
 			if (ready || !call->deadline)
 				return ready;
+			call->asked = 0;
 			cw_wait_list_spin(&call->list, ask_again, call);
+			if (call->asked < 0)
+				return call->asked;
 			ready = look(call);
 			if (ready)
 				return ready;
@@ -160,6 +170,9 @@ static int start(struct call *call)
 	bool fits = true;
 	int result;
 
+	if (call->count && (cw_nowhere(call->fds, 1) || call->count > INT_MAX))
+		return call->plain ? cw_kernel.poll(call->fds, call->count, call->timeout_ms)
+				   : cw_kernel.ppoll(call->fds, call->count, call->timeout, call->mask);
 	cw_wait_list_begin(&call->list);
 	for (nfds_t i = 0; i < call->count && fits; i++)
 		if (call->fds[i].events & READABLE)

@@ -6,6 +6,8 @@
 
 #include "kernel.h"
 #include "leave.h"
+#include "memory.h"
+#include "pending.h"
 #include "service.h"
 #include "set.h"
 #include "switch.h"
@@ -117,7 +119,8 @@ static enum outcome ring_part(struct cw_stream *stream, struct request *request,
 		return BYTES_AND_MORE;
 	request->done += count;
 	CW_COUNT(stream, bytes_ring_in, count);
-	return cw_state_of(word) == CW_SEALED && count == unread ? BYTES_AND_MORE : BYTES;
+	/* Not on into the kernel where the writer has left the ring: urgent data may be what it left for, and a read ends at its mark. */
+	return cw_state_of(word) == CW_SEALED && count == unread && !(word & CW_MARK_LEFT) ? BYTES_AND_MORE : BYTES;
 }
 
 static enum outcome live(struct cw_stream *stream, int fd, struct request *request, uint64_t *word, bool *again)
@@ -201,7 +204,7 @@ static bool died_with_unread(struct cw_stream *stream)
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
 
-	if (stream->reset_told || (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
+	if (stream->reset_told || stream->shut_reading || (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
 		return false;
 	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
 		return false;
@@ -247,6 +250,9 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 	cw_rx_unlock(stream, nested);
 	if (outcome == END && died_with_unread(stream)) {
 		stream->reset_told = true;
+		/* What follows is as after a reset: EPIPE for who sends, hang-up for who waits. */
+		cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
+		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 		return fail(request, ECONNRESET);
 	}
 	return outcome;
@@ -268,7 +274,11 @@ static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request
 	int flags = request->flags | extra;
 	ssize_t got;
 
-	message.msg_iovlen = unfilled(request, request->total - request->done, rest);
+	message.msg_iovlen = request->iovcnt;
+	if (request->done || request->total == 1)
+		message.msg_iovlen = unfilled(request, request->total - request->done, rest);
+	else
+		message.msg_iov = (struct iovec *)request->iov;
 	if (flags & MSG_DONTWAIT) {
 		got = cw_raw_recvmsg(fd, &message, flags);
 		if (got < 0)
@@ -322,6 +332,25 @@ static enum outcome ask_kernel(int fd, struct request *request)
 	if (got > 0)
 		return BYTES_AND_MORE;
 	return got == 0 ? END : fail(request, (int)-got);
+}
+
+/* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never restarted. */
+static enum outcome await_rest(struct cw_stream *stream, int fd, struct request *request)
+{
+	struct cw_direction *rx = stream->rx;
+	struct pollfd readable = { .fd = fd, .events = POLLIN };
+	struct timeval limit = { 0 };
+	socklen_t size = sizeof(limit);
+	int ready;
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
+	CW_COUNT(stream, sleeps, 1);
+	pthread_cleanup_push(cancelled, rx);
+	ready = cw_kernel.poll(&readable, 1, limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
+	pthread_cleanup_pop(0);
+	CW_COUNT(stream, wakeups, ready > 0);
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	return ready > 0 ? ask_kernel(fd, request) : FAILED;
 }
 
 /* Look for bytes for a while. True if something has changed. */
@@ -417,7 +446,9 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 			return BYTES_AND_MORE;
 	}
 	outcome = settle(stream, fd, request, outcome);
-	if (outcome == BY_KERNEL)
+	if (outcome == BY_KERNEL && request->done)
+		outcome = await_rest(stream, fd, request);
+	else if (outcome == BY_KERNEL)
 		outcome = read_kernel(stream, fd, request, 0);
 	else if (outcome == EMPTY_KERNEL)
 		outcome = await_kernel(stream, fd, request);
@@ -426,19 +457,19 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 	return outcome;
 }
 
-static bool satisfied(const struct request *request)
-{
-	return request->done == request->total || (request->done && !(request->flags & MSG_WAITALL));
-}
-
 static ssize_t result(struct cw_stream *stream, const struct request *request, enum outcome outcome)
 {
 	if (request->done) {
 		CW_COUNT(stream, messages_in, 1);
+		/* The kernel's error has been taken from it, and this call doesn't tell it: the next one does. */
+		if (outcome == FAILED && request->error && request->error != EAGAIN && request->error != EINTR)
+			atomic_store_explicit(&stream->error, request->error, memory_order_relaxed);
 		return (ssize_t)request->done;
 	}
 	if (outcome != FAILED)
 		return 0;
+	if (request->error == ECONNRESET)
+		stream->reset_told = true;
 	errno = request->error;
 	return -1;
 }
@@ -448,7 +479,12 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 	struct cw_direction *rx = stream->rx;
 	bool nested, sleepy = false;
 	enum outcome outcome;
+	int error = 0;
 
+	if (cw_unlikely(atomic_load_explicit(&stream->error, memory_order_relaxed)))
+		error = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
+	if (error)
+		return result(stream, request, fail(request, error));
 	for (;;) {
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
@@ -478,10 +514,13 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 			outcome = wait(stream, fd, request, outcome);
 		if (outcome == END)
 			outcome = end(stream, fd, request);
-		if (outcome == END || outcome == FAILED || satisfied(request))
+		if (outcome == END || outcome == FAILED || request->done == request->total)
 			return result(stream, request, outcome);
-		if (outcome == BYTES_AND_MORE && request->done)
-			request->flags |= request->flags & MSG_WAITALL ? 0 : MSG_DONTWAIT;
+		if (request->done && !(request->flags & MSG_WAITALL)) {
+			if (outcome != BYTES_AND_MORE)
+				return result(stream, request, outcome);
+			request->flags |= MSG_DONTWAIT;
+		}
 	}
 }
 
@@ -543,11 +582,25 @@ static bool peek(struct cw_stream *stream, int fd, struct request *request)
 	return request->done && (!(request->flags & MSG_WAITALL) || request->done == request->total);
 }
 
+/* MSG_PEEK | MSG_WAITALL with a part there: wait a turn, unless no more can come. */
+static bool more_to_come(struct cw_stream *stream, int fd, struct request *request)
+{
+	struct timespec turn = { .tv_nsec = 500000 };
+	enum outcome outcome;
+
+	if (!blocking(stream, fd, request))
+		return false;
+	outcome = ask_kernel(fd, request);
+	if (outcome == END || (outcome == FAILED && request->error != EAGAIN))
+		return false;
+	return cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0) != -EINTR;
+}
+
 static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct request one = { .iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL };
 
-	for (int looks = 0;; looks++) {
+	for (;;) {
 		struct cw_direction *rx = stream->rx;
 		bool nested;
 		uint64_t word;
@@ -555,6 +608,10 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		request->done = 0;
 		if (peek(stream, fd, request))
 			return result(stream, request, BYTES);
+		if (request->done && !more_to_come(stream, fd, request))
+			return result(stream, request, BYTES);
+		if (request->done)
+			continue;
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -577,13 +634,15 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		one.done = 0;
 		one.flags = request->flags & ~(MSG_WAITALL);
 		enum outcome outcome = wait(stream, fd, &one, EMPTY);
-		if (outcome == END)
-			outcome = end(stream, fd, &one);
-		if (outcome == END || (outcome == FAILED))
+		if (outcome == END || outcome == FAILED) {
+			/* Nothing more comes: what is there is the answer. */
+			request->flags &= ~MSG_WAITALL;
+			request->done = 0;
+			if (peek(stream, fd, request))
+				return result(stream, request, BYTES);
+			if (outcome == END && died_with_unread(stream))
+				outcome = fail(&one, ECONNRESET);
 			return result(stream, &one, outcome);
-		if ((request->flags & MSG_WAITALL) && looks > 1000) {
-			struct timespec turn = { .tv_nsec = 1000000 };
-			cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
 		}
 	}
 }
@@ -596,10 +655,21 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_kernel.recvmsg(fd, &message, flags);	/* the kernel has the errno */
+		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)) && !(flags & MSG_TRUNC)) {
+			if (!cw_pending_in(stream, fd) && (flags & MSG_DONTWAIT))
+				break;	/* nothing to put there: that comes first */
+			return cw_bad_address();
+		}
 		request.total += iov[i].iov_len;
 	}
-	if (!request.total || (flags & ~RING_FLAGS))
+	if (iovcnt > MAX_IOV || (flags & ~RING_FLAGS))
 		return cw_kernel.recvmsg(fd, &message, flags);	/* takes no byte of the stream: urgent data, the error queue, nothing at all */
+	if (!request.total && iovcnt && cw_nowhere(iov[0].iov_base, iov[0].iov_len)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	if (!request.total)
+		return cw_pending_in(stream, fd) > 0 ? 0 : cw_kernel.recvmsg(fd, &message, flags);
 	if (flags & MSG_PEEK)
 		return receive_peeking(stream, fd, &request);
 	return receive(stream, fd, &request);
@@ -612,7 +682,7 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 	struct iovec iov = { bytes, count };
 	uint32_t free = 0;
 
-	if (cw_likely(count && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
+	if (cw_likely(count && !cw_nowhere(bytes, count) && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
 	    cw_likely(atomic_compare_exchange_strong_explicit(&rx->rx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 							      memory_order_relaxed))) {
 		uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);

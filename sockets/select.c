@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "memory.h"
 #include "poll.h"
 #include "wait_list.h"
 
@@ -21,6 +22,7 @@ struct call {
 	const sigset_t *mask;
 	bool plain;			/* select, not pselect */
 	int64_t deadline;
+	int told;			/* what the kernel said during the look */
 	struct cw_wait_list list;
 };
 
@@ -36,13 +38,18 @@ static void restore(struct call *call)
 			memcpy(call->set[i], call->asked[i], call->size);
 }
 
-static int ask(struct call *call)
+/* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
+static int ask(struct call *call, const sigset_t *mask)
 {
 	struct timespec none = { 0 };
+	struct {
+		const sigset_t *mask;
+		size_t size;
+	} signals = { mask, 8 };
 	long ready;
 
 	restore(call);
-	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&none, 0);
+	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&none, (long)&signals);
 	if (ready < 0) {
 		errno = (int)-ready;
 		return -1;
@@ -52,7 +59,10 @@ static int ask(struct call *call)
 
 static bool ask_again(void *argument)
 {
-	return ask(argument) != 0;
+	struct call *call = argument;
+
+	call->told = ask(call, call->mask);
+	return call->told != 0;
 }
 
 static int merge(struct call *call, int ready)
@@ -74,8 +84,9 @@ static int merge(struct call *call, int ready)
 
 static int look(struct call *call)
 {
-	cw_wait_list_look(&call->list);
-	return merge(call, ask(call));
+	bool ready = cw_wait_list_look(&call->list) > 0;
+
+	return merge(call, ask(call, ready ? NULL : call->mask));
 }
 
 static void cancelled(void *argument)
@@ -116,7 +127,10 @@ static int wait(struct call *call)
 			ready = look(call);
 			if (ready || !call->deadline)
 				return ready;
+			call->told = 0;
 			cw_wait_list_spin(&call->list, ask_again, call);
+			if (call->told < 0)
+				return call->told;
 			ready = look(call);
 			if (ready)
 				return ready;
@@ -164,6 +178,9 @@ static int start(struct call *call)
 
 	if (call->count <= 0 || call->count > MAX_WORDS * 64 || !call->set[0])
 		return by_kernel(call);
+	for (int i = 0; i < 3; i++)
+		if (call->set[i] && cw_nowhere(call->set[i], 1))
+			return by_kernel(call);
 	call->size = ((size_t)call->count + 63) / 64 * 8;
 	cw_wait_list_begin(&call->list);
 	for (int fd = 0; fd < call->count && fits; fd++) {

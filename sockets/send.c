@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "kernel.h"
+#include "memory.h"
 #include "service.h"
 #include "switch.h"
 
@@ -277,6 +278,8 @@ ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, s
 	for (size_t i = 0; i < iovcnt; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_send_message(stream, fd, &message, flags);	/* the kernel has the errno */
+		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)))
+			return cw_bad_address();
 		request.total += iov[i].iov_len;
 	}
 	if (!request.total || (flags & ~RING_FLAGS))
@@ -291,7 +294,7 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 	struct iovec iov = { (void *)bytes, count };
 	uint32_t free = 0;
 
-	if (cw_likely(count - 1 < PUBLISH_EVERY && !(flags & ~RING_FLAGS) && !stream->broken) &&
+	if (cw_likely(count - 1 < PUBLISH_EVERY && !cw_nowhere(bytes, count) && !(flags & ~RING_FLAGS) && !stream->broken) &&
 	    cw_likely(atomic_compare_exchange_strong_explicit(&tx->tx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 							      memory_order_relaxed))) {
 		uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);

@@ -420,7 +420,8 @@ static void tell(struct cw_message *message)
 {
 	int fd = atomic_load_explicit(&service.fd, memory_order_acquire);
 
-	if (fd >= 0 && service.owner == own_pid())
+	/* A vfork child has no word of its own, but its parent waits for it, and a ring must not be lost. */
+	if (fd >= 0 && (service.owner == own_pid() || message->type == CW_RESEND))
 		send_message(fd, message, -1, MSG_DONTWAIT);
 }
 
@@ -434,9 +435,9 @@ void cw_service_withdraw(struct cw_stream *stream)
 	tell(&message);
 }
 
-static void release(const struct cw_token *token, uint64_t arena, uint32_t slot, uint32_t end)
+static void tell_of_slot(uint32_t type, const struct cw_token *token, uint64_t arena, uint32_t slot, uint32_t end)
 {
-	struct cw_message message = new_message(CW_RELEASE);
+	struct cw_message message = new_message(type);
 
 	message.grant.token = *token;
 	message.grant.arena = arena;
@@ -449,7 +450,14 @@ void cw_service_release(struct cw_stream *stream)
 {
 	struct cw_token token = { stream->number, atomic_load_explicit(&stream->generation, memory_order_relaxed) };
 
-	release(&token, stream->arena, stream->slot_number, stream->end);
+	tell_of_slot(CW_RELEASE, &token, stream->arena, stream->slot_number, stream->end);
+}
+
+void cw_service_ask_resend(struct cw_stream *stream)
+{
+	struct cw_token token = { stream->number, atomic_load_explicit(&stream->generation, memory_order_relaxed) };
+
+	tell_of_slot(CW_RESEND, &token, stream->arena, stream->slot_number, stream->end);
 }
 
 /* ---- grants ---- */
@@ -495,7 +503,7 @@ static void refuse(const struct cw_message *message, const struct cw_arena *aren
 		cw_state_mark(&words->direction[message->grant.end].state, CW_MARK_LEFT);
 		cw_state_mark(&words->direction[1 - message->grant.end].state, CW_MARK_LEFT | CW_MARK_READER_GONE);
 	}
-	release(&message->grant.token, message->grant.arena, message->grant.slot, message->grant.end);
+	tell_of_slot(CW_RELEASE, &message->grant.token, message->grant.arena, message->grant.slot, message->grant.end);
 }
 
 static void take_grant(const struct cw_message *message, const int *descriptors, int count)

@@ -26,6 +26,8 @@ bool cw_service_register(void);
 void cw_service_offer(struct cw_stream *stream, int fd);
 void cw_service_withdraw(struct cw_stream *stream);
 void cw_service_release(struct cw_stream *stream);
+/* The ring that this stream reads has bytes that must come through the kernel now. */
+void cw_service_ask_resend(struct cw_stream *stream);
 void cw_service_take_mail(void);
 bool cw_service_has_mail(void);
 

@@ -423,9 +423,18 @@ static void disarm(struct cw_item *item, int epfd)
 static uint32_t told(const struct cw_item *item)
 {
 	uint32_t events = EPOLLIN | EPOLLRDNORM;
+	uint64_t word = atomic_load_explicit(&item->stream->rx->state, memory_order_relaxed);
 
 	if (cw_ready_to_send(item->stream))
 		events |= EPOLLOUT | EPOLLWRNORM;
+	/* The other bits are the kernel's: asked for where an end is in sight, and where the registration is told but once. */
+	if ((word & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)) || (item->events & EPOLLONESHOT)) {
+		struct pollfd whole = { .fd = item->fd, .events = (short)(item->events & 0x7fff) };
+		struct timespec none = { 0 };
+
+		if (cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) > 0)
+			return (events & item->events) | ((uint32_t)whole.revents & (item->events | EPOLLERR | EPOLLHUP));
+	}
 	return events & item->events;
 }
 
@@ -656,7 +665,7 @@ static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *eve
 	int64_t left;
 
 	if (!sleep || !waiting->deadline) {
-		long count = cw_raw(SYS_epoll_pwait, waiting->epfd, (long)events, max, 0, 0, 8);
+		long count = cw_raw(SYS_epoll_pwait, waiting->epfd, (long)events, max, 0, (long)waiting->mask, 8);
 
 		if (count < 0)
 			errno = (int)-count;

@@ -82,6 +82,8 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream->fd = fd;
 	stream->reset_told = stream->nagle = stream->inherited = stream->broken = false;
 	stream->corked = 0;
+	stream->shut_reading = false;
+	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;
 	stream->rcvbuf = 0;

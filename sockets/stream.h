@@ -38,6 +38,8 @@ struct cw_stream {
 	bool nagle;			/* the program did not ask for TCP_NODELAY; we did (switch.c) */
 	bool broken;			/* reset because of shared memory; every call says ECONNRESET */
 	bool reset_told;		/* ECONNRESET for a peer that died with unread bytes is told once */
+	bool shut_reading;		/* by us: an end of file says nothing of the peer */
+	_Atomic int error;		/* of the kernel, that came behind bytes and is still to be told */
 	bool inherited;			/* came by fork while moved; this process has not used it yet */
 	uint8_t end;			/* of the slot */
 	uint8_t most_bits;		/* class of the largest ring that the program's buffer sizes allow */

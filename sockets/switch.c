@@ -41,6 +41,15 @@ static bool offset_sent(int fd, uint64_t *offset)
 	return false;
 }
 
+/* FIONREAD counts to the urgent mark only: the offset can't be told. */
+static bool urgent_data(int fd)
+{
+	struct pollfd urgent = { .fd = fd, .events = POLLPRI };
+	struct timespec none = { 0 };
+
+	return cw_raw(SYS_ppoll, (long)&urgent, 1, (long)&none, 0, 0, 0) > 0 && (urgent.revents & POLLPRI);
+}
+
 static bool fin_received(const struct tcp_info *info)
 {
 	/* TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING, TCP_TIME_WAIT: the counter has counted the FIN as a byte. */
@@ -109,8 +118,13 @@ static void try_attach_rx(struct cw_stream *stream, int fd)
 	struct cw_direction *rx = stream->rx;
 	uint64_t offset;
 
-	if (atomic_load_explicit(&stream->rx_busy, memory_order_seq_cst) ||
-	    atomic_load_explicit(&rx->rx_asleep, memory_order_acquire) || !offset_received(fd, &offset))
+	if (atomic_load_explicit(&stream->rx_busy, memory_order_seq_cst) || atomic_load_explicit(&rx->rx_asleep, memory_order_acquire))
+		return;
+	if (urgent_data(fd)) {
+		cw_state_mark(&rx->state, CW_MARK_LEFT);
+		return;
+	}
+	if (!offset_received(fd, &offset))
 		return;
 	atomic_store_explicit(&rx->roff, offset, memory_order_relaxed);
 	atomic_store_explicit(&rx->rx_attached, 1, memory_order_release);
