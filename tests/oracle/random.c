@@ -16,7 +16,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define LOG 40
+#define LOG          40
+#define WALK_SECONDS 20
 
 static char done[LOG][128];
 static unsigned steps;
@@ -544,8 +545,17 @@ static void (*const kinds[])(struct walker *) = {
 	step_bulk,       step_shut,       step_renew,      step_pause,      step_time_out,
 };
 
+/* A walk that hangs says where. */
+static void out_of_time(int number __attribute__((unused)))
+{
+	wrong("out of time");
+	_exit(1);
+}
+
 int walk(uint64_t seed, unsigned count)
 {
+	signal(SIGALRM, out_of_time);
+	alarm(WALK_SECONDS);
 	seed_of_walk = seed;
 	state = seed * 0x9e3779b97f4a7c15ull + 1;
 	level_set = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
