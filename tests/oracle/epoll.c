@@ -257,7 +257,8 @@ SCENARIO(nobody_starves, 0)
 {
 	struct end other;
 	struct epoll_event event;
-	int set = new_set(), pipes[2], seen[3] = {0}, calls = 0;
+	int set = new_set(), pipes[2], calls = 0;
+	size_t left_when_seen = 0;
 
 	open_end(&other, AF_INET, false);
 	MUST(pipe(pipes));
@@ -273,19 +274,19 @@ SCENARIO(nobody_starves, 0)
 			say("nothing: %zu left", left);
 			break;
 		}
-		seen[event.data.u32]++;
 		if (event.data.u32 == 0) {
 			ssize_t n = recv(e->fd, room, 2000, 0);
 
 			took(e, room, n);
 			left -= n > 0 ? (size_t)n : left;
 		} else {
-			MUST(read(event.data.u32 == 2 ? pipes[0] : other.fd, room, 1));
+			MUST(read(pipes[0], room, 1));
+			left_when_seen = left;
 		}
 		if (calls++ == 100)
 			MUST(write(pipes[1], "p", 1));
 	}
-	say("the pipe was seen: %d", seen[2] == 1);
+	say("the pipe was seen soon: %d", left_when_seen > 2u << 20);
 	peer_wait();
 	close(set);
 }
