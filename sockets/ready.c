@@ -68,6 +68,8 @@ void cw_ready_rise(struct cw_stream *stream)
 
 	if (cw_state_of(word) == CW_ASLEEP && !(word & CW_MARK_LEFT))
 		cw_switch_wake(stream, &word);
+	else if (cw_state_of(word) == CW_TAKEN)
+		cw_switch_offer_again(stream);
 }
 
 bool cw_ready_to_send(const struct cw_stream *stream)

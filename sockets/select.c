@@ -142,11 +142,14 @@ static int wait(struct call *call)
 			continue;
 		}
 		start = cw_ticks();
+		cw_count(CW_COUNT_sleeps);
 		ready = sleep_in_kernel(call);
 		error = errno;
 		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 		cw_wait_list_rise(&call->list);
 		errno = error;
+		if (ready > 0)
+			cw_count(CW_COUNT_wakeups);
 		if (ready > 0 && call->list.moved) {
 			cw_wait_list_look(&call->list);
 			ready = merge(call, ready);

@@ -609,13 +609,9 @@ static bool settle(struct cw_set *set, int depth)
 			rise(set);
 			return false;
 		}
-		if (item->idle >= IDLE_SLEEPS || !awake(item->stream)) {
-			enum cw_state state = cw_state_of(atomic_load_explicit(&item->stream->rx->state, memory_order_relaxed));
-
-			/* Cold ones stay with the kernel; an ASLEEP one that had bytes lately is woken with the set. */
-			if (state == CW_TAKEN || (state == CW_ASLEEP && item->idle >= IDLE_SLEEPS))
-				cool(item);
-		}
+		/* Cold ones stay with the kernel; those that had bytes lately are woken with the set, or offered again. */
+		if (item->idle >= IDLE_SLEEPS && !awake(item->stream))
+			cool(item);
 	}
 	for (item = set->nested && depth < MAX_DEPTH ? set->items : NULL; item; item = item->next) {
 		bool locked;
@@ -719,6 +715,7 @@ static int spin(struct cw_set *set, const struct waiting *waiting)
 		int count = look(set, waiting, ask);
 
 		if (count) {
+			cw_count(CW_COUNT_spins_paid);
 			cw_spin_paid(&cw_thread.spin, most);
 			return count;
 		}
@@ -751,12 +748,14 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 	int count, error;
 	bool locked;
 
+	cw_count(CW_COUNT_sleeps);
 	pthread_cleanup_push(cancelled, &sleeping);
 	count = wait_in_kernel(waiting, waiting->events, waiting->max, true);
 	pthread_cleanup_pop(0);
 	error = errno;
 	cw_set_rise(set);
 	if (count > 0) {
+		cw_count(CW_COUNT_wakeups);
 		locked = lock_set(set);
 		count = after_kernel(set, waiting->epfd, waiting->events, count);
 		if (!count)

@@ -66,6 +66,11 @@ static void count_total(_Atomic uint64_t *total, uint64_t by)
 		atomic_fetch_add_explicit(total, by, memory_order_relaxed);
 }
 
+void cw_count(enum cw_counter counter)
+{
+	count_total(&cw_own_book.totals.counter[counter], 1);
+}
+
 struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 {
 	struct cw_stream *stream;

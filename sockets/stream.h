@@ -99,6 +99,9 @@ static inline uint64_t *cw_counters(const struct cw_stream *stream)
 	return cw_own_book.entry[stream->number].counter;
 }
 
+/* What is counted for the program, not for one stream: waits for many. */
+void cw_count(enum cw_counter counter);
+
 #define CW_COUNT(stream, name, by) (cw_counters(stream)[CW_COUNT_##name] += (by))
 
 static inline struct cw_ring cw_stream_ring(unsigned char *data, uint32_t bits)

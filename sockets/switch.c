@@ -425,6 +425,14 @@ void cw_switch_offer(struct cw_stream *stream, int fd)
 		cw_set_notice(stream);	/* registered while we offered */
 }
 
+void cw_switch_offer_again(struct cw_stream *stream)
+{
+	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+
+	if (may_offer(stream, word))
+		cw_state_step(&stream->rx->state, &word, CW_CONSENT);
+}
+
 bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word)
 {
 	return cw_state_step(&stream->rx->state, word, CW_TAKEN);

@@ -50,6 +50,8 @@ void cw_switch_share(struct cw_stream *stream, int fd);
 /* Reader. */
 bool cw_switch_others_asleep(const struct cw_stream *stream);
 void cw_switch_offer(struct cw_stream *stream, int fd);			/* TAKEN -> CONSENT, if nobody waits in the kernel; takes the locks itself */
+/* The same under the rx lock (and the set's, if it is in one and on its hot list): who has just woken offers what it withdrew to sleep. */
+void cw_switch_offer_again(struct cw_stream *stream);
 bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word);		/* CONSENT -> TAKEN */
 /* LIVE -> ASLEEP, unless more than seen is in the ring by then (the second look): then it is LIVE again, or TAKEN. CONSENT -> TAKEN. True: wait in the kernel. */
 bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t seen);

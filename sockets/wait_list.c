@@ -157,6 +157,7 @@ bool cw_wait_list_spin(struct cw_wait_list *list, bool (*ask)(void *), void *arg
 			asked = cw_ticks();
 		}
 		if (ready) {
+			cw_count(CW_COUNT_spins_paid);
 			cw_spin_paid(&cw_thread.spin, most);
 			return true;
 		}
