@@ -72,9 +72,9 @@ static bool offset_received(int fd, uint64_t *offset)
 	return false;
 }
 
-#define IN_BULK (256u << 10)
-#define WINDOW (256u << 10)
-#define NOT_SENT (64u << 10)
+#define IN_BULK (128u << 10)
+#define WINDOW (128u << 10)
+#define NOT_SENT (32u << 10)
 
 static void set_tcp(int fd, int name, int value)
 {
