@@ -283,7 +283,9 @@ bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_
 	struct cw_item *item;
 	bool locked, done = false;
 
-	if (!stream || !stream->slot || (operation != EPOLL_CTL_DEL && cw_nowhere(event, sizeof(*event))))
+	if (!stream || !stream->slot || (operation != EPOLL_CTL_ADD && operation != EPOLL_CTL_MOD && operation != EPOLL_CTL_DEL))
+		return false;
+	if (operation != EPOLL_CTL_DEL && cw_nowhere(event, sizeof(*event)))
 		return false;
 	locked = lock_set(set);
 	item = find(set, stream, NULL, fd);
@@ -554,8 +556,8 @@ static uint32_t told(const struct cw_item *item)
 	return events & item->events;
 }
 
-/* What the rings have, up to max events, under the lock. */
-static int collect(struct cw_set *set, int epfd, struct epoll_event *events, int max)
+/* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
+static int collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
 	struct cw_item *item, *next, *last = NULL;
 	int count = 0;
@@ -565,6 +567,7 @@ static int collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 		next = item->hot_next;
 		if (item_ready(item, &edge)) {
 			item->seen = edge;
+			*ask |= (item->events & EPOLLET) != 0;	/* an edge that the kernel may have too is one with this one */
 			events[count].events = told(item);
 		} else if (item_writable(item)) {
 			events[count].events = item->events & (EPOLLOUT | EPOLLWRNORM);
@@ -804,7 +807,7 @@ static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *eve
 static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask)
 {
 	bool locked = lock_set(set);
-	int count = collect(set, waiting->epfd, waiting->events, waiting->max), by_ring = count;
+	int count = collect(set, waiting->epfd, waiting->events, waiting->max, &must_ask), by_ring = count;
 	uint64_t now = cw_ticks();
 
 	unlock_set(set, locked);
@@ -888,8 +891,9 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 			count = -2;	/* all of it was our own knocking */
 		else if (set->hot && count < waiting->max) {
 			int by_kernel = count;
+			bool ignored;
 
-			count += collect(set, waiting->epfd, waiting->events + count, waiting->max - count);
+			count += collect(set, waiting->epfd, waiting->events + count, waiting->max - count, &ignored);
 			count = merge(waiting->events, by_kernel, count);
 		}
 		unlock_set(set, locked);
