@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -508,6 +509,84 @@ START_TEST(ends_that_go_while_bytes_are_sent_again)
 }
 END_TEST
 
+#define FEW 8
+
+/* So few descriptors that there is room for some arenas (and as many connections) only. */
+static void few_arenas(const struct service *service)
+{
+	struct rlimit limit = {.rlim_cur = 64 + 2 * FEW, .rlim_max = 64 + 2 * FEW};
+
+	ck_assert_int_eq(prlimit(service->pid, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+static void move_once(const struct program *a, const struct program *b)
+{
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+
+	move(a, b, &pair, 0, grants);
+	release(a, &grants[0]);
+	release(b, &grants[1]);
+	connection_end(&pair);
+}
+
+START_TEST(arenas_that_nobody_uses_make_room)
+{
+	struct service service = service_start(NULL);
+	struct program programs[6];
+
+	few_arenas(&service);
+	for (unsigned i = 0; i < CW_ARRAY_SIZE(programs); i++)
+		programs[i] = program_start(&service);
+	for (int round = 0; round < 3; round++)
+		for (unsigned i = 0; i < CW_ARRAY_SIZE(programs); i++)
+			for (unsigned j = 0; j < i; j++) {
+				move_once(&programs[i], &programs[j]);
+				service_await(&service, "slots", 0);
+			}
+	ck_assert_int_le(service_status(&service, "arenas"), FEW);
+	for (unsigned i = 0; i < CW_ARRAY_SIZE(programs); i++)
+		program_end(&programs[i]);
+	service_await(&service, "arenas", 0);
+	service_end(&service);
+}
+END_TEST
+
+/* An arena that goes while grants in it still wait for a slow program. */
+START_TEST(an_arena_goes_while_its_grants_wait)
+{
+	enum { CONNECTIONS = 600 };
+	struct service service = service_start(NULL);
+	struct program slow = program_start(&service), other = program_start(&service), more[5];
+
+	few_arenas(&service);
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		struct pair pair = connection(NULL);
+		struct grant grant, guess;
+
+		offer(&slow, pair.end[0], i);
+		offer(&other, pair.end[1], i);
+		guess = grant = await_grant(&other);
+		guess.message.grant.end = 1 - grant.message.grant.end;
+		release(&slow, &guess);
+		release(&other, &grant);
+		connection_end(&pair);
+		service_await(&service, "slots", 0);
+	}
+	ck_assert_int_gt(service_status(&service, "counters.grants_queued"), 0);
+	for (unsigned i = 0; i < CW_ARRAY_SIZE(more); i++)
+		more[i] = program_start(&service);
+	for (unsigned i = 0; i < CW_ARRAY_SIZE(more); i++)
+		for (unsigned j = 0; j < i; j++) {
+			move_once(&more[i], &more[j]);
+			service_await(&service, "slots", 0);
+		}
+	for (struct grant grant = await_grant(&slow); has_message(&service, &slow); grant = await_grant(&slow))
+		ck_assert_ptr_nonnull(grant.slot);
+	service_end(&service);
+}
+END_TEST
+
 START_TEST(a_new_instance_after_a_kill)
 {
 	struct service service = service_start(NULL), successor;
@@ -557,6 +636,8 @@ TCase *slot_tests(void)
 	tcase_add_test(tests, a_rings_bytes_are_sent_again_for_the_writer);
 	tcase_add_test(tests, a_rings_bytes_go_to_no_other_socket);
 	tcase_add_test(tests, ends_that_go_while_bytes_are_sent_again);
+	tcase_add_test(tests, arenas_that_nobody_uses_make_room);
+	tcase_add_test(tests, an_arena_goes_while_its_grants_wait);
 	tcase_add_test(tests, a_new_instance_after_a_kill);
 	return tests;
 }
