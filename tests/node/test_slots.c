@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -415,6 +416,98 @@ START_TEST(grants_wait_for_a_slow_program)
 }
 END_TEST
 
+/* As the reader leaves it: it fell asleep with unread bytes in the ring, and wants them by the kernel. */
+static void leave_unread(const struct grant *reader, const char *bytes)
+{
+	uint32_t writer = 1 - reader->message.grant.end;
+	struct cw_direction *direction = &reader->slot->direction[writer];
+
+	memcpy(cw_arena_ring(reader->arena, reader->message.grant.slot, writer), bytes, strlen(bytes));
+	direction->widx = strlen(bytes);
+	direction->state = CW_ASLEEP | CW_MARK_RESEND;
+}
+
+static void ask_resend(const struct program *reader, const struct grant *grant)
+{
+	struct cw_message message = cw_link_message(CW_RESEND);
+
+	message.grant = grant->message.grant;
+	ck_assert_int_eq(cw_link_send(reader->fd, &message, NULL, 0), 0);
+}
+
+START_TEST(a_rings_bytes_are_sent_again_for_the_writer)
+{
+	struct service service = service_start(NULL);
+	struct program reader = program_start(&service), writer = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	char got[16] = "";
+
+	move(&reader, &writer, &pair, 0, grants);
+	enter_moved(&writer, 0, &grants[1], pair.end[1]);
+	leave_unread(&grants[0], "hello");
+	ask_resend(&reader, &grants[0]);
+	ck_assert_int_eq(recv(pair.end[0], got, 5, MSG_WAITALL), 5);
+	ck_assert_str_eq(got, "hello");
+	service_await(&service, "counters.resent", 1);
+	ck_assert_uint_eq(cw_state_of(grants[0].slot->direction[grants[1].message.grant.end].state), CW_TAKEN);
+	ck_assert_uint_eq(grants[0].slot->direction[grants[1].message.grant.end].tx_lock.holder, 0);
+	release(&reader, &grants[0]);
+	release(&writer, &grants[1]);
+	service_await(&service, "slots", 0);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_rings_bytes_go_to_no_other_socket)
+{
+	struct service service = service_start(NULL);
+	struct program reader = program_start(&service), liar = program_start(&service);
+	struct pair pair = connection(NULL), other = connection(NULL);
+	struct grant grants[2];
+	char byte;
+
+	move(&reader, &liar, &pair, 0, grants);
+	leave_unread(&grants[0], "hello");
+	for (int i = 0; i < 3; i++) {
+		enter_moved(&liar, 0, &grants[1], i == 0 ? other.end[1] : i == 1 ? pair.end[0] : 1000000);
+		ask_resend(&reader, &grants[0]);
+	}
+	ck_assert(!has_message(&service, &reader));
+	ck_assert_int_eq(service_status(&service, "counters.resent"), 0);
+	ck_assert_int_lt(recv(pair.end[1], &byte, 1, MSG_DONTWAIT), 0);
+	ck_assert_int_lt(recv(other.end[0], &byte, 1, MSG_DONTWAIT), 0);
+	/* It is the reader's to ask, and of ends that it holds. */
+	ask_resend(&liar, &grants[0]);
+	ck_assert(!has_message(&service, &liar));
+	ck_assert_int_eq(service_status(&service, "counters.misused"), 1);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(ends_that_go_while_bytes_are_sent_again)
+{
+	struct service service = service_start(NULL);
+	struct program reader = program_start(&service), writer = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	static char bytes[1 << 16];
+
+	move(&reader, &writer, &pair, 0, grants);
+	enter_moved(&writer, 0, &grants[1], pair.end[1]);
+	/* No room: it takes until it gives up. */
+	while (send(pair.end[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	leave_unread(&grants[0], "hello");
+	ask_resend(&reader, &grants[0]);
+	program_end(&reader);
+	program_end(&writer);
+	service_await(&service, "slots", 0);
+	service_await(&service, "arenas", 0);
+	service_end(&service);
+}
+END_TEST
+
 START_TEST(a_new_instance_after_a_kill)
 {
 	struct service service = service_start(NULL), successor;
@@ -461,6 +554,9 @@ TCase *slot_tests(void)
 	tcase_add_test(tests, memory_in_use_counts);
 	tcase_add_test(tests, without_memory_nothing_moves);
 	tcase_add_test(tests, grants_wait_for_a_slow_program);
+	tcase_add_test(tests, a_rings_bytes_are_sent_again_for_the_writer);
+	tcase_add_test(tests, a_rings_bytes_go_to_no_other_socket);
+	tcase_add_test(tests, ends_that_go_while_bytes_are_sent_again);
 	tcase_add_test(tests, a_new_instance_after_a_kill);
 	return tests;
 }
