@@ -9,6 +9,7 @@
 #include "sockets/fork.h"
 #include "sockets/leave.h"
 #include "sockets/service.h"
+#include "sockets/set.h"
 
 #define MOST_INHERITED 4096	/* descriptors looked at before a vfork child's exec */
 
@@ -99,6 +100,8 @@ static void before_exec(const char *path)
 	uint32_t tid = cw_thread.tid;
 
 	cw_ensure_started();
+	if (!cw_is_other_process())
+		cw_set_flush_all();
 	if (!any_moved() || (path && cw_raw(SYS_faccessat, AT_FDCWD, (long)path, X_OK, 0, 0, 0) < 0))
 		return;
 	if (!cw_is_other_process()) {
@@ -267,6 +270,8 @@ void cw_before_passing(const struct msghdr *message)
 			stream = cw_stream_of(fd);
 			if (stream)
 				cw_leave_to(stream, fd, CW_REASON_passed);
+			else if (cw_set_of(fd))
+				cw_set_flush_all();
 		}
 	}
 }

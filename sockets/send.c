@@ -234,6 +234,11 @@ static ssize_t fail(const struct request *request, int error)
 	return -1;
 }
 
+static bool nonblocking(const struct cw_stream *stream, const struct request *request)
+{
+	return (request->flags & MSG_DONTWAIT) || atomic_load_explicit(&stream->nonblocking, memory_order_relaxed);
+}
+
 static ssize_t send_request(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct cw_direction *tx = stream->tx;
@@ -253,6 +258,9 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct request *re
 			looked = false;
 			break;
 		case NO_ROOM:
+			/* A part is an answer for who doesn't want to wait; the next call looks again. */
+			if (request->done && nonblocking(stream, request))
+				return finish(stream, request, 0);
 			if (!nested) {
 				looked = !look_for_room(stream);
 				break;
