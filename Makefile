@@ -14,7 +14,7 @@ INSIDE = -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-strict-aliasing
 
 LIBRARY_SOURCES := $(wildcard sync/*.c) $(wildcard transport/window/*.c) transport/shm/arena.c $(wildcard sockets/*.c) $(wildcard remap/*.c)
 SHARED_SOURCES := $(wildcard sync/*.c) $(wildcard transport/window/*.c) transport/shm/arena.c transport/shm/arena_make.c sockets/book.c sockets/policy.c
-SERVICE_SOURCES := $(filter-out node/causeway.c node/command_%.c,$(wildcard node/*.c)) $(SHARED_SOURCES)
+SERVICE_SOURCES := $(filter-out node/causeway.c node/command_%.c,$(wildcard node/*.c)) $(sort $(SHARED_SOURCES) $(wildcard sockets/*.c))
 COMMAND_SOURCES := node/causeway.c $(wildcard node/command_*.c) $(filter-out node/causewayd.c node/service_%.c,$(filter-out node/causeway.c node/command_%.c,$(wildcard node/*.c))) $(SHARED_SOURCES)
 
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(BUILD)/inside/%.o)
@@ -24,21 +24,26 @@ COMMAND_OBJECTS := $(COMMAND_SOURCES:%.c=$(BUILD)/outside/%.o)
 all: $(BUILD)/libcauseway.so $(BUILD)/causewayd $(BUILD)/causeway
 
 $(BUILD)/libcauseway.so: $(LIBRARY_OBJECTS)
-	$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libcauseway.so -Wl,-z,defs -Wl,-z,initfirst -Wl,-z,now -static-libgcc -o $@ $^
+	@echo '  LINK    $@'
+	@$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libcauseway.so -Wl,-z,defs -Wl,-z,now -static-libgcc -o $@ $^
 
 $(BUILD)/causewayd: $(SERVICE_OBJECTS)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lnuma -lhwloc
+	@echo '  LINK    $@'
+	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lnuma -lhwloc
 
 $(BUILD)/causeway: $(COMMAND_OBJECTS)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lhwloc -lnuma
+	@echo '  LINK    $@'
+	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lhwloc -lnuma
 
 $(BUILD)/inside/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(COMMON) $(INSIDE) -c -o $@ $<
+	@echo '  CC      $@'
+	@$(CC) $(COMMON) $(INSIDE) -c -o $@ $<
 
 $(BUILD)/outside/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(COMMON) -c -o $@ $<
+	@echo '  CC      $@'
+	@$(CC) $(COMMON) -c -o $@ $<
 
 clean:
 	rm -rf $(BUILD)
@@ -49,7 +54,7 @@ format:
 
 lint:
 	clang-format --dry-run -Werror $(FORMATTED)
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -I. -D_GNU_SOURCE --suppress=missingIncludeSystem $(filter %.c,$(FORMATTED))
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -I. -D_GNU_SOURCE --suppress=missingIncludeSystem --library=node/uthash.cfg $(filter %.c,$(FORMATTED))
 
 install: all
 	install -D -m 755 $(BUILD)/causeway $(DESTDIR)$(PREFIX)/bin/causeway

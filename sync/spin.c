@@ -1,13 +1,15 @@
 #include "spin.h"
 
-#include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <unistd.h>
 
 #include "cpu.h"
 
-#define MIN_US                 4
-#define LOSSES_BEFORE_SKIPPING 4
-#define MAX_SKIPS              256
+#define LEAST_US 5
+#define SHORT_SLEEP 8 /* times the longest look */
+#define LOSSES_BEFORE_SHORT_LOOKS 8
+#define LOSSES_BETWEEN_LONG_LOOKS 32
 
 static _Atomic uint64_t ticks_per_us;
 static _Atomic int processors;
@@ -40,9 +42,8 @@ static bool alone(void)
 	int count = atomic_load_explicit(&processors, memory_order_relaxed);
 
 	if (cw_unlikely(!count)) {
-		cpu_set_t set;
-
-		count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 2;
+		/* The machine's, not this thread's: one that is pinned has a peer on another. */
+		count = (int)sysconf(_SC_NPROCESSORS_ONLN);
 		atomic_store_explicit(&processors, count, memory_order_relaxed);
 	}
 	return count < 2;
@@ -50,37 +51,34 @@ static bool alone(void)
 
 uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 {
-	uint64_t rate = cw_ticks_per_us();
+	uint64_t rate = cw_ticks_per_us(), most = max_us * rate;
 
 	if (!max_us || alone())
 		return 0;
-	if (spin->skips) {
-		spin->skips--;
-		return 0;
-	}
-	if (!spin->budget || spin->budget > max_us * rate)
-		spin->budget = (uint32_t)(max_us * rate);
+	if (spin->losses && spin->losses % LOSSES_BETWEEN_LONG_LOOKS == 0)
+		return 2 * most;
+	if (!spin->budget || spin->budget > most)
+		spin->budget = (uint32_t)most;
 	return spin->budget;
 }
 
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us)
 {
-	uint64_t most = max_us * cw_ticks_per_us(), next = (uint64_t)spin->budget * 2;
-
 	spin->losses = 0;
-	spin->budget = (uint32_t)(next < most ? next : most);
+	spin->budget = (uint32_t)(max_us * cw_ticks_per_us());
 }
 
-void cw_spin_lost(struct cw_spin *spin)
+void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
-	uint64_t least = MIN_US * cw_ticks_per_us();
+	uint64_t rate = cw_ticks_per_us(), most = max_us * rate, least = max_us < LEAST_US ? most : LEAST_US * rate;
 
-	if (spin->losses < 16)
-		spin->losses++;
-	spin->budget = (uint32_t)(spin->budget / 2 > least ? spin->budget / 2 : least);
-	if (spin->losses > LOSSES_BEFORE_SKIPPING) {
-		uint32_t skips = 1u << (spin->losses - LOSSES_BEFORE_SKIPPING);
-
-		spin->skips = (uint16_t)(skips < MAX_SKIPS ? skips : MAX_SKIPS);
+	if (waited > SHORT_SLEEP * most) {
+		spin->losses = 0;
+		spin->budget = (uint32_t)least;
+		return;
 	}
+	if (++spin->losses > LOSSES_BEFORE_SHORT_LOOKS)
+		spin->budget = (uint32_t)least;
+	else
+		spin->budget = (uint32_t)(2 * (uint64_t)spin->budget < most ? 2 * spin->budget : most);
 }

@@ -1,25 +1,31 @@
 /*
- * How long to look before sleeping. A budget a thread, because waiting pays or not by what the thread waits for: it doubles when
- * looking paid, halves when it did not, and after several losses in a row the thread sleeps at once for a growing number of waits
- * before it tries again. So an idle program looks never, and one whose peer has no core of its own seldom.
+ * How long to look before sleeping. A budget a thread, because waiting pays or not by what the thread waits for. What looking found, and how long the sleep was that
+ * followed a look in vain, decide the next one:
+ *
+ *	found something			as long as may be
+ *	slept a short while		longer: the answer came just past the budget. After several of these in a row the peer is taken to have no core of its own,
+ *					and the look is short again, but for one long one now and then: two ends that both sleep between messages answer each other at
+ *					the speed of wake-ups, and only a look longer than that gets both out of it.
+ *	slept long			short
+ *
+ * So an idle program looks some microseconds before a sleep of milliseconds, and a busy one never sleeps.
  */
 #ifndef CW_SYNC_SPIN_H
 #define CW_SYNC_SPIN_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct cw_spin {
 	uint32_t budget; /* ticks */
-	uint16_t losses; /* in a row */
-	uint16_t skips;  /* waits left that don't look at all */
+	uint32_t losses; /* looks in vain before a short sleep, in a row */
 };
 
 uint64_t cw_ticks_per_us(void); /* measured once, at the first call; takes 200 us then */
 
-/* Ticks to look now: 0 to max_us. */
+/* Ticks to look now: 0 (max_us is 0, or there is one processor), else up to twice max_us. */
 uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us);
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us);
-void cw_spin_lost(struct cw_spin *spin);
+/* The look was in vain, and the wait took so many ticks from its beginning. */
+void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited);
 
 #endif

@@ -28,6 +28,8 @@ unsigned char *cw_arena_ring(const struct cw_arena *arena, uint32_t slot, unsign
 int cw_arena_make(struct cw_arena *arena, uint64_t id, uint32_t slots, bool huge_pages);
 /* Set the words of a slot to those of a connection that uses the kernel in both directions. Rings keep their pages. */
 void cw_arena_slot_reset(const struct cw_arena *arena, uint32_t slot);
+/* In an arena made with huge_pages: have the page made now, by the one who asked for huge ones; who touches it first decides its size. */
+void cw_arena_slot_fill_huge(const struct cw_arena *arena, uint32_t slot);
 /* Overwrite the rings of a slot before it goes to another pair of processes, by giving their pages back to the system. */
 void cw_arena_slot_clear(const struct cw_arena *arena, int fd, uint32_t slot);
 

@@ -69,3 +69,16 @@ void cw_arena_slot_clear(const struct cw_arena *arena, int fd, uint32_t slot)
 
 	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, 2 * CW_RING_MAX);
 }
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#define HUGE_PAGE (2u << 20)
+
+void cw_arena_slot_fill_huge(const struct cw_arena *arena, uint32_t slot)
+{
+	uintptr_t first = (uintptr_t)cw_arena_ring(arena, slot, 0) & ~(uintptr_t)(HUGE_PAGE - 1);
+
+	if (first >= (uintptr_t)arena->base && first + HUGE_PAGE <= (uintptr_t)arena->base + arena->size)
+		madvise((void *)first, HUGE_PAGE, MADV_POPULATE_WRITE);
+}

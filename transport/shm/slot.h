@@ -28,6 +28,8 @@
 #define CW_RING_MAX        (1u << CW_RING_MAX_BITS)
 #define CW_ARENA_MAX_SLOTS 1024u
 
+#define CW_TAKING_BACK 2u /* tx_kernel_op */
+
 struct cw_direction {
 	/* The writer's, at each message; the reader looks here. */
 	_Alignas(CW_CACHE_LINE) _Atomic uint64_t widx; /* offset behind the last byte published in the ring */
@@ -48,7 +50,8 @@ struct cw_direction {
 	_Atomic uint64_t woff;         /* offset of the next byte to be written, to the ring or the kernel */
 	_Atomic uint64_t tx_credit;    /* roff as last seen by the writer */
 	_Atomic uint32_t tx_bits;      /* class wanted for the next LIVE */
-	_Atomic uint32_t tx_kernel_op; /* a kernel call under the lock has not been booked in woff: its death here ends the stream */
+	_Atomic uint32_t tx_kernel_op; /* CW_TAKING_BACK: what was in the ring is on its way through the kernel; its death here ends the stream */
+	_Atomic uint32_t tx_shared;    /* two processes write here: nobody takes the ring */
 
 	/* The holders of the reading end. */
 	_Alignas(CW_CACHE_LINE) struct cw_lock rx_lock;

@@ -7,23 +7,26 @@
  *	causeway/user/UID	owned by UID
  * Each side asks the kernel who the other is (SO_PEERCRED): a program believes a service of root or of its own user only.
  *
- *	program				service
- *	HELLO		->				first message. Runs of `causeway run --report` give their number.
- *			<-	WELCOME			+ book (memfd), + node page (memfd, read-only). Status 0, or an errno and no
- *descriptors: EOVERFLOW another layout, ENOSPC too many programs.
- *	FORK		->				about to fork: the connection made for the child, HELLO sent on it with parent = this
- *program's number, becomes a holder of each slot end that the parent holds. (a HELLO with parent set)
- *	OFFER		->				+ the connected socket. The service compares what the kernel says of it and closes it. No
- *answer until the other end is offered too.
- *	WITHDRAW	->				the program no longer holds the offered socket, or won't move it.
- *			<-	GRANT			the slot; + arena (memfd) the first time this program gets a slot in it. The `mail` word
- *of the book is raised after a GRANT was sent, so that a program looks for it without a system call.
- *	RELEASE		->				this program no longer uses this slot end.
- *	RUN		->				(the causeway command) begin a run; + the report's file or -1. Answered with RUN and its
- *number. The run ends when the sender's process and every program that said HELLO with this number have ended. LIST		->
- *(the causeway command) answered with LIST + memfd of JSON text.
- *	STATUS		->				(the causeway command, doctor) answered with STATUS + memfd of JSON text.
- *	STOP		->				(root or the owner) end the service.
+ *   program       service
+ *   HELLO     ->  first message. Runs of `causeway run --report` give their number.
+ *             <-  WELCOME + book (memfd), + node page (memfd, read-only). Status 0, or an errno and no descriptors:
+ *                 EOVERFLOW another layout, ENOSPC too many programs, EPERM not that parent's child.
+ *   HELLO     ->  about to fork: on the connection made for the child, with parent = this program's number. The child
+ *                 becomes a holder of each slot end that the parent was granted, by its first `inherited` grants.
+ *   HELLO     ->  a second one: the child is there, and names itself. No answer.
+ *   OFFER     ->  + the connected socket. The service compares what the kernel says of it and closes it. No answer
+ *                 until the other end is offered too.
+ *   WITHDRAW  ->  the program no longer holds the offered socket, or won't move it.
+ *             <-  GRANT the slot; + arena (memfd) the first time this program gets a slot in it. The `mail` word of the
+ *                 book is raised after a GRANT was sent, so that a program looks for it without a system call.
+ *   RELEASE   ->  this program no longer uses this slot end.
+ *	RESEND		->				(as RELEASE, the reader's end) the reader leaves with unread bytes in its ring and marked it
+ *							CW_MARK_RESEND: if the writer doesn't, the service sends them through the writer's kernel socket.
+ *	RUN		->  (the causeway command) begin a run; + the report's file. Answered with RUN and its number. The run
+ *                 ends when the sender's process and every program that said HELLO with this number have ended.
+ *   LIST      ->  (the causeway command) answered with LIST + memfd of JSON text.
+ *   STATUS    ->  (the causeway command, doctor) answered with STATUS + memfd of JSON text.
+ *   STOP      ->  (root or the owner) end the service. Answered with STOP and status EPERM, or the end of the connection.
  */
 #ifndef CW_TRANSPORT_PROTOCOL_H
 #define CW_TRANSPORT_PROTOCOL_H
@@ -46,9 +49,7 @@ enum cw_message_type {
 	CW_RELEASE,
 	CW_RUN,
 	CW_LIST,
-	CW_STATUS,
-	CW_STOP,
-	CW_MESSAGE_TYPES
+	CW_STATUS, CW_STOP, CW_RESEND, CW_MESSAGE_TYPES
 };
 
 /* One end's view of a connection: which stream of the program it is. Echoed in the GRANT. */
@@ -72,6 +73,8 @@ struct cw_message {
 		struct {
 			uint64_t number; /* this program's */
 			uint64_t book_size, node_size;
+			uint32_t inherited; /* for a child: how many grants its parent had been sent */
+			uint32_t unused;
 		} welcome;
 		struct {
 			struct cw_token token;

@@ -1,0 +1,289 @@
+/*
+ * The inside of causewayd. One thread, one loop; nothing here waits for a program.
+ *
+ *	service_loop.c		sources of events, timers, the end of the loop
+ *	service_programs.c	connections, what programs and the command say, their end
+ *	service_book.c		books: made, and read with distrust
+ *	service_outbox.c	grants to programs that are slow to fetch them
+ *	service_socket.c	what the kernel says of a descriptor that was offered, and closing what could block
+ *	service_diag.c		what the kernel says of a connection whose descriptor is closed
+ *	service_offers.c	offers, and finding the other end
+ *	service_arenas.c	arenas of pairs of programs, and who maps them
+ *	service_place.c		on which memory node rings lie
+ *	service_slots.c		who holds which end of a slot; marks when nobody does
+ *	service_users.c		limits of each user; service_memory.c: of memory
+ *	service_addresses.c	the node page
+ *	service_run.c		runs and their report
+ *	service_totals.c	what books add up to
+ *	service_list.c		`causeway ss`
+ *	service_control.c	`causeway status`, `causeway stop`
+ *	service_worker.c	children for what could block
+ *
+ * Words: a *program* is one process image with the library. A *pair* is two programs (or one, connected to itself). A *mapping* is a
+ * program that maps an arena, with a bit for each slot end it holds. Who holds is known by mappings alone: the words in the arena are
+ * written for the programs, never read back as truth.
+ */
+#ifndef CW_NODE_SERVICE_H
+#define CW_NODE_SERVICE_H
+
+#include <hwloc.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "node/link.h"
+#include "sockets/book.h"
+#include "transport/shm/arena.h"
+
+enum cw_service_counter {
+#define X(name, text) CW_SERVICE_##name,
+#include "node/service_counters.def"
+#undef X
+	CW_SERVICE_COUNTERS
+};
+
+struct cw_source {
+	int fd;
+	void (*ready)(struct cw_source *source, uint32_t events);
+};
+
+struct cw_timer {
+	uint64_t at; /* monotonic ns; 0 not set */
+	void (*expired)(struct cw_timer *timer);
+	struct cw_timer *next, *prev;
+};
+
+struct cw_user {
+	uid_t uid;
+	uint32_t connections, slots;
+	uint64_t resident; /* bytes, at the last measure */
+	UT_hash_handle hh;
+};
+
+struct cw_run;
+struct cw_pair;
+
+/* A connection to the service; a program once it has said hello, otherwise a command (or nothing yet). */
+struct cw_program {
+	struct cw_source source;
+	struct ucred peer; /* who made the connection */
+	pid_t pid;         /* who spoke last on it: a child takes over what its parent connected for it */
+	struct cw_user *user;
+	uint64_t number; /* 0: no hello yet */
+	uint64_t parent;
+	char command[24];
+	struct cw_book *book;
+	struct cw_run *run;
+	struct cw_offer *offers;         /* by index */
+	struct cw_mapping *mappings;     /* by arena */
+	struct cw_arena_record *widowed; /* list: arenas that it alone maps */
+	struct cw_grant *outbox;         /* list */
+	hwloc_nodeset_t nodes;           /* memory nodes beside it, at seen_at */
+	uint64_t seen_at;
+	uint64_t refused_memory; /* connections of its that were matched and got no memory */
+	uint32_t grants;         /* sent to it: what its mail word should be */
+	uint32_t nonsense;       /* messages that made no sense */
+	bool writing;            /* EPOLLOUT asked for */
+	bool dead;               /* freed when the batch of events is over */
+	UT_hash_handle hh;       /* by number */
+	struct cw_program *next, *prev;
+};
+
+/* A TCP connection as one end sees it; plain bytes, compared whole. */
+struct cw_tuple {
+	struct in6_addr local, remote; /* IPv4 as v4-mapped */
+	uint16_t local_port, remote_port;
+	uint32_t unused;
+	uint64_t netns;
+};
+
+struct cw_offer {
+	struct cw_tuple tuple;
+	uint64_t cookie;
+	struct cw_token token;
+	struct cw_program *program;
+	bool starved; /* both ends are here, and there was no memory; in the list of those who wait for it */
+	UT_hash_handle hh_tuple, hh_index;
+	struct cw_offer *next, *prev;
+};
+
+struct cw_arena_record {
+	struct cw_arena arena;
+	int fd;
+	struct cw_pair *pair;     /* NULL: widowed */
+	struct cw_program *widow; /* in whose list of widowed ones it is */
+	uint32_t mappers;
+	uint32_t used, touched; /* slots in use; slots ever given out since the memory was last given back */
+	uint16_t *free;         /* stack, the slot given back last on top: its pages are there */
+	uint32_t frees;
+	uint32_t *holders;       /* of end e of slot s: [2 * s + e] */
+	struct cw_tuple *tuples; /* of slot s: its connection, as end 0 sees it */
+	uid_t uid[2];            /* charged for its slots */
+	struct cw_mapping *mapped;
+	UT_hash_handle hh;                   /* by arena.id */
+	struct cw_arena_record *next, *prev; /* of its pair, or of its widow */
+};
+
+struct cw_mapping {
+	struct cw_program *program;
+	struct cw_arena_record *record;
+	bool sent; /* the program has the descriptor, or inherited the memory */
+	struct cw_mapping *next, *prev;
+	struct cw_mapping *arena_next, *arena_prev;
+	UT_hash_handle hh; /* of its program, by arena id */
+	uint64_t arena;
+	uint64_t held[]; /* bit 2 * s + e */
+};
+
+struct cw_service {
+	char name[100];
+	uint64_t instance; /* numbers of this instance begin here: never those of an earlier one that programs may still know */
+	uint64_t numbers;
+	uint64_t netns;
+	uint64_t memory, user_memory; /* bounds, bytes */
+	uint64_t idle_ns;             /* 0: stay */
+	uint64_t started;
+	bool huge_pages, stopping;
+	uint32_t slots; /* in use */
+	uint32_t connections;
+	struct cw_program *programs; /* hash of those that said hello */
+	struct cw_program *all;      /* list */
+	struct cw_offer *offers;     /* by tuple */
+	struct cw_offer *starved;
+	struct cw_pair *pairs;
+	struct cw_arena_record *arenas;
+	struct cw_user *users;
+	struct cw_run *runs;
+	int node_page; /* descriptor */
+	uint64_t counter[CW_SERVICE_COUNTERS];
+};
+
+extern struct cw_service service;
+
+static inline void cw_count(enum cw_service_counter which)
+{
+	service.counter[which]++;
+}
+
+/* service_loop.c */
+int cw_loop_begin(void);
+int cw_loop_add(struct cw_source *source, uint32_t events);
+void cw_loop_change(struct cw_source *source, uint32_t events);
+void cw_loop_remove(struct cw_source *source);
+void cw_timer_set(struct cw_timer *timer, uint64_t after_ns);
+void cw_timer_stop(struct cw_timer *timer);
+void cw_loop_run(void);
+
+/* service_programs.c */
+int cw_listen(void);
+bool cw_accept_waiting(void); /* true if somebody came */
+void cw_listen_end(void);
+void cw_programs_bury(void); /* free what died in this batch of events */
+uint64_t cw_new_number(void);
+
+void cw_program_end(struct cw_program *program);
+void cw_nonsense(struct cw_program *program); /* it said something that made no sense */
+
+/* service_hello.c */
+bool cw_program_silent(const struct cw_program *program); /* a child that has not spoken yet goes by its parent's process id */
+void cw_hello(struct cw_program *program, const struct cw_message *message);
+void cw_refuse_layout(struct cw_program *program);
+
+/* service_control.c */
+void cw_list(struct cw_program *sender);
+void cw_status(struct cw_program *sender);
+int cw_send_text(int fd, enum cw_message_type type, json_t *json); /* in a memory file beside the message */
+bool cw_may_command(const struct cw_program *sender);              /* root or the owner */
+void cw_stop(struct cw_program *sender, const struct cw_message *message);
+
+/* service_book.c */
+struct cw_book *cw_book_make(int *fd);
+void cw_book_drop(struct cw_book *book);
+uint32_t cw_book_used(const struct cw_book *book); /* entries that may be in use */
+
+/* service_outbox.c */
+void cw_grant_send(struct cw_program *program, const struct cw_message *message, struct cw_mapping *mapping);
+void cw_outbox_flush(struct cw_program *program);
+void cw_outbox_drop(struct cw_program *program);
+void cw_outbox_forget(const struct cw_mapping *mapping);
+bool cw_outbox_holds(const struct cw_program *program, uint64_t arena, uint32_t end);
+
+/* service_socket.c */
+enum cw_inspection { CW_SOCKET_FINE, CW_SOCKET_REFUSED, CW_SOCKET_ELSEWHERE };
+enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *cookie);
+uint64_t cw_own_netns(void);
+/* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */
+void cw_close_foreign(int fd);
+void cw_close_elsewhere(int fd);
+
+/* service_diag.c */
+bool cw_diag_begin(void); /* false: this kernel can't be asked */
+/* Does the connection with that cookie still exist? `otherwise` is the answer where the kernel can't be asked. */
+bool cw_diag_lives(const struct cw_tuple *tuple, uint64_t cookie, bool otherwise);
+
+/* service_offers.c */
+void cw_offer(struct cw_program *program, const struct cw_message *message, int fd);
+void cw_withdraw(struct cw_program *program, const struct cw_message *message);
+void cw_offers_drop(struct cw_program *program);
+bool cw_offered(const struct cw_program *program, uint32_t index);
+void cw_offers_retry(void); /* those who wait for memory */
+
+/* service_arenas.c */
+struct cw_arena_record *cw_arena_for(struct cw_program *a, struct cw_program *b); /* with a free slot; NULL: no memory */
+struct cw_mapping *cw_mapping_find(const struct cw_program *program, uint64_t arena);
+struct cw_mapping *cw_mapping_make(struct cw_program *program, struct cw_arena_record *record);
+void cw_mapping_drop(struct cw_mapping *mapping);
+int cw_mappings_inherit(struct cw_program *child, const struct cw_program *parent);
+void cw_arena_emptied(struct cw_arena_record *record);          /* of slots in use */
+void cw_arena_unused(struct cw_arena_record *record);           /* nobody could be told of it */
+void cw_arena_count(struct cw_arena_record *record, int slots); /* in use, more or less */
+
+/* service_place.c: memory nodes */
+void cw_place_begin(void);
+void cw_place_slot(const struct cw_arena_record *record, uint32_t slot, struct cw_program *const ends[2]);
+void cw_place_forget(struct cw_program *program);
+
+/* service_slots.c */
+bool cw_slot_give(struct cw_offer *first, struct cw_offer *second);
+void cw_release(struct cw_program *program, const struct cw_message *message);
+void cw_mapping_let_go(struct cw_mapping *mapping); /* its program died: all ends it held */
+
+/* service_resend.c */
+void cw_resend_asked(struct cw_program *reader, const struct cw_message *message);
+
+/* service_users.c */
+struct cw_user *cw_user_enter(uid_t uid); /* a connection of that user's; NULL: too many */
+void cw_user_leave(struct cw_user *user);
+uint64_t cw_last_client(void); /* until when somebody was there */
+uint32_t cw_most_arenas(void);
+struct cw_user *cw_user_find(uid_t uid);
+void cw_user_forget_unused(struct cw_user *user);
+
+/* service_memory.c */
+struct cw_memory_use {
+	uint64_t promised, resident;
+};
+bool cw_memory_admits(uid_t a, uid_t b); /* one more slot of theirs */
+void cw_memory_charge(const struct cw_arena_record *record);
+void cw_memory_return(const struct cw_arena_record *record);
+struct cw_memory_use cw_memory_use(void);
+
+/* service_worker.c: work(fd, argument) in a child; done(context, its result) here, 0 if it failed. -1: it could not be started. */
+int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
+	      void *context);
+
+/* service_run.c */
+void cw_run_begin(struct cw_program *sender, struct cw_received *received);
+void cw_run_join(struct cw_program *program, uint64_t number);
+void cw_run_leave(struct cw_program *program);
+void cw_runs_end(void);
+uint32_t cw_runs_count(void);
+
+/* service_addresses.c */
+int cw_addresses_begin(void); /* makes service.node_page */
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * Offers: a program shows one end of a connection. What counts is what the kernel says of the descriptor. It is closed at once, because it
+ * keeps the connection open; so when the other end comes, the kernel is asked whether the first is still that connection.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "service.h"
+
+#define RETRY_NS 110000000ull /* a little longer than a measure of memory holds */
+
+static struct cw_offer *find(const struct cw_tuple *tuple)
+{
+	struct cw_offer *offer;
+
+	HASH_FIND(hh_tuple, service.offers, tuple, sizeof(*tuple), offer);
+	return offer;
+}
+
+static struct cw_offer *find_index(const struct cw_program *program, uint32_t index)
+{
+	struct cw_offer *offer;
+
+	HASH_FIND(hh_index, program->offers, &index, sizeof(index), offer);
+	return offer;
+}
+
+bool cw_offered(const struct cw_program *program, uint32_t index)
+{
+	return find_index(program, index);
+}
+
+static struct cw_offer *find_other_end(const struct cw_offer *offer)
+{
+	struct cw_tuple reversed = {.local = offer->tuple.remote,
+				    .remote = offer->tuple.local,
+				    .local_port = offer->tuple.remote_port,
+				    .remote_port = offer->tuple.local_port,
+				    .netns = offer->tuple.netns};
+
+	return find(&reversed);
+}
+
+static void drop(struct cw_offer *offer)
+{
+	HASH_DELETE(hh_tuple, service.offers, offer);
+	HASH_DELETE(hh_index, offer->program->offers, offer);
+	if (offer->starved)
+		DL_DELETE(service.starved, offer);
+	free(offer);
+}
+
+static struct cw_offer *make(struct cw_program *program, const struct cw_message *message, const struct cw_tuple *tuple)
+{
+	struct cw_offer *offer = find_index(program, message->offer.token.index);
+
+	if (offer)
+		drop(offer);
+	offer = find(tuple); /* of an earlier connection with these addresses, or of somebody who was passed this one */
+	if (offer)
+		drop(offer);
+	offer = calloc(1, sizeof(*offer));
+	if (!offer)
+		return NULL;
+	offer->tuple = *tuple;
+	offer->cookie = message->offer.cookie;
+	offer->token = message->offer.token;
+	offer->program = program;
+	HASH_ADD(hh_tuple, service.offers, tuple, sizeof(offer->tuple), offer);
+	HASH_ADD(hh_index, program->offers, token.index, sizeof(offer->token.index), offer);
+	return offer;
+}
+
+static void retry(struct cw_timer *timer)
+{
+	cw_offers_retry();
+}
+
+static struct cw_timer again = {.expired = retry};
+
+static void starve(struct cw_offer *offer, const struct cw_offer *other)
+{
+	if (offer->starved || other->starved)
+		return;
+	offer->starved = true;
+	DL_APPEND(service.starved, offer);
+	cw_count(CW_SERVICE_no_memory);
+	offer->program->refused_memory++;
+	if (other->program != offer->program)
+		other->program->refused_memory++;
+	cw_timer_set(&again, RETRY_NS);
+}
+
+/* True if the offer is settled, and gone. */
+static bool match(struct cw_offer *offer)
+{
+	struct cw_offer *other = find_other_end(offer);
+
+	if (!other)
+		return false;
+	if (!cw_diag_lives(&other->tuple, other->cookie, other->program->peer.uid == offer->program->peer.uid)) {
+		cw_count(CW_SERVICE_offers_stale);
+		drop(other);
+		return false;
+	}
+	if (!cw_slot_give(other, offer)) {
+		starve(offer, other);
+		return false;
+	}
+	drop(other);
+	drop(offer);
+	return true;
+}
+
+static void feed_no_more(struct cw_offer *offer)
+{
+	DL_DELETE(service.starved, offer);
+	offer->starved = false;
+}
+
+/* False if there is no memory yet. */
+static bool feed(struct cw_offer *offer)
+{
+	const struct cw_offer *other = find_other_end(offer);
+
+	if (other && !cw_memory_admits(offer->program->peer.uid, other->program->peer.uid))
+		return false;
+	if (!cw_diag_lives(&offer->tuple, offer->cookie, true)) {
+		cw_count(CW_SERVICE_offers_stale);
+		drop(offer);
+		return true;
+	}
+	if (match(offer))
+		return true;
+	if (find_other_end(offer))
+		return false;
+	feed_no_more(offer); /* the other end was taken back, or is another connection's */
+	return true;
+}
+
+/* Tried at every turn of the loop, which costs little; and once more when memory has been measured anew, but not for ever: what could give
+ * memory back is somebody's message, or end. */
+void cw_offers_retry(void)
+{
+	static uint32_t slots;
+	bool changed = service.slots != slots;
+
+	while (service.starved && feed(service.starved))
+		changed = true;
+	slots = service.slots;
+	if (service.starved && changed)
+		cw_timer_set(&again, RETRY_NS);
+}
+
+void cw_offer(struct cw_program *program, const struct cw_message *message, int fd)
+{
+	struct cw_tuple tuple;
+	struct cw_offer *offer;
+	uint64_t cookie = 0;
+	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
+
+	cw_close_foreign(fd);
+	cw_count(CW_SERVICE_offers);
+	if (result == CW_SOCKET_REFUSED || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES) {
+		cw_count(CW_SERVICE_offers_refused);
+		cw_nonsense(program);
+		return;
+	}
+	if (result == CW_SOCKET_ELSEWHERE) {
+		cw_count(CW_SERVICE_offers_elsewhere);
+		return;
+	}
+	offer = make(program, message, &tuple);
+	if (offer)
+		match(offer);
+}
+
+void cw_withdraw(struct cw_program *program, const struct cw_message *message)
+{
+	struct cw_offer *offer = find_index(program, message->offer.token.index);
+
+	if (offer && offer->token.generation == message->offer.token.generation)
+		drop(offer);
+}
+
+void cw_offers_drop(struct cw_program *program)
+{
+	struct cw_offer *offer, *next;
+
+	HASH_ITER(hh_index, program->offers, offer, next)
+	drop(offer);
+}

@@ -1,0 +1,195 @@
+/* What the kernel says of a descriptor that a program sent. Nothing here may block: the descriptor can be anything. */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "service.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+#define ORIGINAL_DST 80 /* SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST; their headers don't go together with netinet's */
+#define ALIVE        (1u << TCP_ESTABLISHED | 1u << TCP_CLOSE_WAIT | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2)
+
+static int integer(int fd, int option)
+{
+	int value = -1;
+	socklen_t length = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 ? value : -1;
+}
+
+static uint64_t cookie_of(int fd, int option)
+{
+	uint64_t value = 0;
+	socklen_t length = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 ? value : 0;
+}
+
+static bool established(int fd)
+{
+	struct tcp_info info;
+	socklen_t length = offsetof(struct tcp_info, tcpi_options); /* only the state, which comes first */
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state < 32 && 1u << info.tcpi_state & ALIVE;
+}
+
+static bool normalise(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port)
+{
+	if (from->ss_family == AF_INET) {
+		const struct sockaddr_in *four = (const struct sockaddr_in *)from;
+
+		memset(address, 0, sizeof(*address));
+		address->s6_addr[10] = address->s6_addr[11] = 0xff;
+		memcpy(&address->s6_addr[12], &four->sin_addr, 4);
+		*port = ntohs(four->sin_port);
+		return true;
+	}
+	if (from->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)from;
+
+		*address = six->sin6_addr;
+		*port = ntohs(six->sin6_port);
+		return true;
+	}
+	return false;
+}
+
+static bool read_tuple(int fd, struct cw_tuple *tuple)
+{
+	struct sockaddr_storage name;
+	socklen_t length = sizeof(name);
+
+	if (getsockname(fd, (struct sockaddr *)&name, &length) < 0 || !normalise(&name, &tuple->local, &tuple->local_port))
+		return false;
+	length = sizeof(name);
+	return getpeername(fd, (struct sockaddr *)&name, &length) == 0 && normalise(&name, &tuple->remote, &tuple->remote_port);
+}
+
+/* Was an address changed on the way? Then the ends' own addresses don't say who is connected to whom, and two connections can look like
+ * each other's ends. The kernel knows only if it tracks connections; ENOENT and ENOPROTOOPT are the usual answers. */
+static bool translated(int fd, const struct cw_tuple *tuple)
+{
+	bool four = IN6_IS_ADDR_V4MAPPED(&tuple->local);
+	struct sockaddr_storage name = {0};
+	socklen_t length = four ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	struct in6_addr original;
+	uint16_t port;
+
+	if (getsockopt(fd, four ? IPPROTO_IP : IPPROTO_IPV6, ORIGINAL_DST, &name, &length) < 0 || !normalise(&name, &original, &port))
+		return false;
+	return !(port == tuple->local_port && memcmp(&original, &tuple->local, sizeof(original)) == 0) &&
+	       !(port == tuple->remote_port && memcmp(&original, &tuple->remote, sizeof(original)) == 0);
+}
+
+/* Connections that addresses alone don't name: those of a link (the same address on several), of a device, of another namespace. */
+static bool ambiguous(int fd, const struct cw_tuple *tuple)
+{
+	return tuple->netns != service.netns || IN6_IS_ADDR_LINKLOCAL(&tuple->local) || IN6_IS_ADDR_LINKLOCAL(&tuple->remote) ||
+	       integer(fd, SO_BINDTOIFINDEX) > 0 || translated(fd, tuple);
+}
+
+enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *cookie)
+{
+	int domain = integer(fd, SO_DOMAIN);
+
+	memset(tuple, 0, sizeof(*tuple));
+	if ((domain != AF_INET && domain != AF_INET6) || integer(fd, SO_TYPE) != SOCK_STREAM || integer(fd, SO_PROTOCOL) != IPPROTO_TCP)
+		return CW_SOCKET_REFUSED;
+	tuple->netns = cookie_of(fd, SO_NETNS_COOKIE);
+	*cookie = cookie_of(fd, SO_COOKIE);
+	if (!*cookie || !established(fd) || !read_tuple(fd, tuple))
+		return CW_SOCKET_REFUSED;
+	if (tuple->local_port == tuple->remote_port && memcmp(&tuple->local, &tuple->remote, sizeof(tuple->local)) == 0)
+		return CW_SOCKET_REFUSED; /* one socket connected to itself has no second end */
+	return ambiguous(fd, tuple) ? CW_SOCKET_ELSEWHERE : CW_SOCKET_FINE;
+}
+
+uint64_t cw_own_netns(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint64_t value;
+
+	if (fd < 0)
+		return 0;
+	value = cookie_of(fd, SO_NETNS_COOKIE);
+	close(fd);
+	return value;
+}
+
+/* Closing that may take as long as somebody likes is done by threads, a few; what they can't take up yet waits. */
+#define CLOSERS 32
+static pthread_mutex_t closing = PTHREAD_MUTEX_INITIALIZER;
+static unsigned closers;
+static struct foreign {
+	int fd;
+	struct foreign *next;
+} * waiting;
+
+static void *close_them(void *item)
+{
+	struct foreign *foreign = item;
+
+	while (foreign) {
+		close(foreign->fd);
+		free(foreign);
+		pthread_mutex_lock(&closing);
+		foreign = waiting;
+		if (foreign)
+			waiting = foreign->next;
+		else
+			closers--;
+		pthread_mutex_unlock(&closing);
+	}
+	return NULL;
+}
+
+static bool start_closer(struct foreign *foreign)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	bool started;
+
+	if (pthread_attr_init(&attributes) != 0)
+		return false;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	started = pthread_create(&thread, &attributes, close_them, foreign) == 0;
+	pthread_attr_destroy(&attributes);
+	return started;
+}
+
+void cw_close_elsewhere(int fd)
+{
+	struct foreign *foreign = malloc(sizeof(*foreign));
+
+	if (!foreign) {
+		close(fd);
+		return;
+	}
+	*foreign = (struct foreign){.fd = fd};
+	pthread_mutex_lock(&closing);
+	if (closers < CLOSERS && start_closer(foreign)) {
+		closers++;
+	} else {
+		foreign->next = waiting;
+		waiting = foreign;
+	}
+	pthread_mutex_unlock(&closing);
+}
+
+/* The last close of a socket that lingers, of one with descriptors in its queue, or of a file on somebody's own file system can block. */
+void cw_close_foreign(int fd)
+{
+	struct linger linger = {0};
+	socklen_t length = sizeof(linger);
+
+	if (integer(fd, SO_PROTOCOL) == IPPROTO_TCP && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 &&
+	    !(linger.l_onoff && linger.l_linger))
+		close(fd);
+	else
+		cw_close_elsewhere(fd);
+}

@@ -1,0 +1,99 @@
+/*
+ * What could block is done by a child: writing into a file that a user named, reading /proc of processes that may be anything. It has a
+ * time limit, keeps none of the service's descriptors, and sends a few bytes back through a pipe.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "service.h"
+
+#define LIMIT_SECONDS 20
+#define MOST          16 /* at once */
+
+struct worker {
+	struct cw_source source; /* the pipe's reading end */
+	void (*done)(void *context, uint64_t result);
+	void *context;
+	struct worker *next, *prev;
+};
+
+static struct worker *workers;
+static unsigned count;
+
+static void worker_ready(struct cw_source *source, uint32_t events)
+{
+	struct worker *worker = (struct worker *)source;
+	uint64_t result = 0;
+
+	if (read(source->fd, &result, sizeof(result)) != sizeof(result))
+		result = 0;
+	cw_loop_remove(source);
+	close(source->fd);
+	DL_DELETE(workers, worker);
+	count--;
+	if (worker->done)
+		worker->done(worker->context, result);
+	free(worker);
+}
+
+/* 3 is what the work needs, 4 the pipe; all else would keep connections alive that the service has closed. */
+__attribute__((noreturn)) static void be_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, int pipe)
+{
+	uint64_t result;
+
+	alarm(LIMIT_SECONDS);
+	fd = fd < 0 ? pipe : fd;
+	if (fd == 4 || pipe == 3) { /* out of each other's way */
+		fd = fcntl(fd, F_DUPFD, 5);
+		pipe = fcntl(pipe, F_DUPFD, 5);
+	}
+	if (fd < 0 || pipe < 0 || dup2(fd, 3) < 0 || dup2(pipe, 4) < 0)
+		_exit(1);
+	close_range(5, ~0u, 0);
+	result = work(3, argument);
+	_exit(write(4, &result, sizeof(result)) == sizeof(result) ? 0 : 1);
+}
+
+static int start(struct worker *worker, uint64_t (*work)(int fd, void *argument), void *argument, int fd)
+{
+	int ends[2];
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -1;
+	worker->source = (struct cw_source){.fd = ends[0], .ready = worker_ready};
+	if (cw_loop_add(&worker->source, EPOLLIN) < 0 || (child = fork()) < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return -1;
+	}
+	if (child == 0)
+		be_worker(work, argument, fd, ends[1]);
+	close(ends[1]);
+	DL_APPEND(workers, worker);
+	count++;
+	return 0;
+}
+
+int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result), void *context)
+{
+	struct worker *worker;
+
+	if (count >= MOST && !service.stopping) {
+		errno = EAGAIN;
+		return -1;
+	}
+	worker = calloc(1, sizeof(*worker));
+	if (!worker)
+		return -1;
+	worker->done = done;
+	worker->context = context;
+	if (start(worker, work, argument, fd) == 0)
+		return 0;
+	free(worker);
+	return -1;
+}

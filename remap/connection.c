@@ -1,0 +1,185 @@
+/* Calls that make, end and set up sockets. */
+#include "call.h"
+#include "sockets/leave.h"
+#include "sockets/switch.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+
+CW_EXPORT int socket(int domain, int type, int protocol)
+{
+	int fd;
+
+	cw_ensure_started();
+	fd = cw_real.socket(domain, type, protocol);
+	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP))
+		cw_stream_open(fd, false, type & SOCK_NONBLOCK);
+	return fd;
+}
+
+/* A listener that this program did not make (socket activation, exec, passed): what it accepts is ours all the same. */
+static bool is_tcp(int fd)
+{
+	int protocol = 0;
+	socklen_t size = sizeof(protocol);
+
+	return cw_raw_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP;
+}
+
+static int accepted(int listener, int fd, bool nonblocking)
+{
+	if (fd >= 0 && (cw_stream_of(listener) || is_tcp(fd)))
+		cw_stream_open(fd, true, nonblocking);
+	return fd;
+}
+
+CW_EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *size)
+{
+	cw_ensure_started();
+	return accepted(fd, cw_real.accept(fd, *(struct sockaddr **)&address, size), false);
+}
+
+CW_EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *size, int flags)
+{
+	cw_ensure_started();
+	return accepted(fd, cw_real.accept4(fd, *(struct sockaddr **)&address, size, flags), flags & SOCK_NONBLOCK);
+}
+
+CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	const struct sockaddr *to = *(const struct sockaddr **)&address;
+	int result, error;
+
+	if (stream && to && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
+		cw_leave(stream, CW_REASON_option);	/* disconnect: whatever comes next is another stream */
+	result = cw_real.connect(fd, to, size);
+	if (!stream || (result < 0 && errno != EINPROGRESS && errno != EINTR))
+		return result;
+	error = errno;
+	cw_stream_connected(stream);
+	errno = error;
+	return result;
+}
+
+CW_EXPORT int shutdown(int fd, int how)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	bool nested;
+
+	if (stream && (how == SHUT_RD || how == SHUT_RDWR))
+		stream->shut_reading = true;
+	if (stream && (how == SHUT_WR || how == SHUT_RDWR))
+		stream->shut_writing = true;
+	if (stream && cw_is_moved(stream, fd) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
+		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+
+		if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND) && !nested)
+			cw_switch_take_back(stream, fd, &word);
+		/* What is sent after this goes to the kernel, which has the EPIPE. */
+		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
+		cw_tx_unlock(stream, nested);
+	}
+	return cw_real.shutdown(fd, how);
+}
+
+static int value_of(const void *value, socklen_t size)
+{
+	return size >= sizeof(int) ? *(const int *)value : 0;
+}
+
+/* The ring's size follows the buffers that a program asks for, downwards. */
+static void bound_ring(struct cw_stream *stream, int bytes)
+{
+	uint8_t bits = CW_RING_LEAST_BITS;
+
+	while (bits < CW_RING_MAX_BITS && (2 << bits) <= bytes)
+		bits++;
+	if (bits < stream->most_bits)
+		stream->most_bits = bits;
+}
+
+static void socket_option(struct cw_stream *stream, int name, int value)
+{
+	switch (name) {
+	case SO_SNDBUF:
+	case SO_SNDBUFFORCE:
+		bound_ring(stream, value);
+		break;
+	case SO_RCVBUF:
+	case SO_RCVBUFFORCE:
+		stream->rcvbuf = (uint32_t)value;
+		if (stream->slot)
+			atomic_store_explicit(&stream->slot->end[stream->end].rcvbuf, (uint32_t)value, memory_order_relaxed);
+		break;
+	case SO_RCVLOWAT:
+		if (value <= 1)
+			break;
+		/* fall through */
+	case SO_PEEK_OFF:
+	case SO_TIMESTAMP:
+	case SO_TIMESTAMPNS:
+	case SO_TIMESTAMPING:
+	case 63: /* SO_TIMESTAMP_NEW */
+	case 64: /* SO_TIMESTAMPNS_NEW */
+	case 65: /* SO_TIMESTAMPING_NEW */
+	case SO_ZEROCOPY:
+	case SO_OOBINLINE:
+		if (value || name == SO_PEEK_OFF)
+			cw_leave(stream, CW_REASON_option);
+		break;
+	}
+}
+
+static void tcp_option(struct cw_stream *stream, int name, int value)
+{
+	switch (name) {
+	case TCP_CORK:
+		stream->corked = value ? CW_CORK_OPTION : 0;
+		break;
+	case TCP_NODELAY:
+		if (stream->slot) {
+			stream->nagle = !value;
+			cw_switch_no_nagle(stream);
+		}
+		break;
+	case TCP_ULP:
+	case TCP_REPAIR:
+	case TCP_INQ:
+		cw_leave(stream, CW_REASON_option);
+		break;
+	}
+}
+
+CW_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	int result;
+
+	/* Before the kernel takes over the bytes (kTLS, repair), the ring's must be with it. */
+	if (stream && level == IPPROTO_TCP && (name == TCP_ULP || name == TCP_REPAIR))
+		tcp_option(stream, name, 1);
+	result = cw_real.setsockopt(fd, level, name, value, size);
+	if (!stream || result < 0)
+		return result;
+	if (level == SOL_SOCKET)
+		socket_option(stream, name, value_of(value, size));
+	else if (level == IPPROTO_TCP)
+		tcp_option(stream, name, value_of(value, size));
+	return result;
+}
+
+CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	int result;
+
+	if (stream && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
+		cw_leave(stream, CW_REASON_option);
+	result = cw_real.getsockopt(fd, level, name, value, size);
+	if (stream && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *size >= sizeof(int) && !*(int *)value)
+		*(int *)value = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
+	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && stream->nagle && *size >= sizeof(int))
+		*(int *)value = 0;	/* what the program left it at */
+	return result;
+}

@@ -1,0 +1,209 @@
+/* Descriptors' numbers: closing, duplicating, and the flags that belong to them. */
+#include "call.h"
+#include "process.h"
+#include "sockets/leave.h"
+#include "sockets/pending.h"
+#include "sockets/service.h"
+#include "sockets/set.h"
+
+#include <linux/close_range.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* fd is about to mean nothing any more. */
+static void forget(int fd)
+{
+	uint32_t entry = cw_table_take(fd);
+
+	switch (cw_table_kind(entry)) {
+	case CW_FD_STREAM:
+		cw_stream_close(&cw_streams[cw_table_index(entry)], fd);
+		break;
+	case CW_FD_SET:
+		cw_table_put(fd, CW_FD_SET, cw_table_index(entry));
+		cw_set_close(cw_set_of(fd), fd);
+		cw_table_take(fd);
+		break;
+	default:
+		break;
+	}
+}
+
+static bool is_ours(int fd)
+{
+	return cw_table_kind(cw_table_get(fd)) == CW_FD_OWN;
+}
+
+CW_EXPORT int close(int fd)
+{
+	cw_ensure_started();
+	if (cw_likely(!cw_table_get(fd)))
+		return cw_real.close(fd);
+	if (is_ours(fd)) {
+		errno = EBADF;	/* for the program it isn't there; a vfork child needs it until its exec, which closes it */
+		return -1;
+	}
+	if (cw_is_other_process())
+		return cw_real.close(fd);
+	forget(fd);
+	return cw_real.close(fd);
+}
+
+static int close_kernel_range(unsigned first, unsigned last, int flags)
+{
+	int own = cw_service_descriptor();
+
+	if (own < 0 || (unsigned)own < first || (unsigned)own > last || (flags & CLOSE_RANGE_CLOEXEC))
+		return cw_real.close_range(first, last, flags);
+	if ((unsigned)own > first && cw_real.close_range(first, (unsigned)own - 1, flags) < 0)
+		return -1;
+	if ((unsigned)own < last)
+		return cw_real.close_range((unsigned)own + 1, last, flags);
+	return 0;
+}
+
+CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	bool other;
+
+	cw_ensure_started();
+	other = cw_is_other_process();
+	if (first > last || (flags & CLOSE_RANGE_CLOEXEC))
+		return cw_real.close_range(first, last, flags);
+	for (unsigned fd = first; !other && fd <= last && fd < cw_table_end(); fd++)
+		if (cw_table_get((int)fd) && !is_ours((int)fd))
+			forget((int)fd);
+	return close_kernel_range(first, last, flags);
+}
+
+CW_EXPORT void closefrom(int low)
+{
+	close_range(low < 0 ? 0 : (unsigned)low, ~0u, 0);
+}
+
+static int duplicated(int from, int to)
+{
+	struct cw_stream *stream = cw_stream_of(from);
+	struct cw_set *set = cw_set_of(from);
+
+	if (to < 0 || cw_is_other_process())
+		return to;
+	if (stream)
+		cw_stream_dup(stream, to);
+	else if (set)
+		cw_set_dup(set, to);
+	return to;
+}
+
+CW_EXPORT int dup(int fd)
+{
+	cw_ensure_started();
+	return duplicated(fd, cw_real.dup(fd));
+}
+
+/* The number that is about to be taken: what it meant ends, if the call can't fail. */
+static bool make_way(int from, int to)
+{
+	if (from == to || to < 0 || cw_raw_fcntl(from, F_GETFD, 0) < 0)
+		return false;
+	if (cw_is_other_process())
+		return true;
+	if (is_ours(to))
+		cw_service_move_descriptor();
+	else if (cw_table_get(to))
+		forget(to);
+	return true;
+}
+
+CW_EXPORT int dup2(int from, int to)
+{
+	cw_ensure_started();
+	if (!make_way(from, to))
+		return cw_real.dup2(from, to);
+	return duplicated(from, cw_real.dup2(from, to));
+}
+
+CW_EXPORT int dup3(int from, int to, int flags)
+{
+	cw_ensure_started();
+	if ((flags & ~O_CLOEXEC) || !make_way(from, to))
+		return cw_real.dup3(from, to, flags);
+	return duplicated(from, cw_real.dup3(from, to, flags));
+}
+
+static int control(int fd, int command, void *argument)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	int result = cw_real.fcntl(fd, command, argument);
+
+	if (result < 0)
+		return result;
+	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
+		return duplicated(fd, result);
+	if (!stream || command != F_SETFL)
+		return result;
+	atomic_store_explicit(&stream->nonblocking, ((long)argument & O_NONBLOCK) != 0, memory_order_relaxed);
+	if ((long)argument & O_ASYNC)
+		cw_leave(stream, CW_REASON_asynchronous);
+	return result;
+}
+
+CW_EXPORT int fcntl(int fd, int command, ...)
+{
+	va_list arguments;
+	void *argument;
+
+	va_start(arguments, command);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	return control(fd, command, argument);
+}
+
+CW_EXPORT int fcntl64(int fd, int command, ...)
+{
+	va_list arguments;
+	void *argument;
+
+	va_start(arguments, command);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	return control(fd, command, argument);
+}
+
+CW_EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	va_list arguments;
+	void *argument;
+	int result;
+
+	va_start(arguments, request);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	result = cw_real.ioctl(fd, request, argument);
+	if (cw_likely(!stream) || result < 0)
+		return result;
+	switch (request) {
+	case FIONBIO:
+		atomic_store_explicit(&stream->nonblocking, *(int *)argument != 0, memory_order_relaxed);
+		break;
+	case FIOASYNC:
+		if (*(int *)argument)
+			cw_leave(stream, CW_REASON_asynchronous);
+		break;
+	case FIONREAD:
+		if (cw_is_moved(stream, fd))
+			*(int *)argument = cw_pending_in(stream, fd);
+		break;
+	case SIOCATMARK:
+		if (cw_is_moved(stream, fd) && cw_pending_in(stream, -1) > 0)
+			*(int *)argument = 0;	/* the ring's bytes come before the mark */
+		break;
+	case SIOCOUTQ:
+		if (cw_is_moved(stream, fd))
+			*(int *)argument += cw_pending_out(stream);
+		break;
+	}
+	return result;
+}

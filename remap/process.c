@@ -1,0 +1,277 @@
+#include "process.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "call.h"
+#include "sockets/fork.h"
+#include "sockets/leave.h"
+#include "sockets/service.h"
+#include "sockets/set.h"
+
+#define MOST_INHERITED 4096	/* descriptors looked at before a vfork child's exec */
+
+static _Atomic int owner;
+
+static int own_pid(void)
+{
+	return (int)cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+bool cw_is_other_process(void)
+{
+	int pid = atomic_load_explicit(&owner, memory_order_relaxed);
+
+	return pid && pid != own_pid();
+}
+
+static void in_child(void)
+{
+	atomic_store_explicit(&owner, own_pid(), memory_order_relaxed);
+	cw_fork_child();
+}
+
+void cw_process_start(void)
+{
+	atomic_store_explicit(&owner, own_pid(), memory_order_relaxed);
+	pthread_atfork(cw_fork_prepare, cw_fork_parent, in_child);
+}
+
+/* ---- exec: the program that comes knows nothing of rings ---- */
+
+static bool any_moved(void)
+{
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
+		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot)
+			return true;
+	return false;
+}
+
+static bool survives_exec(int fd)
+{
+	long flags = cw_raw_fcntl(fd, F_GETFD, 0);
+
+	return flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
+static void leave_inherited(void)
+{
+	for (unsigned fd = 0; fd < cw_table_end(); fd++) {
+		struct cw_stream *stream = cw_stream_of((int)fd);
+
+		if (stream && stream->slot && survives_exec((int)fd))
+			cw_leave_to(stream, (int)fd, CW_REASON_executed);
+	}
+}
+
+static struct cw_stream *by_cookie(uint64_t cookie)
+{
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
+		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot && cw_streams[i].cookie == cookie)
+			return &cw_streams[i];
+	return NULL;
+}
+
+/* In a vfork child the numbers are its own: sockets are known by their cookies. */
+static void leave_inherited_by_cookie(void)
+{
+	for (int fd = 0; fd < MOST_INHERITED; fd++) {
+		uint64_t cookie;
+		socklen_t size = sizeof(cookie);
+		struct cw_stream *stream;
+
+		if (!survives_exec(fd) || cw_raw_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0)
+			continue;
+		stream = by_cookie(cookie);
+		if (stream)
+			cw_leave_to(stream, fd, CW_REASON_executed);
+	}
+}
+
+/* path: what is to be executed, if it is known; an exec that is sure to fail changes nothing. */
+static void before_exec(const char *path)
+{
+	uint32_t tid = cw_thread.tid;
+
+	cw_ensure_started();
+	if (!cw_is_other_process())
+		cw_set_flush_all();
+	if (!any_moved() || (path && cw_raw(SYS_faccessat, AT_FDCWD, (long)path, X_OK, 0, 0, 0) < 0))
+		return;
+	if (!cw_is_other_process()) {
+		leave_inherited();
+		return;
+	}
+	/* The thread's own number is another here; its parent's comes back with it. */
+	cw_thread.tid = 0;
+	leave_inherited_by_cookie();
+	cw_thread.tid = tid;
+}
+
+CW_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
+{
+	before_exec(path);
+	return cw_real.execve(path, arguments, environment);
+}
+
+CW_EXPORT int execv(const char *path, char *const arguments[])
+{
+	before_exec(path);
+	return cw_real.execv(path, arguments);
+}
+
+CW_EXPORT int execvp(const char *file, char *const arguments[])
+{
+	before_exec(strchr(file, '/') ? file : NULL);
+	return cw_real.execvp(file, arguments);
+}
+
+CW_EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
+{
+	before_exec(strchr(file, '/') ? file : NULL);
+	return cw_real.execvpe(file, arguments, environment);
+}
+
+CW_EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
+{
+	before_exec(NULL);
+	return cw_real.fexecve(fd, arguments, environment);
+}
+
+CW_EXPORT int execveat(int fd, const char *path, char *const arguments[], char *const environment[], int flags)
+{
+	before_exec(NULL);
+	return cw_real.execveat(fd, path, arguments, environment, flags);
+}
+
+/* The list forms: as an array on the stack, as libc itself does it. */
+#define COUNT_LIST(first, count)                                                                                                             \
+	do {                                                                                                                                 \
+		va_list list_;                                                                                                               \
+		va_start(list_, first);                                                                                                      \
+		for (count = 1; va_arg(list_, const char *); count++)                                                                        \
+			;                                                                                                                    \
+		va_end(list_);                                                                                                               \
+	} while (0)
+
+#define TAKE_LIST(first, array, count, list)                                                                                                 \
+	do {                                                                                                                                 \
+		va_start(list, first);                                                                                                       \
+		array[0] = (char *)first;                                                                                                    \
+		for (size_t i_ = 1; i_ <= count; i_++)                                                                                       \
+			array[i_] = va_arg(list, char *);                                                                                    \
+	} while (0)
+
+CW_EXPORT int execl(const char *path, const char *first, ...)
+{
+	va_list list;
+	size_t count;
+
+	COUNT_LIST(first, count);
+	char *arguments[count + 1];
+	TAKE_LIST(first, arguments, count, list);
+	va_end(list);
+	before_exec(path);
+	return cw_real.execv(path, arguments);
+}
+
+CW_EXPORT int execlp(const char *file, const char *first, ...)
+{
+	va_list list;
+	size_t count;
+
+	COUNT_LIST(first, count);
+	char *arguments[count + 1];
+	TAKE_LIST(first, arguments, count, list);
+	va_end(list);
+	before_exec(strchr(file, '/') ? file : NULL);
+	return cw_real.execvp(file, arguments);
+}
+
+CW_EXPORT int execle(const char *path, const char *first, ...)
+{
+	va_list list;
+	size_t count;
+	char *const *environment;
+
+	COUNT_LIST(first, count);
+	char *arguments[count + 1];
+	TAKE_LIST(first, arguments, count, list);
+	environment = va_arg(list, char *const *);
+	va_end(list);
+	before_exec(path);
+	return cw_real.execve(path, arguments, environment);
+}
+
+/* ---- spawning: the child's exec happens inside libc, so what it will inherit is decided before ---- */
+
+static void before_spawn(void)
+{
+	cw_ensure_started();
+	if (any_moved() && !cw_is_other_process())
+		leave_inherited();
+}
+
+CW_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+			  char *const arguments[], char *const environment[])
+{
+	before_spawn();
+	return cw_real.posix_spawn(pid, path, actions, attributes, arguments, environment);
+}
+
+CW_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+			   char *const arguments[], char *const environment[])
+{
+	before_spawn();
+	return cw_real.posix_spawnp(pid, file, actions, attributes, arguments, environment);
+}
+
+CW_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int to)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (stream)
+		cw_leave_to(stream, fd, CW_REASON_executed);
+	return cw_real.posix_spawn_file_actions_adddup2(actions, fd, to);
+}
+
+CW_EXPORT int system(const char *command)
+{
+	before_spawn();
+	return cw_real.system(command);
+}
+
+CW_EXPORT FILE *popen(const char *command, const char *mode)
+{
+	before_spawn();
+	return cw_real.popen(command, mode);
+}
+
+/* ---- passing ---- */
+
+void cw_before_passing(const struct msghdr *message)
+{
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR((struct msghdr *)message, header)) {
+		size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || header->cmsg_len < CMSG_LEN(0))
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			struct cw_stream *stream;
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(fd));
+			stream = cw_stream_of(fd);
+			if (stream)
+				cw_leave_to(stream, fd, CW_REASON_passed);
+			else if (cw_set_of(fd))
+				cw_set_flush_all();
+		}
+	}
+}

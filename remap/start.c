@@ -1,0 +1,50 @@
+/* What is done when the library is loaded into a program, or at the first call if a constructor of another library makes one earlier. */
+#include <stdlib.h>
+
+#include "process.h"
+#include "real.h"
+#include "sockets/service.h"
+#include "stdio.h"
+
+bool cw_started;
+extern char **environ;
+
+static void decide(void)
+{
+	const char *program = program_invocation_short_name;
+
+	if (cw_policy_read(&cw_policy, getenv("CAUSEWAY_CONFIG"), program ? program : "", environ) < 0 || cw_policy.broken)
+		cw_moving_reason = CW_REASON_policy_broken;
+	else if (!cw_policy.number[CW_OPTION_move])
+		cw_moving_reason = CW_REASON_switched_off;
+	else if (cw_policy.program_excluded)
+		cw_moving_reason = CW_REASON_policy;
+	else if (!cw_stdio_start())
+		cw_moving_reason = CW_REASON_no_stdio;
+	else
+		cw_moving = true;
+}
+
+void cw_start(void)
+{
+	static _Atomic int begun;
+	const char *run;
+
+	if (atomic_exchange_explicit(&begun, 1, memory_order_acq_rel))
+		return;
+	cw_real_find();
+	cw_started = true;
+	if (!environ)
+		return;
+	decide();
+	cw_process_start();
+	run = getenv("CAUSEWAY_RUN");
+	cw_service_start(getenv("CAUSEWAY_SERVICE"), run ? strtoull(run, NULL, 10) : 0);
+	if (run)
+		cw_service_register();
+}
+
+__attribute__((constructor)) static void start_when_loaded(void)
+{
+	cw_start();
+}

@@ -1,0 +1,129 @@
+/* Calls that move one buffer. */
+#include "call.h"
+#include "sockets/leave.h"
+
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+CW_EXPORT ssize_t read(int fd, void *bytes, size_t count)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (cw_likely(!stream))
+		return cw_real.read(fd, bytes, count);
+	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count), count ? cw_receive(stream, fd, bytes, count, 0) : cw_real.read(fd, bytes, 0));
+}
+
+CW_EXPORT ssize_t write(int fd, const void *bytes, size_t count)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (cw_likely(!stream))
+		return cw_real.write(fd, bytes, count);
+	return CW_SEND(stream, fd, cw_real.write(fd, bytes, count), cw_send(stream, fd, bytes, count, 0));
+}
+
+CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (cw_likely(!stream))
+		return cw_kernel.recv(fd, bytes, count, flags);
+	return CW_RECEIVE(stream, fd, cw_kernel.recv(fd, bytes, count, flags), cw_receive(stream, fd, bytes, count, flags));
+}
+
+static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags, socklen_t *size)
+{
+	ssize_t got = cw_receive(stream, fd, bytes, count, flags);
+
+	if (got >= 0 && size)
+		*size = 0;	/* as TCP: a stream's bytes carry no address */
+	return got;
+}
+
+CW_EXPORT ssize_t recvfrom(int fd, void *bytes, size_t count, int flags, __SOCKADDR_ARG address, socklen_t *size)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	struct sockaddr *from = *(struct sockaddr **)&address;
+
+	if (cw_likely(!stream))
+		return cw_real.recvfrom(fd, bytes, count, flags, from, size);
+	return CW_RECEIVE(stream, fd, cw_real.recvfrom(fd, bytes, count, flags, from, size),
+			  receive_from(stream, fd, bytes, count, flags, from ? size : NULL));
+}
+
+static ssize_t send_moved(struct cw_stream *stream, int fd, const void *bytes, size_t count, int flags)
+{
+	if (cw_unlikely(flags & MSG_OOB))
+		cw_leave_sending(stream, fd, CW_REASON_urgent);
+	return cw_send(stream, fd, bytes, count, flags);
+}
+
+CW_EXPORT ssize_t send(int fd, const void *bytes, size_t count, int flags)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (cw_likely(!stream))
+		return cw_real.send(fd, bytes, count, flags);
+	if (cw_unlikely(flags & MSG_OOB))
+		cw_stream_stays(stream, CW_REASON_urgent);
+	return CW_SEND(stream, fd, cw_real.send(fd, bytes, count, flags), send_moved(stream, fd, bytes, count, flags));
+}
+
+CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __CONST_SOCKADDR_ARG address, socklen_t size)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	const struct sockaddr *to = *(const struct sockaddr **)&address;
+
+	if (cw_likely(!stream) || size > sizeof(struct sockaddr_storage))
+		return cw_real.sendto(fd, bytes, count, flags, to, size);
+	if (cw_unlikely(flags & MSG_OOB))
+		cw_stream_stays(stream, CW_REASON_urgent);
+	return CW_SEND(stream, fd, cw_real.sendto(fd, bytes, count, flags, to, size), send_moved(stream, fd, bytes, count, flags));
+}
+
+CW_EXPORT ssize_t sendfile(int fd, int from, off_t *offset, size_t count)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (cw_likely(!stream))
+		return cw_kernel.sendfile(fd, from, offset, count);
+	return CW_SEND(stream, fd, cw_kernel.sendfile(fd, from, offset, count), cw_send_file(stream, fd, from, offset, count));
+}
+
+CW_EXPORT ssize_t sendfile64(int fd, int from, off64_t *offset, size_t count)
+{
+	return sendfile(fd, from, (off_t *)offset, count);
+}
+
+/* Splicing takes bytes inside the kernel. What the ring still holds goes first, by hand. */
+static ssize_t splice_from(struct cw_stream *stream, int from, int to, off64_t *to_offset, size_t count, unsigned flags)
+{
+	char part[4096];
+	ssize_t got;
+
+	cw_leave(stream, CW_REASON_splice);
+	if (!to_offset && count) {
+		got = cw_receive(stream, from, part, count < sizeof(part) ? count : sizeof(part), MSG_DONTWAIT | MSG_PEEK);
+		if (got > 0 && (got = cw_real.write(to, part, (size_t)got)) > 0)
+			return cw_receive(stream, from, part, (size_t)got, MSG_DONTWAIT);
+		if (got < 0 && errno != EAGAIN)
+			return -1;
+	}
+	return cw_real.splice(from, NULL, to, to_offset, count, flags);
+}
+
+CW_EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t count, unsigned flags)
+{
+	struct cw_stream *source = cw_stream_for(from), *target = cw_stream_of(to);
+
+	if (target && cw_is_moved(target, to))
+		cw_leave_sending(target, to, CW_REASON_splice);
+	else if (target)
+		cw_stream_stays(target, CW_REASON_splice);
+	if (source && cw_is_moved(source, from) && !from_offset)
+		return splice_from(source, from, to, to_offset, count, flags);
+	if (source)
+		cw_stream_stays(source, CW_REASON_splice);
+	return cw_real.splice(from, from_offset, to, to_offset, count, flags);
+}

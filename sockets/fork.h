@@ -1,0 +1,18 @@
+/*
+ * Who else holds a socket. A socket may be offered only while one process holds it; which others do can't be asked of the kernel, so every holder that comes by fork is
+ * counted: for moved streams in the slot (and by the service, which corrects the count when one is killed), for the others in memory shared by parent and children.
+ * A holder that is killed leaves the second count too high: the stream stays on kernel TCP.
+ */
+#ifndef CW_SOCKETS_FORK_H
+#define CW_SOCKETS_FORK_H
+
+#include "stream.h"
+
+bool cw_family_alone(const struct cw_stream *stream);
+void cw_family_leave(struct cw_stream *stream);
+/* pthread_atfork handlers. */
+void cw_fork_prepare(void);
+void cw_fork_parent(void);
+void cw_fork_child(void);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The program's memory. The kernel checks every address that it is given; a copy by us can't without a system call, so what is unreadable ends in SIGSEGV (docs/caveats.md). What
+ * no program can have mapped, the first page and the upper half, is told as the kernel tells it.
+ */
+#ifndef CW_SOCKETS_MEMORY_H
+#define CW_SOCKETS_MEMORY_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CW_LOWEST_ADDRESS 4096ull
+#define CW_HIGHEST_ADDRESS (1ull << 56)
+
+static inline bool cw_nowhere(const void *memory, size_t size)
+{
+	uintptr_t first = (uintptr_t)memory;
+
+	return size && (first - CW_LOWEST_ADDRESS >= CW_HIGHEST_ADDRESS || size > CW_HIGHEST_ADDRESS);
+}
+
+static inline ssize_t cw_bad_address(void)
+{
+	errno = EFAULT;
+	return -1;
+}
+
+#endif

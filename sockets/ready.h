@@ -1,0 +1,20 @@
+/* Is a moved stream readable by ring? What the kernel knows (its own bytes, ends, errors, room to write) the kernel is asked for. */
+#ifndef CW_SOCKETS_READY_H
+#define CW_SOCKETS_READY_H
+
+#include "stream.h"
+
+/* The ring has bytes to read now. *edge: a number that changes when more have come (for edge-triggered sets). */
+bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge);
+
+/*
+ * About to wait in the kernel for this stream to become readable, under the rx lock: LIVE -> ASLEEP and so on. seen: the edge that the program knows; pass the reader's
+ * offset where any unread byte must be told. False: it is readable by ring, don't sleep.
+ */
+bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered);
+/* Awake again, under the rx lock, nobody else asleep. */
+void cw_ready_rise(struct cw_stream *stream);
+/* Sending would take bytes now: the ring is in use, and what it has no room for the kernel takes. */
+bool cw_ready_to_send(const struct cw_stream *stream);
+
+#endif

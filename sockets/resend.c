@@ -1,0 +1,21 @@
+#include "resend.h"
+
+#include "stream.h"
+#include "switch.h"
+
+bool cw_resend(struct cw_slot *slot, unsigned end, unsigned char *data, int fd)
+{
+	struct cw_direction *tx = &slot->direction[end];
+	struct cw_stream writer = {.slot = slot, .tx = tx, .rx = &slot->direction[1 - end], .tx_data = data, .end = (uint8_t)end, .fd = fd};
+	uint32_t free = 0;
+	uint64_t word;
+	bool done = false;
+
+	if (!atomic_compare_exchange_strong_explicit(&tx->tx_lock.holder, &free, cw_thread_id(), memory_order_acquire, memory_order_relaxed))
+		return false;
+	word = atomic_load_explicit(&tx->state, memory_order_acquire);
+	if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND))
+		done = cw_switch_take_back(&writer, fd, &word);
+	cw_unlock(&tx->tx_lock);
+	return done;
+}

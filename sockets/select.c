@@ -1,0 +1,248 @@
+#include <pthread.h>
+#include <string.h>
+
+#include "kernel.h"
+#include "memory.h"
+#include "service.h"
+#include "poll.h"
+#include "wait_list.h"
+
+#define MAX_WORDS (65536 / 64)	/* sets for more descriptors than this are the kernel's alone */
+
+struct bits {
+	unsigned long word[MAX_WORDS];
+};
+
+struct call {
+	int count;
+	size_t size;			/* bytes of a set that count uses */
+	fd_set *set[3];			/* the program's: readable, writable, urgent; NULL: not asked */
+	unsigned long *asked[3];	/* what it asked */
+	struct timeval *timeval;
+	const struct timespec *timespec;
+	const sigset_t *mask;
+	bool plain;			/* select, not pselect */
+	int64_t deadline;
+	int told;			/* what the kernel said during the look */
+	struct cw_wait_list list;
+};
+
+static bool isset(const unsigned long *bits, int fd)
+{
+	return bits[fd / 64] >> (fd % 64) & 1;
+}
+
+static void restore(struct call *call)
+{
+	for (int i = 0; i < 3; i++)
+		if (call->set[i])
+			memcpy(call->set[i], call->asked[i], call->size);
+}
+
+/* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
+static int ask(struct call *call, const sigset_t *mask)
+{
+	struct timespec none = { 0 };
+	struct {
+		const sigset_t *mask;
+		size_t size;
+	} signals = { mask, 8 };
+	long ready;
+
+	restore(call);
+	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&none, (long)&signals);
+	if (ready < 0) {
+		errno = (int)-ready;
+		return -1;
+	}
+	return (int)ready;
+}
+
+static bool ask_again(void *argument)
+{
+	struct call *call = argument;
+
+	call->told = ask(call, call->mask);
+	return call->told != 0;
+}
+
+static int merge(struct call *call, int ready)
+{
+	unsigned long *readable = (unsigned long *)call->set[0];
+
+	if (ready < 0)
+		return ready;
+	for (size_t i = 0; i < call->list.count; i++) {
+		const struct cw_wait_entry *entry = &call->list.entry[i];
+
+		if (!entry->ready || isset(readable, entry->fd))
+			continue;
+		readable[entry->fd / 64] |= 1ul << (entry->fd % 64);
+		ready++;
+	}
+	return ready;
+}
+
+static int look(struct call *call)
+{
+	bool ready = cw_wait_list_look(&call->list) > 0;
+
+	return merge(call, ask(call, ready ? NULL : call->mask));
+}
+
+static void cancelled(void *argument)
+{
+	struct call *call = argument;
+
+	cw_wait_list_rise(&call->list);
+	cw_wait_list_end(&call->list);
+}
+
+static int sleep_in_kernel(struct call *call)
+{
+	int ready;
+
+	restore(call);
+	pthread_cleanup_push(cancelled, call);
+	if (call->deadline < 0) {
+		ready = call->plain ? cw_kernel.select(call->count, call->set[0], call->set[1], call->set[2], NULL)
+				    : cw_kernel.pselect(call->count, call->set[0], call->set[1], call->set[2], NULL, call->mask);
+	} else {
+		int64_t left = call->deadline - (int64_t)cw_monotonic_ns();
+		struct timespec rest;
+
+		left = left < 0 ? 0 : left;
+		rest = (struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 };
+		ready = cw_kernel.pselect(call->count, call->set[0], call->set[1], call->set[2], &rest, call->mask);
+	}
+	pthread_cleanup_pop(0);
+	return ready;
+}
+
+static int wait(struct call *call)
+{
+	uint64_t start;
+	int ready, error;
+
+	for (;;) {
+		if (call->list.moved) {
+			ready = look(call);
+			if (ready || !call->deadline)
+				return ready;
+			call->told = 0;
+			cw_wait_list_spin(&call->list, ask_again, call);
+			if (call->told < 0)
+				return call->told;
+			ready = look(call);
+			if (ready)
+				return ready;
+		}
+		if (!cw_wait_list_settle(&call->list)) {
+			call->list.moved = call->list.count;
+			continue;
+		}
+		start = cw_ticks();
+		cw_count(CW_COUNT_sleeps);
+		ready = sleep_in_kernel(call);
+		error = errno;
+		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+		cw_wait_list_rise(&call->list);
+		errno = error;
+		if (ready > 0)
+			cw_count(CW_COUNT_wakeups);
+		if (ready > 0 && call->list.moved) {
+			cw_wait_list_look(&call->list);
+			ready = merge(call, ready);
+		}
+		return ready;
+	}
+}
+
+/* Linux counts select's time-out down. */
+static void count_down(struct call *call)
+{
+	int64_t left = call->deadline > 0 ? call->deadline - (int64_t)cw_monotonic_ns() : 0;
+
+	if (!call->timeval)
+		return;
+	left = left < 0 ? 0 : left;
+	call->timeval->tv_sec = left / 1000000000;
+	call->timeval->tv_usec = left % 1000000000 / 1000;
+}
+
+static int by_kernel(struct call *call)
+{
+	return call->plain ? cw_kernel.select(call->count, call->set[0], call->set[1], call->set[2], call->timeval)
+			   : cw_kernel.pselect(call->count, call->set[0], call->set[1], call->set[2], call->timespec, call->mask);
+}
+
+static int start(struct call *call)
+{
+	static const struct bits nothing;
+	struct bits asked[3];
+	bool fits = true;
+	int result;
+
+	if (call->count <= 0 || call->count > MAX_WORDS * 64 || !call->set[0])
+		return by_kernel(call);
+	for (int i = 0; i < 3; i++)
+		if (call->set[i] && cw_nowhere(call->set[i], 1))
+			return by_kernel(call);
+	call->size = ((size_t)call->count + 63) / 64 * 8;
+	cw_wait_list_begin(&call->list);
+	for (int fd = 0; fd < call->count && fits; fd++) {
+		if (fd % 64 == 0 && !((unsigned long *)call->set[0])[fd / 64]) {
+			fd += 63;
+			continue;
+		}
+		if (isset((unsigned long *)call->set[0], fd))
+			fits = cw_wait_list_add(&call->list, fd, (uint32_t)fd);
+	}
+	if (!fits) {
+		errno = ENOMEM;
+		result = -1;
+	} else if (!call->list.count || (!call->list.moved && !call->deadline)) {
+		result = by_kernel(call);
+	} else {
+		for (int i = 0; i < 3; i++) {
+			call->asked[i] = asked[i].word;
+			memcpy(asked[i].word, call->set[i] ? (void *)call->set[i] : (void *)&nothing, call->size);
+		}
+		result = wait(call);
+		if (result == 0)
+			for (int i = 0; i < 3; i++)
+				if (call->set[i])
+					memset(call->set[i], 0, call->size);
+		if (result < 0)
+			restore(call);
+		count_down(call);
+	}
+	cw_wait_list_end(&call->list);
+	return result;
+}
+
+int cw_select(int count, fd_set *readable, fd_set *writable, fd_set *urgent, struct timeval *timeout)
+{
+	struct call call = { .count = count, .set = { readable, writable, urgent }, .timeval = timeout, .plain = true, .deadline = -1 };
+
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0))
+		return by_kernel(&call);
+	if (timeout && timeout->tv_sec < 1000000000)
+		call.deadline = timeout->tv_sec || timeout->tv_usec
+					? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000)
+					: 0;
+	return start(&call);
+}
+
+int cw_pselect(int count, fd_set *readable, fd_set *writable, fd_set *urgent, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct call call = { .count = count, .set = { readable, writable, urgent }, .timespec = timeout, .mask = mask, .deadline = -1 };
+
+	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
+		return by_kernel(&call);
+	if (timeout && timeout->tv_sec < 1000000000)
+		call.deadline = timeout->tv_sec || timeout->tv_nsec
+					? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec
+					: 0;
+	return start(&call);
+}

@@ -1,0 +1,42 @@
+/*
+ * The words with the node service. One connection a process, on a high descriptor that the table marks as ours; registered when the first stream is offered, or at the start of
+ * a run that is reported. Only registering waits, 200 ms at most; without a service everything stays on kernel TCP and it is asked for again after a second.
+ */
+#ifndef CW_SOCKETS_SERVICE_H
+#define CW_SOCKETS_SERVICE_H
+
+#include <stdbool.h>
+
+#include "policy.h"
+#include "stream.h"
+
+extern struct cw_policy cw_policy;
+extern bool cw_moving;	/* false: nothing is offered; cw_moving_reason says why */
+extern enum cw_reason cw_moving_reason;
+
+static inline long cw_policy_spin_us(void)
+{
+	return cw_policy.number[CW_OPTION_spin_us];
+}
+
+/* At the start of the process: what the environment says of the service and the run. */
+void cw_service_start(const char *name, uint64_t run);
+bool cw_service_register(void);
+
+void cw_service_offer(struct cw_stream *stream, int fd);
+void cw_service_withdraw(struct cw_stream *stream);
+void cw_service_release(struct cw_stream *stream);
+/* The ring that this stream reads has bytes that must come through the kernel now. */
+void cw_service_ask_resend(struct cw_stream *stream);
+void cw_service_take_mail(void);
+bool cw_service_has_mail(void);
+
+/* Around fork (fork.c): a connection for the child, made by its parent. -1: none is needed, or none was to be had. */
+int cw_service_before_fork(bool needed);
+void cw_service_after_fork(int connection, bool in_child);
+
+/* The program wants the number of our descriptor, or closes everything: ours goes elsewhere, or is left alone. */
+int cw_service_descriptor(void);
+void cw_service_move_descriptor(void);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * Event sets (epoll). The real set in the kernel has every registration, and while a thread sleeps in it, it alone decides. Awake, a set looks at its *hot* streams: those
+ * whose reader's side is CONSENT, LIVE or SEALED. Invariant: a stream in one of these states that is registered in a set is on that set's hot list; who puts a thread to sleep in
+ * the set walks the list and takes each to ASLEEP or TAKEN first. Lock order: set, then stream (rx_lock).
+ */
+#ifndef CW_SOCKETS_SET_H
+#define CW_SOCKETS_SET_H
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#include "stream.h"
+
+struct cw_set;
+
+/* The program has made an event set. */
+void cw_set_open(int epfd);
+void cw_set_dup(struct cw_set *set, int epfd);
+void cw_set_close(struct cw_set *set, int epfd);
+struct cw_set *cw_set_of(int epfd);
+
+/* epoll_ctl(2), after the kernel has done it for fd. */
+void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event);
+/*
+ * epoll_ctl(2) of a moved stream, as far as nobody but this process's next wait needs to know of it: kept here and told to the kernel before it is next asked, if by then it still
+ * makes a difference. Programs that ask for POLLOUT before each send and POLLIN before each receive change their minds without a system call. False: do it at once.
+ */
+bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_event *event, int *result);
+/* Tell the kernel all that was deferred: the set is about to be seen by others. */
+void cw_set_flush_all(void);
+
+/* epoll_wait(2) and kin; timeout_ns -1: none. */
+int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask);
+
+/* For those who wait on the set's own descriptor (poll, an outer set): is something in it ready by ring? */
+bool cw_set_ready(struct cw_set *set);
+/* Put all of it to sleep; false: something is ready, nobody sleeps. cw_set_rise ends what cw_set_settle returned true for. */
+bool cw_set_settle(struct cw_set *set);
+void cw_set_rise(struct cw_set *set);
+
+/* For the steps of a stream (switch.c): enter locks the stream's set, if it is in one. False, nothing locked: a thread sleeps there, or there are several sets, or too many are hot. */
+bool cw_set_enter(struct cw_stream *stream, bool *in_set);
+void cw_set_leave(struct cw_stream *stream);
+void cw_set_heat(struct cw_stream *stream);
+bool cw_set_asleep(const struct cw_stream *stream);
+bool cw_set_hot_or_none(const struct cw_stream *stream);
+/* A stream offered or awake without a set has been registered meanwhile. */
+void cw_set_notice(struct cw_stream *stream);
+
+/* fd is being closed: the kernel forgets the registrations with the last descriptor of the socket. */
+void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last);
+/* After fork, in the child: no other thread is left that could hold a lock or sleep; the sets are shared with the parent now. */
+void cw_set_after_fork(void);
+
+#endif

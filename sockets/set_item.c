@@ -1,0 +1,40 @@
+#include "set_item.h"
+
+#include <string.h>
+
+#define MAX_ITEMS 65536
+
+static struct cw_item items[MAX_ITEMS];
+static struct cw_item *free_items;
+static uint32_t used;
+static struct cw_lock lock;
+
+struct cw_item *cw_item_new(void)
+{
+	struct cw_item *item = NULL;
+	uint64_t ignored = 0;
+	bool locked = cw_lock(&lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+
+	if (free_items) {
+		item = free_items;
+		free_items = item->next;
+	} else if (used < MAX_ITEMS) {
+		item = &items[used++];
+	}
+	if (locked)
+		cw_unlock(&lock);
+	if (item)
+		memset(item, 0, sizeof(*item));
+	return item;
+}
+
+void cw_item_free(struct cw_item *item)
+{
+	uint64_t ignored = 0;
+	bool locked = cw_lock(&lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+
+	item->next = free_items;
+	free_items = item;
+	if (locked)
+		cw_unlock(&lock);
+}

@@ -1,0 +1,248 @@
+#include "stream.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "fork.h"
+#include "kernel.h"
+#include "leave.h"
+#include "service.h"
+#include "set.h"
+#include "switch.h"
+
+__thread struct cw_thread cw_thread;
+struct cw_stream cw_streams[CW_BOOK_ENTRIES];
+_Atomic uint32_t cw_table[CW_DESCRIPTORS];
+_Atomic uint32_t cw_table_highest;
+struct cw_kernel cw_kernel;
+union cw_book_memory cw_book_memory __attribute__((aligned(CW_BOOK_ALIGNMENT)));
+
+/* The free entries: a stack whose head carries a count of its changes, so that a signal handler or thread in the middle of a take does no harm. */
+static _Atomic uint64_t free_head;
+static _Atomic uint32_t free_next[CW_BOOK_ENTRIES];
+static _Atomic uint32_t never_used;
+
+uint32_t cw_thread_id_slow(void)
+{
+	cw_thread.tid = (uint32_t)cw_raw(SYS_gettid, 0, 0, 0, 0, 0, 0);
+	return cw_thread.tid;
+}
+
+static bool take_entry(uint32_t *number)
+{
+	uint64_t head = atomic_load_explicit(&free_head, memory_order_acquire), next;
+
+	while ((uint32_t)head) {
+		uint32_t first = (uint32_t)head - 1;
+
+		next = (((head >> 32) + 1) << 32) | atomic_load_explicit(&free_next[first], memory_order_relaxed);
+		if (atomic_compare_exchange_weak_explicit(&free_head, &head, next, memory_order_acq_rel, memory_order_acquire)) {
+			*number = first;
+			return true;
+		}
+	}
+	*number = atomic_fetch_add_explicit(&never_used, 1, memory_order_relaxed);
+	if (*number < CW_BOOK_ENTRIES) {
+		atomic_store_explicit(&cw_own_book.highest, *number + 1, memory_order_relaxed);
+		return true;
+	}
+	atomic_store_explicit(&never_used, CW_BOOK_ENTRIES, memory_order_relaxed);
+	return false;
+}
+
+static void give_entry(uint32_t number)
+{
+	uint64_t head = atomic_load_explicit(&free_head, memory_order_relaxed), next;
+
+	do {
+		atomic_store_explicit(&free_next[number], (uint32_t)head, memory_order_relaxed);
+		next = (((head >> 32) + 1) << 32) | (number + 1);
+	} while (!atomic_compare_exchange_weak_explicit(&free_head, &head, next, memory_order_acq_rel, memory_order_relaxed));
+}
+
+static void count_total(_Atomic uint64_t *total, uint64_t by)
+{
+	if (by)
+		atomic_fetch_add_explicit(total, by, memory_order_relaxed);
+}
+
+void cw_count(enum cw_counter counter)
+{
+	count_total(&cw_own_book.totals.counter[counter], 1);
+}
+
+struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
+{
+	struct cw_stream *stream;
+	struct cw_book_entry *entry;
+	uint32_t number;
+
+	count_total(&cw_own_book.totals.made, 1);
+	if ((unsigned)fd >= CW_DESCRIPTORS || !take_entry(&number)) {
+		count_total(&cw_own_book.totals.reasons[CW_REASON_too_many], 1);
+		return NULL;
+	}
+	stream = &cw_streams[number];
+	stream->number = number;
+	stream->fd = fd;
+	stream->reset_told = stream->nagle = stream->inherited = stream->broken = false;
+	stream->corked = 0;
+	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = false;
+	stream->by_kernel_in = stream->by_kernel_out = 0;
+	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
+	stream->most_bits = CW_RING_MAX_BITS;
+	stream->cookie = 0;
+	stream->rcvbuf = 0;
+	atomic_store_explicit(&stream->slot, NULL, memory_order_relaxed);
+	atomic_store_explicit(&stream->items, NULL, memory_order_relaxed);
+	atomic_store_explicit(&stream->nonblocking, nonblocking, memory_order_relaxed);
+	atomic_store_explicit(&stream->family, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->calls, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->tx_busy, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->references, 1, memory_order_relaxed);
+	atomic_store_explicit(&stream->phase, connected ? CW_KERNEL : CW_UNBORN, memory_order_relaxed);
+	entry = &cw_own_book.entry[number];
+	atomic_store_explicit(&entry->fd, fd, memory_order_relaxed);
+	atomic_store_explicit(&entry->reason, connected ? CW_REASON_short_lived : CW_REASON_not_connected, memory_order_relaxed);
+	atomic_store_explicit(&entry->kind, CW_ENTRY_OPEN, memory_order_release);
+	cw_table_put(fd, CW_FD_STREAM, number);
+	return stream;
+}
+
+void cw_stream_connected(struct cw_stream *stream)
+{
+	uint8_t unborn = CW_UNBORN;
+
+	if (atomic_compare_exchange_strong_explicit(&stream->phase, &unborn, CW_KERNEL, memory_order_relaxed, memory_order_relaxed))
+		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_short_lived, memory_order_relaxed);
+}
+
+void cw_stream_dup(struct cw_stream *stream, int fd)
+{
+	if ((unsigned)fd >= CW_DESCRIPTORS) {
+		cw_leave(stream, CW_REASON_too_many);
+		return;
+	}
+	atomic_fetch_add_explicit(&stream->references, 1, memory_order_relaxed);
+	cw_table_put(fd, CW_FD_STREAM, stream->number);
+}
+
+/* What the stream counted goes to the program's totals. */
+static void book_end(struct cw_stream *stream)
+{
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
+	struct cw_book_totals *totals = &cw_own_book.totals;
+	uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
+	uint32_t reason = atomic_load_explicit(&entry->reason, memory_order_relaxed);
+
+	if (kind == CW_ENTRY_MOVED || kind == CW_ENTRY_DEMOTED)
+		count_total(&totals->moved, 1);
+	if (kind == CW_ENTRY_DEMOTED)
+		count_total(&totals->demoted, 1);
+	if (kind != CW_ENTRY_MOVED && reason < CW_REASONS)
+		count_total(&totals->reasons[reason], 1);
+	atomic_store_explicit(&entry->kind, CW_ENTRY_FREE, memory_order_release);
+	for (int i = 0; i < CW_COUNTERS; i++) {
+		count_total(&totals->counter[i], entry->counter[i]);
+		entry->counter[i] = 0;
+	}
+	atomic_store_explicit(&entry->fd, -1, memory_order_relaxed);
+	atomic_store_explicit(&entry->reason, 0, memory_order_relaxed);
+	atomic_store_explicit(&entry->arena, 0, memory_order_relaxed);
+}
+
+static int another_descriptor(const struct cw_stream *stream, int but)
+{
+	for (int fd = 0; fd < (int)cw_table_end(); fd++)
+		if (fd != but && cw_stream_of(fd) == stream)
+			return fd;
+	return but;
+}
+
+void cw_stream_close(struct cw_stream *stream, int fd)
+{
+	int32_t before = atomic_fetch_sub_explicit(&stream->references, 1, memory_order_acq_rel);
+	uint8_t phase;
+
+	if (before > 1) {
+		if (stream->fd == fd)
+			stream->fd = another_descriptor(stream, fd);
+		cw_set_forget_descriptor(stream, fd, false);
+		return;
+	}
+	cw_set_forget_descriptor(stream, fd, true);
+	phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
+	if (phase == CW_MOVED)
+		cw_switch_close(stream, fd);
+	else if (phase == CW_OFFERED)
+		cw_service_withdraw(stream);
+	cw_family_leave(stream);
+	/* A grant that is on its way finds another generation and is given back. */
+	atomic_fetch_add_explicit(&stream->generation, 1, memory_order_release);
+	atomic_store_explicit(&stream->slot, NULL, memory_order_release);
+	book_end(stream);
+	give_entry(stream->number);
+}
+
+void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason)
+{
+	uint8_t phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
+
+	while (phase != CW_MOVED && phase != CW_STAYS)
+		if (atomic_compare_exchange_weak_explicit(&stream->phase, &phase, CW_STAYS, memory_order_acq_rel, memory_order_acquire)) {
+			atomic_store_explicit(&cw_own_book.entry[stream->number].reason, reason, memory_order_relaxed);
+			if (phase == CW_OFFERED)
+				cw_service_withdraw(stream);
+			return;
+		}
+}
+
+bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy)
+{
+	uint8_t phase = atomic_load_explicit(&stream->phase, memory_order_relaxed);
+
+	if (phase == CW_OFFERED && cw_service_has_mail())
+		cw_service_take_mail();
+	/* E0: the count is raised before the slot is looked at; the one that attaches sets the slot before it looks at the count (switch.c, E1). */
+	atomic_fetch_add_explicit(busy, 1, memory_order_seq_cst);
+	if (cw_likely(!atomic_load_explicit(&stream->slot, memory_order_seq_cst)))
+		return true;
+	atomic_fetch_sub_explicit(busy, 1, memory_order_release);
+	return false;
+}
+
+/* Has it shown that it lives? Called where a call has ended, so an offer (some microseconds, once) delays nobody who waits. */
+static void consider(struct cw_stream *stream, int fd)
+{
+	const uint64_t *counter;
+	uint32_t calls;
+
+	if (atomic_load_explicit(&stream->phase, memory_order_relaxed) != CW_KERNEL)
+		return;
+	calls = atomic_fetch_add_explicit(&stream->calls, 1, memory_order_relaxed) + 1;
+	counter = cw_counters(stream);
+	if (calls >= (uint32_t)cw_policy.number[CW_OPTION_after_messages] ||
+	    counter[CW_COUNT_bytes_kernel_in] + counter[CW_COUNT_bytes_kernel_out] >= (uint64_t)cw_policy.number[CW_OPTION_after_bytes])
+		cw_service_offer(stream, fd);
+}
+
+void cw_stream_sent(struct cw_stream *stream, int fd, ssize_t result)
+{
+	atomic_fetch_sub_explicit(&stream->tx_busy, 1, memory_order_release);
+	if (result <= 0)
+		return;
+	CW_COUNT(stream, bytes_kernel_out, (uint64_t)result);
+	CW_COUNT(stream, messages_out, 1);
+	consider(stream, fd);
+}
+
+void cw_stream_received(struct cw_stream *stream, int fd, ssize_t result)
+{
+	atomic_fetch_sub_explicit(&stream->rx_busy, 1, memory_order_release);
+	if (result <= 0)
+		return;
+	CW_COUNT(stream, bytes_kernel_in, (uint64_t)result);
+	CW_COUNT(stream, messages_in, 1);
+	consider(stream, fd);
+}

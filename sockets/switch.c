@@ -1,0 +1,546 @@
+#include "switch.h"
+
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kernel.h"
+#include "leave.h"
+#include "ready.h"
+#include "service.h"
+#include "set.h"
+
+#define STREAMS_BYTES (1u << 20)	/* a connection that has sent so much streams: it gets the largest ring */
+#define RESEND_LIMIT_NS 1000000000ull
+
+/* ---- offsets: the kernel's own counters tell where in the stream a side is (SWITCH.md, Offsets) ---- */
+
+static bool tcp_info(int fd, struct tcp_info *info)
+{
+	socklen_t size = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	return cw_raw_getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &size) == 0 && size > offsetof(struct tcp_info, tcpi_bytes_retrans);
+}
+
+static bool offset_sent(int fd, uint64_t *offset)
+{
+	struct tcp_info before, after;
+	int unsent;
+
+	for (int try = 0; try < 8; try++) {
+		if (!tcp_info(fd, &before) || cw_raw(SYS_ioctl, fd, SIOCOUTQNSD, (long)&unsent, 0, 0, 0) < 0 || !tcp_info(fd, &after))
+			return false;
+		if (before.tcpi_bytes_sent == after.tcpi_bytes_sent && before.tcpi_bytes_retrans == after.tcpi_bytes_retrans) {
+			*offset = after.tcpi_bytes_sent - after.tcpi_bytes_retrans + (uint64_t)unsent;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* FIONREAD counts to the urgent mark only: the offset can't be told. */
+static bool urgent_data(int fd)
+{
+	struct pollfd urgent = { .fd = fd, .events = POLLPRI };
+	struct timespec none = { 0 };
+
+	return cw_raw(SYS_ppoll, (long)&urgent, 1, (long)&none, 0, 0, 0) > 0 && (urgent.revents & POLLPRI);
+}
+
+static bool fin_received(const struct tcp_info *info)
+{
+	/* TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING, TCP_TIME_WAIT: the counter has counted the FIN as a byte. */
+	return info->tcpi_state == 8 || info->tcpi_state == 9 || info->tcpi_state == 11 || info->tcpi_state == 6;
+}
+
+static bool offset_received(int fd, uint64_t *offset)
+{
+	struct tcp_info before, after;
+	int unread;
+
+	for (int try = 0; try < 8; try++) {
+		if (!tcp_info(fd, &before) || cw_raw(SYS_ioctl, fd, FIONREAD, (long)&unread, 0, 0, 0) < 0 || !tcp_info(fd, &after))
+			return false;
+		if (before.tcpi_bytes_received == after.tcpi_bytes_received) {
+			*offset = after.tcpi_bytes_received - (fin_received(&after) ? 1 : 0) - (uint64_t)unread;
+			return after.tcpi_state != 7;	/* TCP_CLOSE: reset, the counters say nothing */
+		}
+	}
+	return false;
+}
+
+#define IN_BULK (128u << 10)
+#define WINDOW (128u << 10)
+#define NOT_SENT (32u << 10)
+
+static void set_tcp(int fd, int name, int value)
+{
+	cw_raw_setsockopt(fd, IPPROTO_TCP, name, &value, sizeof(value));
+}
+
+void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count)
+{
+	if (stream->clamped || (stream->by_kernel_in += (uint32_t)count) < IN_BULK)
+		return;
+	stream->clamped = true;
+	set_tcp(fd, TCP_WINDOW_CLAMP, WINDOW);
+}
+
+void cw_switch_bound_out(struct cw_stream *stream, int fd, size_t count)
+{
+	if (stream->bounded || (stream->by_kernel_out += (uint32_t)count) < IN_BULK)
+		return;
+	stream->bounded = true;
+	set_tcp(fd, TCP_NOTSENT_LOWAT, NOT_SENT);
+}
+
+void cw_switch_unbound(struct cw_stream *stream, int fd)
+{
+	if (stream->clamped)
+		set_tcp(fd, TCP_WINDOW_CLAMP, 1 << 30);
+	if (stream->bounded)
+		set_tcp(fd, TCP_NOTSENT_LOWAT, 0);
+	stream->clamped = stream->bounded = true;	/* and never again */
+}
+
+void cw_switch_no_nagle(struct cw_stream *stream)
+{
+	int one = 1;
+
+	cw_raw_setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t number, unsigned end)
+{
+	struct cw_slot *slot = cw_arena_slot(arena, number);
+	int nodelay = 1;
+	socklen_t size = sizeof(nodelay);
+
+	stream->end = (uint8_t)end;
+	stream->arena = arena->id;
+	stream->slot_number = number;
+	stream->tx = &slot->direction[end];
+	stream->rx = &slot->direction[1 - end];
+	stream->tx_data = cw_arena_ring(arena, number, end);
+	stream->rx_data = cw_arena_ring(arena, number, 1 - end);
+	stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
+	if (stream->nagle)
+		cw_switch_no_nagle(stream);
+	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
+	if (stream->shut_writing)
+		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
+	/* E1: the slot is set before the counts of calls in the kernel are looked at (try_attach); see cw_stream_enter, E0. */
+	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
+}
+
+/* The first call of a side after the grant, when no call that knew nothing of the slot is still in the kernel. */
+static void try_attach_tx(struct cw_stream *stream, int fd)
+{
+	struct cw_direction *tx = stream->tx;
+	uint64_t offset;
+
+	if (atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) ||
+	    atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire) || !offset_sent(fd, &offset))
+		return;
+	atomic_store_explicit(&tx->woff, offset, memory_order_relaxed);
+	atomic_store_explicit(&tx->tx_attached, 1, memory_order_release);
+}
+
+static void try_attach_rx(struct cw_stream *stream, int fd)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t offset;
+
+	if (atomic_load_explicit(&stream->rx_busy, memory_order_seq_cst) || atomic_load_explicit(&rx->rx_asleep, memory_order_acquire))
+		return;
+	if (urgent_data(fd)) {
+		cw_state_mark(&rx->state, CW_MARK_LEFT);
+		return;
+	}
+	if (!offset_received(fd, &offset))
+		return;
+	atomic_store_explicit(&rx->roff, offset, memory_order_relaxed);
+	atomic_store_explicit(&rx->rx_attached, 1, memory_order_release);
+}
+
+/* ---- locks ---- */
+
+/* The holder died inside. If it had a kernel call under way that was not yet booked, our offset is unknown and the stream can't go on by ring; all else is consistent
+ * at every instruction, because indices are published last. */
+static bool mend(struct cw_stream *stream, int fd, _Atomic uint32_t *kernel_op)
+{
+	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+
+	CW_COUNT(stream, recovered, 1);
+	if (kernel_op == &stream->tx->tx_kernel_op && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP))
+		atomic_store_explicit(&stream->tx->woff, atomic_load_explicit(&stream->tx->widx, memory_order_relaxed), memory_order_relaxed);
+	if (!atomic_load_explicit(kernel_op, memory_order_acquire))
+		return true;
+	cw_switch_break(stream, fd, CW_REASON_lock_lost);
+	return false;
+}
+
+static bool locked(struct cw_stream *stream, int fd, struct cw_lock *lock, _Atomic uint32_t *kernel_op, bool *nested)
+{
+	*nested = false;
+	switch (cw_lock(lock, cw_thread_id(), &cw_counters(stream)[CW_COUNT_contended])) {
+	case CW_LOCK_HELD:
+		return true;
+	case CW_LOCK_NESTED:
+		*nested = true;
+		return true;
+	case CW_LOCK_RECOVERED:
+		if (mend(stream, fd, kernel_op))
+			return true;
+		cw_unlock(lock);
+		return false;
+	case CW_LOCK_TIMED_OUT:
+		break;
+	}
+	cw_switch_break(stream, fd, CW_REASON_lock_lost);
+	return false;
+}
+
+bool cw_tx_lock(struct cw_stream *stream, int fd, bool *nested)
+{
+	struct cw_direction *tx = stream->tx;
+
+	if (!locked(stream, fd, &tx->tx_lock, &tx->tx_kernel_op, nested))
+		return false;
+	if (cw_unlikely(!atomic_load_explicit(&tx->tx_attached, memory_order_relaxed)) && !*nested)
+		try_attach_tx(stream, fd);
+	return true;
+}
+
+bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested)
+{
+	struct cw_direction *rx = stream->rx;
+
+	if (!locked(stream, fd, &rx->rx_lock, &rx->rx_kernel_op, nested))
+		return false;
+	if (cw_unlikely(!atomic_load_explicit(&rx->rx_attached, memory_order_relaxed)) && !*nested)
+		try_attach_rx(stream, fd);
+	return true;
+}
+
+void cw_tx_unlock(struct cw_stream *stream, bool nested)
+{
+	if (!nested)
+		cw_unlock(&stream->tx->tx_lock);
+}
+
+void cw_rx_unlock(struct cw_stream *stream, bool nested)
+{
+	if (!nested)
+		cw_unlock(&stream->rx->rx_lock);
+}
+
+/* ---- the writer's steps ---- */
+
+static uint32_t choose_class(const struct cw_stream *stream, uint64_t woff)
+{
+	uint32_t bits = atomic_load_explicit(&stream->tx->tx_bits, memory_order_relaxed);
+	uint32_t peer_buffer = atomic_load_explicit(&stream->slot->end[1 - stream->end].rcvbuf, memory_order_relaxed);
+	uint32_t most = stream->most_bits;
+
+	if (woff >= STREAMS_BYTES || bits > CW_RING_MAX_BITS)
+		bits = CW_RING_MAX_BITS;
+	while (peer_buffer && most > CW_RING_LEAST_BITS && (1u << most) > peer_buffer)
+		most--;
+	if (bits > most)
+		bits = most;
+	return bits < CW_RING_LEAST_BITS ? CW_RING_LEAST_BITS : bits;
+}
+
+/* Once two processes use a direction it stays with the kernel until one of them has closed it, or died. */
+static bool shared_by_others(const struct cw_stream *stream, _Atomic uint32_t *shared)
+{
+	if (cw_likely(!atomic_load_explicit(shared, memory_order_acquire)))
+		return false;
+	if (atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_acquire) != 1)
+		return true;
+	atomic_store_explicit(shared, 0, memory_order_relaxed);
+	return false;
+}
+
+bool cw_switch_accept(struct cw_stream *stream, uint64_t *word)
+{
+	struct cw_direction *tx = stream->tx;
+	uint64_t woff;
+
+	if ((*word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) || stream->corked || shared_by_others(stream, &tx->tx_shared) ||
+	    !atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) ||
+	    atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire))	/* S0: pairs with the release of a kernel send that booked woff (send.c) */
+		return false;
+	woff = atomic_load_explicit(&tx->woff, memory_order_relaxed);
+	atomic_store_explicit(&tx->ring_bits, choose_class(stream, woff), memory_order_relaxed);
+	atomic_store_explicit(&tx->up, woff, memory_order_relaxed);
+	atomic_store_explicit(&tx->widx, woff, memory_order_relaxed);
+	atomic_store_explicit(&tx->tx_credit, woff, memory_order_relaxed);
+	/* The step is a release: who sees LIVE sees up, widx and the class. */
+	if (!cw_state_step(&tx->state, word, CW_LIVE))
+		return false;
+	CW_COUNT(stream, switches, 1);
+	return true;
+}
+
+/* Send pieces of the ring through the kernel now. The reader is awake or being woken, so room comes; a bigger buffer makes most of it go in at once. */
+static bool resend(struct cw_stream *stream, int fd, uint64_t from, uint64_t to, uint32_t bits)
+{
+	struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
+	uint64_t start = 0;
+	int room = (int)(4u << bits);
+
+	while (from < to) {
+		struct iovec pieces[2];
+		struct msghdr message = { .msg_iov = pieces };
+		struct pollfd writable = { .fd = fd, .events = POLLOUT };
+		long sent;
+
+		message.msg_iovlen = (size_t)cw_ring_pieces(&ring, from, to - from, pieces);
+		sent = cw_raw_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent > 0) {
+			from += (uint64_t)sent;
+			CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
+			continue;
+		}
+		if (sent == -EINTR)
+			continue;
+		if (sent != -EAGAIN)
+			return true;	/* the peer is gone: the bytes are lost as TCP's would be, and the next call says so */
+		if (!start) {
+			start = cw_monotonic_ns();
+			cw_raw_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+		} else if (cw_monotonic_ns() - start > RESEND_LIMIT_NS) {
+			return false;
+		}
+		struct timespec turn = { .tv_nsec = 10000000 };
+		cw_raw(SYS_ppoll, (long)&writable, 1, (long)&turn, 0, 0, 0);
+	}
+	return true;
+}
+
+bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
+{
+	struct cw_direction *tx = stream->tx;
+	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
+	uint64_t roff, up, widx;
+	bool fine;
+
+	/* Before the step: killed between the two, the reader must know that the ring still has the rest. */
+	atomic_store_explicit(&tx->tx_kernel_op, CW_TAKING_BACK, memory_order_relaxed);
+	if (!cw_state_step(&tx->state, word, CW_TAKEN)) {
+		atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_relaxed);
+		return false;	/* the reader has woken */
+	}
+	/* The reader stored the exact roff before it fell asleep: the step above acquired it. */
+	widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
+	roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
+	up = atomic_load_explicit(&tx->up, memory_order_relaxed);
+	if ((int64_t)(roff - up) < 0)
+		roff = up;
+	if (!cw_class_sane(bits) || widx - roff > 1ull << bits) {
+		cw_switch_break(stream, fd, CW_REASON_broken);
+		return false;
+	}
+	CW_COUNT(stream, doorbells, 1);
+	fine = resend(stream, fd, roff, widx, bits);
+	atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_release);
+	if (!fine)
+		cw_switch_break(stream, fd, CW_REASON_lock_lost);
+	return fine;
+}
+
+bool cw_switch_seal(struct cw_stream *stream, uint64_t *word)
+{
+	struct cw_direction *tx = stream->tx;
+	uint32_t bits = atomic_load_explicit(&tx->tx_bits, memory_order_relaxed);
+
+	atomic_store_explicit(&tx->seal, atomic_load_explicit(&tx->widx, memory_order_relaxed), memory_order_relaxed);
+	if (!cw_state_step(&tx->state, word, CW_SEALED))
+		return false;
+	if (bits < CW_RING_MAX_BITS)
+		atomic_store_explicit(&tx->tx_bits, bits + 2 < CW_RING_MAX_BITS ? bits + 2 : CW_RING_MAX_BITS, memory_order_relaxed);
+	CW_COUNT(stream, seals, 1);
+	return true;
+}
+
+void cw_switch_share(struct cw_stream *stream, int fd)
+{
+	uint64_t word;
+	bool nested;
+
+	atomic_store_explicit(&stream->rx->rx_shared, 1, memory_order_release);
+	atomic_store_explicit(&stream->tx->tx_shared, 1, memory_order_release);
+	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
+		return;
+	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+	while (!stream->broken && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
+		if (cw_state_of(word) == CW_LIVE)
+			cw_switch_seal(stream, &word);
+		else
+			cw_switch_take_back(stream, fd, &word);
+	}
+	cw_tx_unlock(stream, nested);
+}
+
+/* ---- the reader's steps ---- */
+
+bool cw_switch_others_asleep(const struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+
+	if (atomic_load_explicit(&rx->rx_asleep, memory_order_acquire))
+		return true;
+	return shared_by_others(stream, &rx->rx_shared) || cw_set_asleep(stream);
+}
+
+static bool may_offer(const struct cw_stream *stream, uint64_t word)
+{
+	return cw_state_of(word) == CW_TAKEN && !(word & (CW_MARK_LEFT | CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT)) &&
+	       atomic_load_explicit(&stream->rx->rx_attached, memory_order_relaxed) && !cw_switch_others_asleep(stream);
+}
+
+void cw_switch_offer(struct cw_stream *stream, int fd)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word = atomic_load_explicit(&rx->state, memory_order_relaxed);
+	bool nested, in_set;
+
+	if (cw_state_of(word) != CW_TAKEN || (word & CW_MARK_LEFT))
+		return;
+	/* Set before stream: who puts a set to sleep takes them in this order too, and finds the stream among the set's hot ones. */
+	if (!cw_set_enter(stream, &in_set))
+		return;
+	if (cw_rx_lock(stream, fd, &nested)) {
+		word = atomic_load_explicit(&rx->state, memory_order_acquire);
+		if (!nested && may_offer(stream, word) && cw_state_step(&rx->state, &word, CW_CONSENT) && in_set)
+			cw_set_heat(stream);
+		cw_rx_unlock(stream, nested);
+	}
+	if (in_set)
+		cw_set_leave(stream);
+	else if (cw_unlikely(atomic_load_explicit(&stream->items, memory_order_seq_cst) != NULL))
+		cw_set_notice(stream);	/* registered while we offered */
+}
+
+void cw_switch_offer_again(struct cw_stream *stream)
+{
+	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+
+	if (may_offer(stream, word))
+		cw_state_step(&stream->rx->state, &word, CW_CONSENT);
+}
+
+bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word)
+{
+	return cw_state_step(&stream->rx->state, word, CW_TAKEN);
+}
+
+bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t seen)
+{
+	struct cw_direction *rx = stream->rx;
+
+	switch (cw_state_of(*word)) {
+	case CW_CONSENT:
+		return cw_switch_withdraw(stream, word);
+	case CW_LIVE:
+		/* B: ASLEEP is stored before widx is loaded; pairs with A in send.c (widx is published before the state is loaded). */
+		if (!cw_state_step(&rx->state, word, CW_ASLEEP))
+			return false;
+		if (atomic_load_explicit(&rx->widx, memory_order_seq_cst) == seen)
+			return true;
+		cw_switch_wake(stream, word);
+		return false;
+	case CW_SEALED:
+		return false;
+	default:
+		return true;
+	}
+}
+
+bool cw_switch_wake(struct cw_stream *stream, uint64_t *word)
+{
+	return cw_state_step(&stream->rx->state, word, CW_LIVE);
+}
+
+bool cw_switch_drained(struct cw_stream *stream, uint64_t *word)
+{
+	return cw_state_step(&stream->rx->state, word, CW_TAKEN);
+}
+
+size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed), last;
+	uint32_t bits = atomic_load_explicit(&rx->ring_bits, memory_order_relaxed);
+
+	if (cw_state_of(word) == CW_SEALED)
+		last = atomic_load_explicit(&rx->seal, memory_order_relaxed);
+	else
+		last = atomic_load_explicit(&rx->widx, memory_order_acquire);	/* R: pairs with A, the writer's publishing */
+	if (cw_unlikely(!cw_class_sane(bits) || last - roff > 1ull << bits))
+		return SIZE_MAX;
+	return last - roff;
+}
+
+/* ---- ends ---- */
+
+static bool leaves_unread(struct cw_stream *stream)
+{
+	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_seq_cst);
+	enum cw_state state = cw_state_of(word);
+	uint64_t roff = atomic_load_explicit(&stream->rx->roff, memory_order_relaxed);
+	size_t unread;
+
+	if (state == CW_TAKEN || state == CW_CONSENT || (int64_t)(roff - atomic_load_explicit(&stream->rx->up, memory_order_relaxed)) < 0)
+		return false;	/* what is unread is in the kernel, which resets by itself */
+	unread = cw_switch_unread(stream, word);
+	return unread && unread != SIZE_MAX;
+}
+
+void cw_switch_close(struct cw_stream *stream, int fd)
+{
+	struct cw_slot *slot = stream->slot;
+	bool nested;
+
+	if (cw_tx_lock(stream, fd, &nested)) {
+		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+
+		/* A reader that can't read the ring waits for these: before the FIN is the last moment. */
+		if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND))
+			cw_switch_take_back(stream, fd, &word);
+		cw_tx_unlock(stream, nested);
+	}
+	if (atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1) {
+		struct linger reset = { .l_onoff = 1 };
+
+		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT);
+		/* C: READER_GONE is marked before the ring is looked at; pairs with A: the writer sees the mark, or we see its bytes. */
+		cw_state_mark(&stream->rx->state, CW_MARK_READER_GONE);
+		/* Closing with unread bytes is a reset in TCP (RFC 2525, 2.17); the kernel does it for those in its own queue. */
+		if (leaves_unread(stream))
+			cw_raw_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	}
+	cw_service_release(stream);
+}
+
+void cw_switch_break(struct cw_stream *stream, int fd, enum cw_reason reason)
+{
+	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
+
+	if (stream->broken)
+		return;
+	stream->broken = true;
+	CW_COUNT(stream, broken, 1);
+	atomic_store_explicit(&entry->reason, reason, memory_order_relaxed);
+	atomic_store_explicit(&entry->kind, CW_ENTRY_DEMOTED, memory_order_relaxed);
+	cw_state_mark(&stream->tx->state, CW_MARK_LEFT | CW_MARK_WRITER_GONE);
+	cw_state_mark(&stream->rx->state, CW_MARK_LEFT | CW_MARK_READER_GONE);
+	/* Disconnecting sends a reset, and wakes whoever waits for this socket. */
+	cw_raw(SYS_connect, fd, (long)&nowhere, sizeof(nowhere), 0, 0, 0);
+}

@@ -1,0 +1,444 @@
+/* Runs and their report, lists, and the life of the service itself. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "play.h"
+
+struct run {
+	char path[64];
+	uint64_t number;
+	pid_t command; /* the process that asked; ends when `end` is closed */
+	int end;
+};
+
+/* What `causeway run --report` does, in a process of its own that then is the command. */
+static struct run run_start(const struct service *service)
+{
+	struct run run = {.path = "/tmp/causeway-test-XXXXXX"};
+	int report = mkstemp(run.path), numbers[2], ends[2];
+
+	ck_assert_int_ge(report, 0);
+	ck_assert_int_eq(pipe2(numbers, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	run.command = fork();
+	if (run.command == 0) {
+		struct cw_message question = cw_link_message(CW_RUN);
+		struct cw_received answer = {0};
+		int fd = cw_link_connect(service->name);
+		char byte;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ends[1]);
+		if (cw_link_send(fd, &question, &report, 1) < 0 || !cw_link_answer(fd, CW_RUN, &answer, LIMIT_MS))
+			_exit(1);
+		close(fd);
+		if (write(numbers[1], &answer.message.run.run, sizeof(uint64_t)) != sizeof(uint64_t))
+			_exit(1);
+		_exit(read(ends[0], &byte, 1) == 0 ? 0 : 1);
+	}
+	close(report);
+	close(ends[0]);
+	close(numbers[1]);
+	ck_assert_int_eq(read(numbers[0], &run.number, sizeof(run.number)), sizeof(run.number));
+	close(numbers[0]);
+	run.end = ends[1];
+	ck_assert_uint_ne(run.number, 0);
+	return run;
+}
+
+static void command_end(struct run *run)
+{
+	int status;
+
+	close(run->end);
+	ck_assert_int_eq(waitpid(run->command, &status, 0), run->command);
+	ck_assert_int_eq(status, 0);
+}
+
+static bool is_written(void *argument)
+{
+	const struct run *run = argument;
+	json_t *json = json_load_file(run->path, 0, NULL);
+	bool whole = json != NULL;
+
+	json_decref(json);
+	return whole;
+}
+
+static json_t *await_report(struct run *run)
+{
+	json_t *json;
+
+	await(is_written, run, "the report");
+	json = json_load_file(run->path, 0, NULL);
+	unlink(run->path);
+	return json;
+}
+
+static json_int_t value(const json_t *json, const char *path)
+{
+	char copy[64], *rest = copy, *part;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	while ((part = strsep(&rest, ".")))
+		json = json_object_get(json, part);
+	ck_assert_msg(json_is_integer(json), "no %s in the report", path);
+	return json_integer_value(json);
+}
+
+static bool report_is_empty(const struct run *run)
+{
+	struct stat info;
+
+	return stat(run->path, &info) == 0 && info.st_size == 0;
+}
+
+static void fill_book(struct cw_book *book)
+{
+	book->totals.made = 4;
+	book->totals.moved = 1;
+	book->totals.reasons[CW_REASON_remote_host] = 1;
+	book->totals.counter[CW_COUNT_bytes_ring_in] = 1000;
+	book->totals.counter[CW_COUNT_messages_in] = 10;
+	/* Two are open when the program dies. */
+	book->entry[0].kind = CW_ENTRY_MOVED;
+	book->entry[0].counter[CW_COUNT_bytes_ring_in] = 234;
+	book->entry[0].counter[CW_COUNT_messages_out] = 5;
+	book->entry[2].kind = CW_ENTRY_OPEN;
+	book->entry[2].reason = CW_REASON_peer_absent;
+	book->entry[2].counter[CW_COUNT_bytes_kernel_out] = 77;
+	book->highest = 3;
+}
+
+START_TEST(a_report_adds_up_what_ended_and_what_was_open)
+{
+	struct service service = service_start(NULL);
+	struct run run = run_start(&service);
+	struct program a = program_of_run(&service, run.number), stranger = program_start(&service);
+	json_t *report;
+
+	fill_book(a.book);
+	stranger.book->totals.made = 1000;
+	program_end(&stranger);
+	program_end(&a);
+	command_end(&run);
+	report = await_report(&run);
+	ck_assert_int_eq(value(report, "processes"), 1);
+	ck_assert_int_eq(value(report, "sockets.made"), 4);
+	ck_assert_int_eq(value(report, "sockets.moved"), 2);
+	ck_assert_int_eq(value(report, "sockets.demoted"), 0);
+	ck_assert_int_eq(value(report, "sockets.kernel"), 2);
+	ck_assert_int_eq(value(report, "reasons.remote_host"), 1);
+	ck_assert_int_eq(value(report, "reasons.peer_absent"), 1);
+	ck_assert_uint_eq(json_object_size(json_object_get(report, "reasons")), 2);
+	ck_assert_int_eq(value(report, "bytes.ring_in"), 1234);
+	ck_assert_int_eq(value(report, "bytes.ring_out"), 0);
+	ck_assert_int_eq(value(report, "bytes.kernel_in"), 0);
+	ck_assert_int_eq(value(report, "bytes.kernel_out"), 77);
+	ck_assert_int_eq(value(report, "messages"), 15);
+	for (const char *const *key = (const char *const[]){"marks", "doorbells", "wakeups", "sleeps", "contended", NULL}; *key; key++)
+		ck_assert_int_eq(value(report, *key), 0);
+	ck_assert_ptr_null(json_object_get(report, "incomplete"));
+	json_decref(report);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(the_report_comes_when_the_last_has_ended)
+{
+	struct service service = service_start(NULL);
+	struct run run = run_start(&service);
+	struct program a = program_of_run(&service, run.number), child;
+	json_t *report;
+
+	child = program_child(&service, &a, run.number);
+	command_end(&run);
+	program_end(&a);
+	service_await(&service, "programs", 1);
+	usleep(400000); /* longer than the grace: the child is still there */
+	ck_assert(report_is_empty(&run));
+	program_end(&child);
+	report = await_report(&run);
+	ck_assert_int_eq(value(report, "processes"), 2);
+	json_decref(report);
+	service_end(&service);
+}
+END_TEST
+
+/* A process that has the run's number, and has not said hello (yet). */
+static pid_t straggler(const struct run *run)
+{
+	char number[64];
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		snprintf(number, sizeof(number), "CAUSEWAY_RUN=%llu", (unsigned long long)run->number);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execle("/bin/sleep", "sleep", "1000", NULL, (char *[]){number, NULL});
+		_exit(127);
+	}
+	return pid;
+}
+
+START_TEST(the_report_waits_for_stragglers)
+{
+	struct service service = service_start(NULL);
+	struct run run = run_start(&service);
+	pid_t pid = straggler(&run);
+	json_t *report;
+
+	usleep(100000);
+	command_end(&run);
+	usleep(700000);
+	ck_assert(report_is_empty(&run));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	report = await_report(&run);
+	ck_assert_int_eq(value(report, "processes"), 0);
+	json_decref(report);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(connections_without_memory_are_reported_so)
+{
+	struct service service = service_start("--memory", "0", NULL);
+	struct run run = run_start(&service);
+	struct program a = program_of_run(&service, run.number), b = program_start(&service);
+	struct pair pair = connection(NULL);
+	json_t *report;
+
+	offer(&a, pair.end[0], 0);
+	offer(&b, pair.end[1], 0);
+	ck_assert(!has_message(&service, &a));
+	a.book->totals.made = 1;
+	a.book->entry[0].kind = CW_ENTRY_OPEN;
+	a.book->entry[0].reason = CW_REASON_peer_absent; /* which is all the program knows */
+	a.book->highest = 1;
+	program_end(&a);
+	command_end(&run);
+	report = await_report(&run);
+	ck_assert_int_eq(value(report, "reasons.no_memory"), 1);
+	ck_assert_ptr_null(json_object_get(json_object_get(report, "reasons"), "peer_absent"));
+	json_decref(report);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_service_that_is_ended_reports_what_it_knows)
+{
+	struct service service = service_start(NULL);
+	struct run run = run_start(&service);
+	struct program a = program_of_run(&service, run.number);
+	json_t *report;
+
+	fill_book(a.book);
+	service_end(&service);
+	report = await_report(&run);
+	ck_assert_int_eq(value(report, "sockets.moved"), 2);
+	ck_assert(json_is_true(json_object_get(report, "incomplete")));
+	json_decref(report);
+	command_end(&run);
+}
+END_TEST
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	ck_assert_msg(text, "no %s in the list", key);
+	return text;
+}
+
+static void end_text(int fd, bool remote, char text[64])
+{
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+
+	ck_assert_int_eq((remote ? getpeername : getsockname)(fd, (struct sockaddr *)&address, &length), 0);
+	snprintf(text, 64, "127.0.0.1:%u", ntohs(address.sin_port));
+}
+
+static void enter_moved(struct cw_book *book, uint32_t index, const struct grant *grant, int fd)
+{
+	struct cw_book_entry *entry = &book->entry[index];
+
+	entry->fd = fd;
+	entry->arena = grant->message.grant.arena;
+	entry->slot = grant->message.grant.slot;
+	entry->end = grant->message.grant.end;
+	entry->kind = CW_ENTRY_MOVED;
+	book->highest = index + 1;
+}
+
+START_TEST(a_moved_socket_is_listed)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	struct cw_direction *out;
+	char text[64];
+	json_t *list, *socket;
+
+	move(&a, &b, &pair, 0, grants);
+	enter_moved(a.book, 0, &grants[0], pair.end[0]);
+	a.book->entry[0].counter[CW_COUNT_doorbells] = 3;
+	out = &grants[0].slot->direction[grants[0].message.grant.end];
+	out->widx = 500;
+	out->roff = 100;
+	out->state = CW_LIVE;
+	list = service_ask(&service, CW_LIST);
+	ck_assert_uint_eq(json_array_size(list), 1);
+	socket = json_array_get(list, 0);
+	ck_assert_int_eq(value(socket, "pid"), getpid());
+	ck_assert_str_eq(text_of(socket, "command"), "player");
+	ck_assert_str_eq(text_of(socket, "transport"), "shm");
+	end_text(pair.end[0], false, text);
+	ck_assert_str_eq(text_of(socket, "local"), text);
+	end_text(pair.end[0], true, text);
+	ck_assert_str_eq(text_of(socket, "remote"), text);
+	ck_assert_int_eq(value(socket, "doorbells"), 3);
+	ck_assert_int_eq(value(socket, "queue.out"), 400);
+	ck_assert_int_eq(value(socket, "queue.in"), 0);
+	ck_assert_str_eq(text_of(json_object_get(socket, "state"), "out"), "live");
+	ck_assert_str_eq(text_of(json_object_get(socket, "state"), "in"), "taken");
+	json_decref(list);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_kernel_socket_is_listed_with_its_reason)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service);
+	struct pair pair = connection(NULL);
+	char text[64];
+	json_t *list, *socket;
+
+	ck_assert_int_eq(send(pair.end[1], "abc", 3, 0), 3);
+	a.book->entry[1].kind = CW_ENTRY_OPEN;
+	a.book->entry[1].reason = CW_REASON_peer_absent;
+	a.book->entry[1].fd = pair.end[0];
+	a.book->highest = 2;
+	list = service_ask(&service, CW_LIST);
+	ck_assert_uint_eq(json_array_size(list), 1);
+	socket = json_array_get(list, 0);
+	ck_assert_str_eq(text_of(socket, "transport"), "tcp");
+	ck_assert_str_eq(text_of(socket, "reason"), "peer_absent");
+	end_text(pair.end[0], false, text);
+	ck_assert_str_eq(text_of(socket, "local"), text);
+	end_text(pair.end[0], true, text);
+	ck_assert_str_eq(text_of(socket, "remote"), text);
+	ck_assert_int_eq(value(socket, "queue.in"), 3);
+	ck_assert_str_eq(text_of(json_object_get(socket, "state"), "tcp"), "ESTAB");
+	json_decref(list);
+	service_end(&service);
+}
+END_TEST
+
+/* An entry that names a slot of somebody else shows nothing of it. */
+START_TEST(a_list_shows_no_slot_that_is_not_held)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service), liar = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	json_t *list;
+
+	move(&a, &b, &pair, 0, grants);
+	enter_moved(liar.book, 0, &grants[0], -1);
+	list = service_ask(&service, CW_LIST);
+	ck_assert_uint_eq(json_array_size(list), 1);
+	ck_assert_str_eq(text_of(json_array_get(list, 0), "transport"), "tcp");
+	json_decref(list);
+	service_end(&service);
+}
+END_TEST
+
+static int exit_status_of(const char *name)
+{
+	const char *path = getenv("CAUSEWAYD");
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execl(path ? path : "build/causewayd", "causewayd", "--name", name, NULL);
+		_exit(127);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+START_TEST(a_second_instance_gives_way)
+{
+	struct service service = service_start(NULL);
+
+	ck_assert_int_eq(exit_status_of(service.name), 0);
+	ck_assert_int_eq(service_status(&service, "programs"), 0);
+	service_end(&service);
+}
+END_TEST
+
+static bool ended_well(void *argument)
+{
+	const struct service *service = argument;
+	int status;
+
+	if (waitpid(service->pid, &status, WNOHANG) != service->pid)
+		return false;
+	ck_assert_int_eq(status, 0);
+	return true;
+}
+
+START_TEST(an_idle_instance_ends)
+{
+	struct service service = service_start("--idle-exit", "1", NULL);
+	struct program a = program_start(&service);
+
+	sleep(3);
+	ck_assert_int_eq(waitpid(service.pid, NULL, WNOHANG), 0); /* not while somebody is there */
+	program_end(&a);
+	await(ended_well, &service, "an idle service to end");
+}
+END_TEST
+
+START_TEST(its_owner_stops_it)
+{
+	struct service service = service_start(NULL);
+	struct cw_message stop = cw_link_message(CW_STOP);
+	int fd = cw_link_connect(service.name);
+
+	ck_assert_int_eq(cw_link_send(fd, &stop, NULL, 0), 0);
+	await(ended_well, &service, "a stopped service to end");
+	ck_assert_int_lt(cw_link_connect(service.name), 0);
+}
+END_TEST
+
+TCase *run_tests(void)
+{
+	TCase *tests = tcase_create("run");
+
+	tcase_set_timeout(tests, 60);
+	tcase_add_test(tests, a_report_adds_up_what_ended_and_what_was_open);
+	tcase_add_test(tests, the_report_comes_when_the_last_has_ended);
+	tcase_add_test(tests, the_report_waits_for_stragglers);
+	tcase_add_test(tests, connections_without_memory_are_reported_so);
+	tcase_add_test(tests, a_service_that_is_ended_reports_what_it_knows);
+	tcase_add_test(tests, a_moved_socket_is_listed);
+	tcase_add_test(tests, a_kernel_socket_is_listed_with_its_reason);
+	tcase_add_test(tests, a_list_shows_no_slot_that_is_not_held);
+	tcase_add_test(tests, a_second_instance_gives_way);
+	tcase_add_test(tests, an_idle_instance_ends);
+	tcase_add_test(tests, its_owner_stops_it);
+	return tests;
+}

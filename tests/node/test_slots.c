@@ -1,0 +1,466 @@
+/* Slots: who holds them, what is marked when nobody does, who gets them next, and how many there are. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "play.h"
+
+#define GONE (CW_MARK_WRITER_GONE | CW_MARK_READER_GONE)
+
+START_TEST(the_memory_comes_once)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair first = connection(NULL), second = connection(NULL);
+	struct grant grants[2], more[2];
+
+	move(&a, &b, &first, 0, grants);
+	move(&b, &a, &second, 1, more);
+	ck_assert_uint_eq(grants[0].message.grant.arena, more[0].message.grant.arena);
+	ck_assert_uint_ne(grants[0].message.grant.slot, more[0].message.grant.slot);
+	ck_assert(!more[0].came_with_memory);
+	ck_assert(!more[1].came_with_memory);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(arenas_grow_with_their_pair)
+{
+	enum { CONNECTIONS = 70 };
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct grant grants[CONNECTIONS][2];
+	bool used[4][1024] = {{false}};
+	uint64_t arenas[4] = {0};
+
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		struct pair pair = connection(NULL);
+		uint32_t slot, which = 0;
+
+		move(&a, &b, &pair, i, grants[i]);
+		slot = grants[i][0].message.grant.slot;
+		while (arenas[which] && arenas[which] != grants[i][0].message.grant.arena)
+			ck_assert_uint_lt(++which, 4);
+		arenas[which] = grants[i][0].message.grant.arena;
+		ck_assert(!used[which][slot]);
+		used[which][slot] = true;
+		connection_end(&pair);
+	}
+	ck_assert_int_eq(service_status(&service, "slots"), CONNECTIONS);
+	ck_assert_uint_gt(grants[CONNECTIONS - 1][0].message.grant.slots, grants[0][0].message.grant.slots);
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		release(&a, &grants[i][0]);
+		release(&b, &grants[i][1]);
+	}
+	service_await(&service, "slots", 0);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_slot_given_back_is_used_again)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2], again[2];
+	uint64_t use;
+
+	move(&a, &b, &pair, 0, grants);
+	use = grants[0].slot->use;
+	grants[0].slot->direction[0].widx = 77;
+	release(&a, &grants[0]);
+	/* One end gone: the other is told by marks, and the slot is not free. */
+	await_marks(&grants[1].slot->direction[grants[0].message.grant.end].state, CW_MARK_WRITER_GONE);
+	ck_assert(grants[1].slot->direction[grants[1].message.grant.end].state & CW_MARK_READER_GONE);
+	ck_assert_int_eq(service_status(&service, "slots"), 1);
+	release(&b, &grants[1]);
+	service_await(&service, "slots", 0);
+	connection_end(&pair);
+	pair = connection(NULL);
+	move(&a, &b, &pair, 5, again);
+	ck_assert_uint_eq(again[0].message.grant.slot, grants[0].message.grant.slot);
+	ck_assert_uint_eq(again[0].slot->use, use + 1);
+	ck_assert_uint_eq(again[0].slot->direction[0].widx, 0);
+	ck_assert_uint_eq(again[0].slot->direction[0].state & CW_MARKS, 0);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_death_is_marked)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	uint32_t end;
+
+	move(&a, &b, &pair, 0, grants);
+	end = grants[1].message.grant.end;
+	grants[0].slot->direction[end].widx = 5;
+	program_end(&b);
+	await_marks(&grants[0].slot->direction[end].state, CW_MARK_WRITER_GONE);
+	await_marks(&grants[0].slot->direction[1 - end].state, CW_MARK_READER_GONE);
+	ck_assert_uint_eq(grants[0].slot->direction[end].state & CW_MARK_READER_GONE, 0);
+	/* Marks change nothing else: what the dead one wrote can still be read. */
+	ck_assert_uint_eq(grants[0].slot->direction[end].widx, 5);
+	ck_assert_uint_eq(cw_state_of(grants[0].slot->direction[end].state), CW_TAKEN);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_child_holds_what_its_parent_held)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service), child;
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	uint32_t end;
+
+	move(&a, &b, &pair, 0, grants);
+	end = grants[1].message.grant.end;
+	child = program_child(&service, &b, 0);
+	ck_assert_uint_eq(child.status, 0);
+	ck_assert_uint_eq(child.inherited, 1);
+	grants[0].slot->end[end].holders = 2; /* as the library does before it forks */
+	program_end(&b);
+	service_await(&service, "programs", 2);
+	ck_assert_uint_eq(grants[0].slot->end[end].holders, 1);
+	ck_assert_uint_eq((grants[0].slot->direction[0].state | grants[0].slot->direction[1].state) & GONE, 0);
+	program_end(&child);
+	await_marks(&grants[0].slot->direction[end].state, CW_MARK_WRITER_GONE);
+	ck_assert_uint_eq(grants[0].slot->end[end].holders, 0);
+	program_end(&a);
+	service_await(&service, "arenas", 0);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_holder_that_lets_go_counts_itself)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service), child;
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	uint32_t end;
+
+	move(&a, &b, &pair, 0, grants);
+	end = grants[1].message.grant.end;
+	child = program_child(&service, &b, 0);
+	grants[0].slot->end[end].holders = 1; /* the child closed it and counted itself out */
+	release(&child, &grants[1]);
+	ck_assert(!has_message(&service, &child));
+	ck_assert_uint_eq(grants[0].slot->end[end].holders, 1);
+	program_end(&child);
+	service_await(&service, "programs", 2);
+	ck_assert_uint_eq(grants[0].slot->end[end].holders, 1);
+	ck_assert_uint_eq(grants[0].slot->direction[end].state & GONE, 0);
+	service_end(&service);
+}
+END_TEST
+
+/* A child maps its parent's arenas. What the parent is given later must not be where the child can look. */
+START_TEST(new_slots_are_not_where_a_child_looks)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service), child;
+	struct pair pair = connection(NULL), later = connection(NULL), last = connection(NULL);
+	struct grant grants[2], more[2], again[2];
+
+	move(&a, &b, &pair, 0, grants);
+	child = program_child(&service, &b, 0);
+	move(&a, &b, &later, 1, more);
+	ck_assert_uint_ne(grants[0].message.grant.arena, more[0].message.grant.arena);
+	program_end(&child);
+	service_await(&service, "programs", 2);
+	move(&a, &b, &last, 2, again);
+	ck_assert(!again[0].came_with_memory); /* both arenas are the pair's alone again */
+	service_end(&service);
+}
+END_TEST
+
+static void be_another_process(const struct service *service, const struct program *parent)
+{
+	struct program impostor = program_child(service, parent, 0);
+
+	_exit(impostor.status == EPERM ? 0 : 1);
+}
+
+START_TEST(a_child_of_somebody_else_is_refused)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), none = {.number = a.number + 1000};
+	struct program child;
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (pid == 0)
+		be_another_process(&service, &a);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	child = program_child(&service, &none, 0);
+	ck_assert_uint_eq(child.status, EPERM);
+	child = program_child(&service, &a, 0);
+	ck_assert_uint_eq(child.status, 0);
+	service_end(&service);
+}
+END_TEST
+
+static size_t bytes_that_are(const unsigned char *ring, unsigned char wanted)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < CW_RING_MAX; i++)
+		count += ring[i] == wanted;
+	return count;
+}
+
+START_TEST(a_dead_partners_arena_goes_cleared_to_the_next)
+{
+	struct service service = service_start(NULL);
+	struct program server = program_start(&service), client = program_start(&service), next;
+	struct pair pair = connection(NULL), other = connection(NULL);
+	struct grant grants[2], again[2];
+	unsigned char *ring;
+
+	move(&server, &client, &pair, 0, grants);
+	ring = cw_arena_ring(grants[0].arena, grants[0].message.grant.slot, 0);
+	memset(ring, 0xaa, CW_RING_MAX);
+	release(&server, &grants[0]);
+	program_end(&client);
+	service_await(&service, "slots", 0);
+	next = program_start(&service);
+	move(&server, &next, &other, 1, again);
+	ck_assert_uint_eq(again[0].message.grant.arena, grants[0].message.grant.arena);
+	ck_assert(!again[0].came_with_memory);
+	ck_assert(again[1].came_with_memory);
+	ck_assert_uint_eq(bytes_that_are(ring, 0), CW_RING_MAX);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(many_clients_one_after_the_other_stay_flat)
+{
+	struct service service = service_start(NULL);
+	struct program server = program_start(&service);
+	unsigned before = 0;
+
+	for (int i = 0; i < 200; i++) {
+		struct program client = program_start(&service);
+		struct pair pair = connection(NULL);
+		struct grant grants[2];
+
+		move(&server, &client, &pair, 0, grants);
+		memset(cw_arena_ring(grants[0].arena, grants[0].message.grant.slot, 0), 1, 4096);
+		release(&server, &grants[0]);
+		program_end(&client);
+		connection_end(&pair);
+		close(grants[0].memory);
+		close(grants[1].memory);
+		service_await(&service, "programs", 1);
+		if (i == 10)
+			before = descriptors_of(service.pid);
+	}
+	ck_assert_int_eq(service_status(&service, "arenas"), 1);
+	ck_assert_uint_le(descriptors_of(service.pid), before + 2);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(arenas_are_sealed_and_stay_out_of_dumps)
+{
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+
+	move(&a, &b, &pair, 0, grants);
+	ck_assert_int_lt(ftruncate(grants[0].memory, 4096), 0);
+	ck_assert_int_lt(ftruncate(grants[0].memory, 1 << 30), 0);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(memory_is_bounded_and_waited_for)
+{
+	struct service service = service_start("--memory", "1M", NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct grant grants[64][2];
+	uint32_t given = 0;
+	struct pair pair;
+
+	/* Rings that nobody touched take no memory, so more are promised than there are; but not without end. */
+	for (;; given++) {
+		ck_assert_uint_lt(given, 64);
+		pair = connection(NULL);
+		offer(&a, pair.end[0], given);
+		offer(&b, pair.end[1], given);
+		if (!has_message(&service, &a))
+			break;
+		grants[given][0] = await_grant(&a);
+		grants[given][1] = await_grant(&b);
+	}
+	ck_assert_uint_ge(given, 2);
+	ck_assert_int_eq(service_status(&service, "counters.no_memory"), 1);
+	ck_assert_int_eq(service_status(&service, "slots"), given);
+	release(&a, &grants[0][0]);
+	release(&b, &grants[0][1]);
+	ck_assert_uint_eq(await_grant(&a).message.grant.token.index, given);
+	ck_assert_uint_eq(await_grant(&b).message.grant.token.index, given);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(one_who_gave_up_does_not_keep_others_waiting)
+{
+	struct service service = service_start("--memory", "1M", NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct grant grants[2][2];
+	struct pair pairs[4];
+
+	for (uint32_t i = 0; i < 4; i++)
+		pairs[i] = connection(NULL);
+	for (uint32_t i = 0; i < 2; i++) {
+		move(&a, &b, &pairs[i], i, grants[i]);
+		for (unsigned d = 0; d < 2; d++)
+			memset(cw_arena_ring(grants[i][0].arena, grants[i][0].message.grant.slot, d), 1, CW_RING_MAX);
+	}
+	for (uint32_t i = 2; i < 4; i++) {
+		offer(&a, pairs[i].end[0], i);
+		ck_assert(!has_message(&service, &a));
+		offer(&b, pairs[i].end[1], i);
+		ck_assert(!has_message(&service, &b));
+	}
+	withdraw(&a, 2);
+	release(&a, &grants[0][0]);
+	release(&b, &grants[0][1]);
+	release(&a, &grants[1][0]);
+	release(&b, &grants[1][1]);
+	ck_assert_uint_eq(await_grant(&a).message.grant.token.index, 3);
+	ck_assert_uint_eq(await_grant(&b).message.grant.token.index, 3);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(memory_in_use_counts)
+{
+	struct service service = service_start("--memory", "1M", NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct grant grants[2][2];
+	struct pair pair;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		pair = connection(NULL);
+		move(&a, &b, &pair, i, grants[i]);
+		for (unsigned d = 0; d < 2; d++)
+			memset(cw_arena_ring(grants[i][0].arena, grants[i][0].message.grant.slot, d), 1, CW_RING_MAX);
+	}
+	pair = connection(NULL);
+	offer(&a, pair.end[0], 2);
+	offer(&b, pair.end[1], 2);
+	ck_assert(!has_message(&service, &a));
+	ck_assert_int_ge(service_status(&service, "memory.resident"), 1 << 20);
+	ck_assert_int_eq(service_status(&service, "counters.no_memory"), 1);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(without_memory_nothing_moves)
+{
+	struct service service = service_start("--memory", "0", NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair pair = connection(NULL);
+
+	offer(&a, pair.end[0], 0);
+	offer(&b, pair.end[1], 0);
+	ck_assert(!has_message(&service, &a));
+	ck_assert(!has_message(&service, &b));
+	ck_assert_int_eq(service_status(&service, "counters.no_memory"), 1);
+	program_end(&a);
+	service_await(&service, "offers_waiting", 1);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(grants_wait_for_a_slow_program)
+{
+	enum { CONNECTIONS = 1500 };
+	struct service service = service_start(NULL);
+	struct program slow = program_start(&service), other = program_start(&service);
+	bool came[CONNECTIONS] = {false};
+
+	/* Nothing is fetched until its queue is long full. */
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		struct pair pair = connection(NULL);
+
+		offer(&slow, pair.end[0], i);
+		offer(&other, pair.end[1], i);
+		await_grant(&other);
+		connection_end(&pair);
+	}
+	ck_assert_int_gt(service_status(&service, "counters.grants_queued"), 0);
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		struct grant grant = await_grant(&slow);
+
+		ck_assert_uint_lt(grant.message.grant.token.index, CONNECTIONS);
+		ck_assert(!came[grant.message.grant.token.index]);
+		came[grant.message.grant.token.index] = true;
+		if (grant.memory >= 0)
+			close(grant.memory);
+	}
+	await_mail(&slow, CONNECTIONS);
+	service_end(&service);
+}
+END_TEST
+
+START_TEST(a_new_instance_after_a_kill)
+{
+	struct service service = service_start(NULL), successor;
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2], again[2];
+	char name[64];
+
+	move(&a, &b, &pair, 0, grants);
+	strcpy(name, service.name);
+	service_kill(&service);
+	/* What is shared goes on. */
+	grants[0].slot->direction[0].widx = 12;
+	ck_assert_uint_eq(grants[1].slot->direction[0].widx, 12);
+	successor = service_start_named(name, NULL);
+	program_end(&a);
+	program_end(&b);
+	a = program_start(&successor);
+	b = program_start(&successor);
+	move(&a, &b, &pair, 0, again);
+	ck_assert_uint_ne(again[0].message.grant.arena, grants[0].message.grant.arena);
+	service_end(&successor);
+}
+END_TEST
+
+TCase *slot_tests(void)
+{
+	TCase *tests = tcase_create("slots");
+
+	tcase_set_timeout(tests, 90);
+	tcase_add_test(tests, the_memory_comes_once);
+	tcase_add_test(tests, arenas_grow_with_their_pair);
+	tcase_add_test(tests, a_slot_given_back_is_used_again);
+	tcase_add_test(tests, a_death_is_marked);
+	tcase_add_test(tests, a_child_holds_what_its_parent_held);
+	tcase_add_test(tests, a_holder_that_lets_go_counts_itself);
+	tcase_add_test(tests, new_slots_are_not_where_a_child_looks);
+	tcase_add_test(tests, a_child_of_somebody_else_is_refused);
+	tcase_add_test(tests, a_dead_partners_arena_goes_cleared_to_the_next);
+	tcase_add_test(tests, many_clients_one_after_the_other_stay_flat);
+	tcase_add_test(tests, arenas_are_sealed_and_stay_out_of_dumps);
+	tcase_add_test(tests, memory_is_bounded_and_waited_for);
+	tcase_add_test(tests, one_who_gave_up_does_not_keep_others_waiting);
+	tcase_add_test(tests, memory_in_use_counts);
+	tcase_add_test(tests, without_memory_nothing_moves);
+	tcase_add_test(tests, grants_wait_for_a_slow_program);
+	tcase_add_test(tests, a_new_instance_after_a_kill);
+	return tests;
+}

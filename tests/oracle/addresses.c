@@ -1,0 +1,125 @@
+/* Bad pointers, as far as the kernel says what happens; lengths at the end of a mapping. */
+#define FAMILY "addresses"
+#include "oracle.h"
+#include "peer.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+
+/* Volatile, so that the compiler doesn't see what it is. */
+static void *volatile nowhere = (void *)16;
+
+/* The last bytes before a page that isn't there. */
+static unsigned char *edge(size_t bytes)
+{
+	unsigned char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	MUST(pages == MAP_FAILED ? -1 : 0);
+	MUST(mprotect(pages + 4096, 4096, PROT_NONE));
+	return pages + 4096 - bytes;
+}
+
+SCENARIO(send_from_nowhere, 0)
+{
+	CALL(send(e->fd, nowhere, 10, 0));
+	CALL(write(e->fd, nowhere, 10));
+	CALL(send(e->fd, nowhere, 20000, MSG_DONTWAIT));
+	struct iovec v = {nowhere, 10};
+
+	CALL(writev(e->fd, &v, 1));
+	CALL(writev(e->fd, nowhere, 1));
+	CALL(sendmsg(e->fd, nowhere, 0));
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+}
+
+SCENARIO(receive_nowhere, 0)
+{
+	struct iovec v = {nowhere, 10};
+
+	CALL(recv(e->fd, nowhere, 10, MSG_DONTWAIT));
+	peer_send(e, 100);
+	arrive(e, 100);
+	CALL(recv(e->fd, nowhere, 10, 0));
+	CALL(read(e->fd, nowhere, 10));
+	CALL(recv(e->fd, nowhere, 10, MSG_PEEK));
+	CALL(readv(e->fd, &v, 1));
+	CALL(readv(e->fd, nowhere, 1));
+	CALL(recvmsg(e->fd, nowhere, 0));
+	RECV(e, recv(e->fd, room, 1000, 0));
+}
+
+SCENARIO(edge_of_a_mapping, 0)
+{
+	unsigned char *at = edge(10);
+
+	peer_send(e, 8);
+	arrive(e, 8);
+	took(e, at, CALL(recv(e->fd, at, 5000, 0)));
+	peer_send(e, 100);
+	arrive(e, 100);
+	CALL(recv(e->fd, at, 50, 0));
+	RECV(e, recv(e->fd, room, 1000, 0));
+	fill(e, at, 10);
+	CALL(send(e->fd, at, 50, 0));
+	gave(e, CALL(send(e->fd, at, 10, 0)));
+	peer_recv_all(e, 10);
+	peer_send(e, 5);
+	arrive(e, 5);
+	RECV(e, recv(e->fd, room, 1000, 0));
+}
+
+SCENARIO(read_only_memory, 0)
+{
+	unsigned char *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(recv(e->fd, page, 10, 0));
+	CALL(read(e->fd, page, 10));
+	RECV(e, recv(e->fd, room, 10, 0));
+}
+
+SCENARIO(good_vector_then_bad, 0)
+{
+	struct iovec v[2] = {{room, 10}, {nowhere, 10}};
+
+	peer_send(e, 8);
+	arrive(e, 8);
+	RECV(e, readv(e->fd, v, 2));
+	peer_send(e, 15);
+	arrive(e, 15);
+	CALL(readv(e->fd, v, 2));
+	RECV(e, recv(e->fd, room, 1000, 0));
+	fill(e, room, 10);
+	CALL(writev(e->fd, v, 2));
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+}
+
+SCENARIO(bad_poll, 0)
+{
+	CALL(poll(nowhere, 1, 0));
+	CALL(select(e->fd + 1, nowhere, NULL, NULL, NULL));
+	int set = (int)MUST(epoll_create1(0));
+	volatile int places = -1;
+
+	struct epoll_event event = {EPOLLIN, {.fd = 1}};
+
+	MUST(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
+	peer_send(e, 1);
+	arrive(e, 1);
+	CALL(epoll_wait(set, nowhere, 1, 0));
+	CALL(epoll_wait(set, &event, 0, 0));
+	CALL(epoll_wait(set, &event, places, 0));
+	CALL(epoll_wait(set, &event, 1, 0));
+	CALL(epoll_ctl(set, EPOLL_CTL_MOD, e->fd, nowhere));
+	CALL(poll(NULL, 0, 0));
+	CALL(select(-1, NULL, NULL, NULL, NULL));
+	CALL(ioctl(e->fd, FIONREAD, nowhere));
+	CALL(getsockopt(e->fd, SOL_SOCKET, SO_ERROR, nowhere, &(socklen_t){4}));
+	close(set);
+}

@@ -1,0 +1,591 @@
+/* Streams over fork, vfork, posix_spawn and exec. */
+#define FAMILY "children"
+#include "oracle.h"
+#include "peer.h"
+#include "sets.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+/* Stream positions that parent and child both advance. */
+static struct end *shared_end(struct end *e)
+{
+	struct end *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	*s = *e;
+	return s;
+}
+
+SCENARIO(parent_reads_then_child, ALONE)
+{
+	struct end *s = shared_end(e);
+	int go[2], back[2];
+
+	MUST(pipe(go));
+	MUST(pipe(back));
+	peer_send(s, 150);
+	arrive(s, 150);
+	pid_t child = CHILD({
+		for (int i = 0; i < 3; i++) {
+			MUST(read(go[0], room, 1));
+			RECV(s, recv(s->fd, room, 30, 0));
+			SEND(s, 10, send(s->fd, room, 10, 0));
+			MUST(write(back[1], "b", 1));
+		}
+	});
+
+	for (int i = 0; i < 3; i++) {
+		RECV(s, recv(s->fd, room, 20, 0));
+		MUST(write(go[1], "g", 1));
+		MUST(read(back[0], room, 1));
+		SEND(s, 10, send(s->fd, room, 10, 0));
+		peer_recv_all(s, 20);
+	}
+	reap(child);
+	peer_send(s, 10);
+	arrive(s, 10);
+	RECV(s, recv(s->fd, room, 100, 0));
+}
+
+SCENARIO(child_exits, ALONE)
+{
+	reap(CHILD({}));
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	later(30);
+	peer_send(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+	peer_wait();
+	pid_t child = CHILD({ exit(0); });
+
+	reap(child);
+	child = CHILD({ close(e->fd); });
+	reap(child);
+	child = CHILD({ raise(SIGKILL); });
+	reap(child);
+	for (int i = 0; i < 10; i++) {
+		SEND(e, 10, send(e->fd, room, 10, 0));
+		peer_recv_all(e, 10);
+		peer_send(e, 10);
+		arrive(e, 10);
+		RECV(e, recv(e->fd, room, 100, 0));
+	}
+	CALL(close(e->fd));
+	peer_drain(e);
+}
+
+SCENARIO(child_goes_on, ALONE)
+{
+	int go[2];
+
+	MUST(pipe(go));
+	pid_t child = CHILD({
+		close(go[1]);
+		/* The parent has closed its own when the pipe ends. */
+		read(go[0], room, 1);
+		for (int i = 0; i < 30; i++) {
+			take(e, 100);
+			give(e, 50);
+		}
+		CALL(recv(e->fd, room, 10, 0));
+	});
+
+	CALL(close(e->fd));
+	close(go[0]);
+	close(go[1]);
+	for (int i = 0; i < 30; i++) {
+		quietly();
+		peer_send(e, 100);
+		quietly();
+		peer_recv_all(e, 50);
+	}
+	peer_shutdown(e, SHUT_WR);
+	reap(child);
+	rest();
+	peer_drain(e);
+}
+
+SCENARIO(end_comes_with_the_last, ALONE)
+{
+	int go[2];
+
+	MUST(pipe(go));
+	pid_t child = CHILD({
+		close(go[1]);
+		read(go[0], room, 1);
+	});
+
+	close(go[0]);
+	CALL(close(e->fd));
+	peer_poll(e, POLLIN | POLLRDHUP, 60);
+	close(go[1]);
+	reap(child);
+	peer_poll(e, POLLIN | POLLRDHUP, 3000);
+	peer_drain(e);
+}
+
+SCENARIO(shut_down_by_child, ALONE)
+{
+	pid_t child = CHILD({
+		SEND(e, 30, send(e->fd, room, 30, 0));
+		CALL(shutdown(e->fd, SHUT_WR));
+	});
+
+	reap(child);
+	CALL(send(e->fd, room, 10, MSG_NOSIGNAL));
+	peer_drain(e);
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+}
+
+SCENARIO(unread_at_fork, ALONE)
+{
+	peer_send_all(e, 50000);
+	arrive(e, 50000);
+	pid_t child = CHILD({
+		take(e, 50000);
+		give(e, 10);
+		CALL(recv(e->fd, room, 10, MSG_DONTWAIT));
+	});
+
+	reap(child);
+	peer_recv_all(e, 10);
+	CALL(recv(e->fd, room, 10, MSG_DONTWAIT));
+	e->taken += 50000;
+	e->sent += 10;
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 10, 0));
+}
+
+SCENARIO(child_waits, ALONE)
+{
+	struct end *s = shared_end(e);
+	pid_t child = CHILD({
+		struct pollfd p = {s->fd, POLLIN, 0};
+		int set = new_set();
+
+		control(set, EPOLL_CTL_ADD, s->fd, EPOLLIN, 1);
+		CALL(poll(&p, 1, 5000));
+		RECV(s, recv(s->fd, room, 100, 0));
+		give(s, 1);
+		look(set, 5000);
+		RECV(s, recv(s->fd, room, 100, 0));
+		give(s, 1);
+		RECV(s, recv(s->fd, room, 100, 0));
+		give(s, 1);
+	});
+
+	for (int i = 0; i < 3; i++) {
+		settle_down();
+		peer_send(s, 10);
+		peer_recv_all(s, 1);
+	}
+	reap(child);
+}
+
+SCENARIO(grandchild, ALONE)
+{
+	struct end *s = shared_end(e);
+	pid_t child = CHILD({
+		RECV(s, recv(s->fd, room, 10, 0));
+		give(s, 1);
+		pid_t inner = fork();
+
+		if (!inner) {
+			RECV(s, recv(s->fd, room, 10, 0));
+			give(s, 1);
+			_exit(0);
+		}
+		reap(inner);
+		RECV(s, recv(s->fd, room, 10, 0));
+		give(s, 1);
+	});
+
+	for (int i = 0; i < 3; i++) {
+		peer_send(s, 10);
+		peer_recv_all(s, 1);
+	}
+	reap(child);
+	peer_send(s, 10);
+	arrive(s, 10);
+	RECV(s, recv(s->fd, room, 10, 0));
+}
+
+/* Accept, fork, the child serves: what most servers of old do. */
+SCENARIO(accept_then_fork, ALONE | UNOPENED)
+{
+	manner.accepting = true;
+	for (int i = 0; i < 5; i++) {
+		unsigned warm = manner.warm;
+
+		manner.warm = 0;
+		open_end(e, AF_INET, false);
+		manner.warm = warm;
+		pid_t child = CHILD({
+			for (int n = 0; n < 40; n++) {
+				take(e, 20);
+				give(e, 30);
+			}
+			CALL(recv(e->fd, room, 10, 0));
+		});
+
+		close(e->fd);
+		for (int n = 0; n < 40; n++) {
+			quietly();
+			peer_send(e, 20);
+			quietly();
+			peer_recv_all(e, 30);
+		}
+		peer_shutdown(e, SHUT_WR);
+		reap(child);
+		peer_drain(e);
+	}
+}
+
+SCENARIO(set_over_fork, ALONE)
+{
+	int set = new_set();
+
+	MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	later(40);
+	peer_send(e, 10);
+	pid_t child = CHILD({
+		look(set, 5000);
+		RECV(e, recv(e->fd, room, 100, 0));
+		look(set, 0);
+	});
+
+	reap(child);
+	peer_wait();
+	e->taken += 10;
+	look(set, 0);
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	RECV(e, recv(e->fd, room, 100, 0));
+	look(set, 0);
+	close(set);
+}
+
+static char *heir_words[16];
+static char numbers[3][24], path[512];
+
+/* The words to start an heir with; its number of steps is limited by the array. */
+static char **heir(const struct end *e, const char *program, const char *steps)
+{
+	static char copy[128];
+	int count = 0;
+
+	snprintf(path, sizeof(path), "%s/%s", manner.helper, program);
+	snprintf(numbers[0], sizeof(numbers[0]), "%d", e->fd);
+	snprintf(numbers[1], sizeof(numbers[1]), "%lu", e->sent);
+	snprintf(numbers[2], sizeof(numbers[2]), "%lu", e->taken);
+	snprintf(copy, sizeof(copy), "%s", steps);
+	heir_words[count++] = path;
+	for (int i = 0; i < 3; i++)
+		heir_words[count++] = numbers[i];
+	for (char *rest_of = copy, *word; (word = strsep(&rest_of, " ")) && count < 15;)
+		heir_words[count++] = word;
+	heir_words[count] = NULL;
+	return heir_words;
+}
+
+static void exec_heir(struct end *e, const char *program, int unread)
+{
+	peer_send_all(e, unread);
+	arrive(e, unread);
+	char steps[64];
+
+	snprintf(steps, sizeof(steps), "r%d s10 r10 s20 e", unread);
+	char **words = heir(e, program, unread ? steps : "s10 r10 s20 e");
+	pid_t child = CHILD({
+		execv(path, words);
+		say("execv: %s", RESULT(-1));
+	});
+
+	close(e->fd);
+	peer_recv_all(e, 10);
+	peer_send(e, 10);
+	peer_recv_all(e, 20);
+	peer_shutdown(e, SHUT_WR);
+	reap(child);
+	peer_drain(e);
+}
+
+SCENARIO(exec_dynamic, ALONE)
+{
+	exec_heir(e, "heir", 0);
+}
+
+SCENARIO(exec_static, ALONE)
+{
+	exec_heir(e, "heir-static", 0);
+}
+
+SCENARIO(exec_dynamic_with_unread, ALONE)
+{
+	exec_heir(e, "heir", 100);
+}
+
+SCENARIO(exec_static_with_unread, ALONE)
+{
+	exec_heir(e, "heir-static", 100);
+}
+
+SCENARIO(exec_dynamic_with_much_unread, ALONE)
+{
+	exec_heir(e, "heir", 60000);
+}
+
+SCENARIO(exec_static_with_much_unread, ALONE)
+{
+	exec_heir(e, "heir-static", 60000);
+}
+
+/* In the same process, no fork: the stream's only holder becomes another program. */
+static void exec_in_place(struct end *e, const char *program)
+{
+	pid_t child = CHILD({
+		/* A child so that the scenario can go on; it opens its stream after the fork. */
+		struct end mine;
+
+		open_end(&mine, AF_INET, false);
+		later(150);
+		peer_send(&mine, 10);
+		execv(heir(&mine, program, "s10 r10 s10")[0], heir_words);
+	});
+
+	reap(child);
+}
+
+SCENARIO(exec_dynamic_in_place, ALONE)
+{
+	exec_in_place(e, "heir");
+}
+
+SCENARIO(exec_static_in_place, ALONE)
+{
+	exec_in_place(e, "heir-static");
+}
+
+static void spawn_heir(struct end *e, const char *program)
+{
+	posix_spawn_file_actions_t actions;
+	struct end there = *e;
+	pid_t child;
+
+	peer_send(e, 30);
+	arrive(e, 30);
+	there.fd = 27;
+	int said = transcript();
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, said, STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, e->fd, 27);
+	posix_spawn_file_actions_addclose(&actions, e->fd);
+	CALL(posix_spawn(&child, heir(&there, program, "r30 s10 r10 s20")[0], &actions, NULL, heir_words, environ));
+	transcript_of(child, said);
+	peer_recv_all(e, 10);
+	peer_send(e, 10);
+	peer_recv_all(e, 20);
+	reap(child);
+	e->sent += 30;
+	e->taken += 40;
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+	posix_spawn_file_actions_destroy(&actions);
+}
+
+SCENARIO(spawn_dynamic, ALONE)
+{
+	spawn_heir(e, "heir");
+}
+
+SCENARIO(spawn_static, ALONE)
+{
+	spawn_heir(e, "heir-static");
+}
+
+static void vfork_heir(struct end *e, const char *program)
+{
+	char **words = heir(e, program, "s10 r10 s20");
+	int said = transcript();
+	pid_t child = vfork();
+
+	if (!child) {
+		dup2(said, STDOUT_FILENO);
+		execv(path, words);
+		_exit(127);
+	}
+	MUST(child);
+	transcript_of(child, said);
+	peer_recv_all(e, 10);
+	peer_send(e, 10);
+	peer_recv_all(e, 20);
+	reap(child);
+	e->sent += 30;
+	e->taken += 10;
+	for (int i = 0; i < 5; i++) {
+		SEND(e, 10, send(e->fd, room, 10, 0));
+		peer_recv_all(e, 10);
+		peer_send(e, 10);
+		arrive(e, 10);
+		RECV(e, recv(e->fd, room, 100, 0));
+	}
+}
+
+SCENARIO(vfork_dynamic, ALONE)
+{
+	vfork_heir(e, "heir");
+}
+
+SCENARIO(vfork_static, ALONE)
+{
+	vfork_heir(e, "heir-static");
+}
+
+/* A child made by vfork closes and moves descriptors of its own; the parent's tables must not be touched. */
+SCENARIO(vfork_closes, ALONE)
+{
+	pid_t child = vfork();
+
+	if (!child) {
+		close_range(3, ~0u, 0);
+		_exit(0);
+	}
+	reap(child);
+	child = vfork();
+	if (!child) {
+		dup2(STDOUT_FILENO, e->fd);
+		execl("/bin/true", "true", NULL);
+		_exit(127);
+	}
+	reap(child);
+	for (int i = 0; i < 5; i++) {
+		SEND(e, 10, send(e->fd, room, 10, 0));
+		peer_recv_all(e, 10);
+		peer_send(e, 10);
+		arrive(e, 10);
+		RECV(e, recv(e->fd, room, 100, 0));
+	}
+}
+
+/* /bin/cat between two streams, as inetd would start it. */
+SCENARIO(spawn_cat, ALONE)
+{
+	posix_spawn_file_actions_t actions;
+	char *words[] = {"cat", NULL};
+	pid_t child;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, e->fd, STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, e->fd, STDOUT_FILENO);
+	CALL(posix_spawnp(&child, "cat", &actions, NULL, words, environ));
+	peer_send(e, 1000);
+	peer_recv_back(e, 1000);
+	later(1);
+	peer_send_all(e, 100000);
+	peer_wait();
+	peer_recv_back(e, 100000);
+	peer_shutdown(e, SHUT_WR);
+	reap(child);
+	say("nothing unread: %s", RESULT(recv(e->fd, room, 10, MSG_DONTWAIT)));
+	posix_spawn_file_actions_destroy(&actions);
+}
+
+SCENARIO(close_on_exec, ALONE)
+{
+	MUST(fcntl(e->fd, F_SETFD, FD_CLOEXEC));
+	pid_t child = CHILD({ execv(heir(e, "heir", "s10")[0], heir_words); });
+
+	reap(child);
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	child = CHILD({
+		struct end mine;
+
+		open_end(&mine, AF_INET, false);
+		give(&mine, 10);
+		fcntl(mine.fd, F_SETFD, FD_CLOEXEC);
+		int out = dup(STDOUT_FILENO);
+
+		(void)out;
+		execl("/bin/true", "true", NULL);
+	});
+	reap(child);
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+}
+
+SCENARIO(failed_exec, ALONE)
+{
+	peer_send(e, 100);
+	arrive(e, 100);
+	CALL(execl("/nonexistent", "x", NULL));
+	CALL(execl("/etc/hostname", "x", NULL));
+	RECV(e, recv(e->fd, room, 1000, 0));
+	for (int i = 0; i < 5; i++) {
+		SEND(e, 10, send(e->fd, room, 10, 0));
+		peer_recv_all(e, 10);
+		peer_send(e, 10);
+		arrive(e, 10);
+		RECV(e, recv(e->fd, room, 100, 0));
+	}
+}
+
+/* Two processes send on one stream, small messages: none is torn. */
+SCENARIO(both_send, ALONE)
+{
+	pid_t child = CHILD({
+		memset(room, 'c', 100);
+		for (int i = 0; i < 200; i++)
+			if (send(e->fd, room, 100, 0) != 100)
+				say("short");
+	});
+
+	memset(room, 'p', 100);
+	for (int i = 0; i < 200; i++)
+		if (send(e->fd, room, 100, 0) != 100)
+			say("short");
+	reap(child);
+	peer_records(e, 400, 100);
+}
+
+/* Two processes receive records that their writer sends one by one. */
+SCENARIO(both_receive, ALONE)
+{
+	struct end *s = shared_end(e);
+	int *counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t child = CHILD({
+		ssize_t n;
+
+		while ((n = recv(s->fd, room, 64, 0)) > 0)
+			counts[1] += (int)n;
+	});
+	ssize_t n;
+
+	later(1);
+	peer_dribble(s, 20000, 100);
+	settle_down();
+	while (counts[0] + counts[1] < 20000 && (n = recv(s->fd, room, 64, MSG_DONTWAIT)) != 0) {
+		if (n > 0)
+			counts[0] += (int)n;
+	}
+	peer_wait();
+	peer_shutdown(s, SHUT_WR);
+	reap(child);
+	say("all: %d", counts[0] + counts[1]);
+}

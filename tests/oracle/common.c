@@ -1,0 +1,318 @@
+/* What scenarios share: opening and warming up connections, waiting, signals, files. */
+#include "oracle.h"
+#include "peer.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+unsigned char room[ROOM];
+volatile sig_atomic_t signals;
+
+uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void pause_us(long us)
+{
+	struct timespec t = {us / 1000000, us % 1000000 * 1000};
+
+	while (nanosleep(&t, &t) && errno == EINTR)
+		;
+}
+
+void rest(void)
+{
+	pause_us(30000);
+}
+
+void settle_down(void)
+{
+	pause_us(40000);
+}
+
+void arrive(const struct end *e, int bytes)
+{
+	uint64_t limit = now_ms() + 3000;
+	int there = 0;
+
+	if (manner.still) {
+		rest();
+		return;
+	}
+	while (!ioctl(e->fd, FIONREAD, &there) && there < bytes && now_ms() < limit)
+		pause_us(1000);
+}
+
+void give(struct end *e, size_t count)
+{
+	while (count) {
+		size_t part = count < ROOM ? count : ROOM;
+
+		fill(e, room, part);
+		ssize_t sent = send(e->fd, room, part, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EAGAIN) {
+			poll(&(struct pollfd){e->fd, POLLOUT, 0}, 1, 1000);
+			continue;
+		}
+		if (sent <= 0) {
+			complain("give: %zu missing: %s", count, RESULT(sent));
+			return;
+		}
+		gave(e, sent);
+		count -= (size_t)sent;
+	}
+}
+
+void take(struct end *e, size_t count)
+{
+	while (count) {
+		ssize_t taken = recv(e->fd, room, count < ROOM ? count : ROOM, 0);
+
+		if (taken < 0 && errno == EAGAIN) {
+			poll(&(struct pollfd){e->fd, POLLIN, 0}, 1, 1000);
+			continue;
+		}
+		if (taken <= 0) {
+			complain("take: %zu missing: %s", count, RESULT(taken));
+			return;
+		}
+		took(e, room, taken);
+		count -= (size_t)taken;
+	}
+}
+
+bool stuff(struct end *e)
+{
+	int flags = fcntl(e->fd, F_GETFL);
+	unsigned idle = 0;
+	size_t total = 0;
+
+	fcntl(e->fd, F_SETFL, flags | O_NONBLOCK);
+	/* The kernel may find room for some more as acknowledgements come, which it delays. */
+	while (idle < 25 && total < 64u << 20) {
+		fill(e, room, 16384);
+		ssize_t sent = send(e->fd, room, 16384, MSG_NOSIGNAL);
+
+		if (sent > 0) {
+			gave(e, sent);
+			total += (size_t)sent;
+			idle = 0;
+		} else {
+			idle++;
+			pause_us(15000);
+		}
+	}
+	fcntl(e->fd, F_SETFL, flags);
+	return idle >= 25;
+}
+
+void nonblocking(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	MUST(fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+}
+
+void narrow(struct end *e)
+{
+	int size = 16384;
+
+	MUST(setsockopt(e->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)));
+	MUST(setsockopt(e->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
+	peer_option(e, SOL_SOCKET, SO_SNDBUF, size);
+	peer_option(e, SOL_SOCKET, SO_RCVBUF, size);
+}
+
+static struct peer_order any_address(int family, bool mapped)
+{
+	struct peer_order order = {0};
+
+	if (family == AF_INET || mapped) {
+		struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+		order.length = sizeof(a);
+		memcpy(&order.address, &a, sizeof(a));
+	} else {
+		struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+
+		order.length = sizeof(a);
+		memcpy(&order.address, &a, sizeof(a));
+	}
+	return order;
+}
+
+/* The mapped side is the scenario's. */
+static void map_address(struct sockaddr_storage *address, socklen_t *length)
+{
+	struct sockaddr_in from;
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6};
+
+	memcpy(&from, address, sizeof(from));
+	to.sin6_port = from.sin_port;
+	to.sin6_addr.s6_addr[10] = to.sin6_addr.s6_addr[11] = 0xff;
+	memcpy(to.sin6_addr.s6_addr + 12, &from.sin_addr, 4);
+	memcpy(address, &to, sizeof(to));
+	*length = sizeof(to);
+}
+
+static void open_connecting(struct end *e, bool mapped)
+{
+	struct peer_order order = any_address(e->family, mapped);
+
+	order.does = PEER_LISTEN;
+	quietly();
+	struct peer_answer answer = peer_ask(order);
+
+	if (mapped)
+		map_address(&answer.address, &answer.length);
+	e->fd = (int)MUST(socket(e->family, SOCK_STREAM, 0));
+	MUST(connect(e->fd, (struct sockaddr *)&answer.address, answer.length));
+	quietly();
+	peer_ask((struct peer_order){.does = PEER_ACCEPT, .number = e->number});
+}
+
+static void open_accepting(struct end *e, bool mapped)
+{
+	struct peer_order order = any_address(e->family, mapped), bound = order;
+	int listener = (int)MUST(socket(e->family, SOCK_STREAM, 0));
+
+	if (mapped)
+		map_address(&bound.address, &bound.length);
+	MUST(bind(listener, (struct sockaddr *)&bound.address, bound.length));
+	MUST(listen(listener, 8));
+	bound.length = sizeof(bound.address);
+	MUST(getsockname(listener, (struct sockaddr *)&bound.address, &bound.length));
+	if (mapped)
+		((struct sockaddr_in *)&order.address)->sin_port = ((struct sockaddr_in6 *)&bound.address)->sin6_port;
+	else
+		memcpy(&order.address, &bound.address, sizeof(order.address));
+	order.does = PEER_CONNECT;
+	order.number = e->number;
+	quietly();
+	peer_ask(order);
+	e->fd = (int)MUST(accept(listener, NULL, NULL));
+	close(listener);
+}
+
+void open_end(struct end *e, int family, bool mapped)
+{
+	static unsigned ends;
+
+	*e = (struct end){.number = ends++, .family = family};
+	if (manner.accepting)
+		open_accepting(e, mapped);
+	else
+		open_connecting(e, mapped);
+	/* Else the kernel holds small messages back until others are acknowledged, which takes time. */
+	MUST(setsockopt(e->fd, SOL_TCP, TCP_NODELAY, &(int){1}, sizeof(int)));
+	warm_up(e);
+}
+
+/* A ping-pong with some pauses, in which a connection can show that it lives and be moved. */
+void warm_up(struct end *e)
+{
+	if (!manner.warm)
+		return;
+	quietly();
+	later(1);
+	peer_ask((struct peer_order){.does = PEER_ECHO, .number = e->number, .count = manner.warm});
+	for (unsigned i = 0; i < manner.warm; i++) {
+		give(e, 8);
+		take(e, 8);
+		if (i % 4 == 0 && i < manner.warm * 2 / 3)
+			pause_us(1000);
+	}
+	peer_wait();
+}
+
+static void count_signal(int number)
+{
+	signals++;
+}
+
+void on_signal(int number, int flags)
+{
+	struct sigaction action = {.sa_handler = count_signal, .sa_flags = flags};
+
+	signals = 0;
+	MUST(sigaction(number, &action, NULL));
+}
+
+int file_of(size_t count)
+{
+	int fd = (int)MUST(memfd_create("oracle", MFD_CLOEXEC));
+
+	for (size_t at = 0; at < count;) {
+		size_t part = count - at < ROOM ? count - at : ROOM;
+
+		content_fill(0, at, room, part);
+		at += (size_t)MUST(write(fd, room, part));
+	}
+	MUST(lseek(fd, 0, SEEK_SET));
+	return fd;
+}
+
+#define TRANSCRIPTS 16
+static struct {
+	pid_t child;
+	int fd;
+} transcripts[TRANSCRIPTS];
+
+int transcript(void)
+{
+	return (int)MUST(memfd_create("transcript", MFD_CLOEXEC));
+}
+
+void transcript_of(pid_t child, int fd)
+{
+	for (int i = 0; i < TRANSCRIPTS; i++) {
+		if (!transcripts[i].child) {
+			transcripts[i].child = child;
+			transcripts[i].fd = fd;
+			return;
+		}
+	}
+	say("more children than transcripts");
+}
+
+static void print_transcript(pid_t child)
+{
+	char text[4096];
+	ssize_t n;
+
+	for (int i = 0; i < TRANSCRIPTS; i++) {
+		if (transcripts[i].child != child)
+			continue;
+		lseek(transcripts[i].fd, 0, SEEK_SET);
+		while ((n = read(transcripts[i].fd, text, sizeof(text))) > 0)
+			MUST(write(STDOUT_FILENO, text, (size_t)n));
+		close(transcripts[i].fd);
+		transcripts[i].child = 0;
+	}
+}
+
+void reap(pid_t child)
+{
+	int status = 0;
+
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	print_transcript(child);
+	if (WIFSIGNALED(status))
+		say("child ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
+	else
+		say("child ended with %d", WEXITSTATUS(status));
+}

@@ -1,0 +1,273 @@
+/* Descriptors: twins, closing, ranges of them. */
+#define FAMILY "descriptors"
+#include "oracle.h"
+#include "peer.h"
+#include "sets.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+static void talk(struct end *e, int fd)
+{
+	SEND(e, 10, send(fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	peer_send(e, 20);
+	arrive(&(struct end){.fd = fd}, 20);
+	RECV(e, recv(fd, room, 100, 0));
+}
+
+SCENARIO(twins, 0)
+{
+	int a = (int)MUST(dup(e->fd)), b = (int)MUST(dup2(e->fd, 300)), c = (int)MUST(dup3(e->fd, 301, O_CLOEXEC));
+	int d = (int)MUST(fcntl(e->fd, F_DUPFD, 302)), f = (int)MUST(fcntl(e->fd, F_DUPFD_CLOEXEC, 303));
+	int all[] = {a, b, c, d, f, e->fd};
+
+	for (size_t i = 0; i < 6; i++) {
+		talk(e, all[i]);
+		say("  cloexec %d", fcntl(all[i], F_GETFD));
+	}
+	peer_send(e, 20);
+	arrive(e, 20);
+	for (size_t i = 0; i < 4; i++)
+		RECV(e, recv(all[i], room, 5, 0));
+	for (size_t i = 0; i < 5; i++) {
+		CALL(close(all[5 - i]));
+		talk(e, a);
+	}
+	CALL(recv(e->fd, room, 1, 0));
+	CALL(close(a));
+	peer_drain(e);
+}
+
+SCENARIO(twin_of_itself, 0)
+{
+	CALL(dup2(e->fd, e->fd) == e->fd);
+	CALL(dup3(e->fd, e->fd, 0));
+	talk(e, e->fd);
+	CALL(dup2(-1, e->fd));
+	talk(e, e->fd);
+	CALL(dup2(e->fd, -1));
+	CALL(dup(-1));
+	CALL(fcntl(e->fd, F_DUPFD, 1 << 30));
+	talk(e, e->fd);
+}
+
+SCENARIO(put_over_another, 0)
+{
+	struct end other;
+
+	open_end(&other, AF_INET, false);
+	SEND(&other, 10, send(other.fd, room, 10, 0));
+	CALL(dup2(e->fd, other.fd) == other.fd);
+	peer_drain(&other);
+	talk(e, other.fd);
+	CALL(close(e->fd));
+	talk(e, other.fd);
+	int plain = file_of(100);
+
+	CALL(dup2(plain, other.fd) == other.fd);
+	peer_drain(e);
+	CALL(read(other.fd, room, 200));
+}
+
+SCENARIO(standard_streams, ALONE)
+{
+	pid_t child = CHILD({
+		int before = dup(STDOUT_FILENO);
+
+		fill(e, room, 20);
+		dup2(e->fd, STDIN_FILENO);
+		dup2(e->fd, STDOUT_FILENO);
+		close(e->fd);
+		ssize_t n = write(STDOUT_FILENO, room, 20);
+		ssize_t m = read(STDIN_FILENO, room, 5);
+
+		dup2(before, STDOUT_FILENO);
+		say("wrote %zd, read %zd", n, m);
+		took(e, room, m);
+	});
+
+	peer_recv_all(e, 20);
+	peer_send(e, 5);
+	reap(child);
+}
+
+static void number_is_free_again(struct end *e)
+{
+	int was = e->fd;
+
+	close(e->fd);
+	open_end(e, AF_INET, false);
+	say("the lowest free number is used: %d", e->fd <= was || manner.accepting || manner.peer == PEER_THREAD);
+	talk(e, e->fd);
+}
+
+SCENARIO(numbers_are_used_again, 0)
+{
+	for (int i = 0; i < 5; i++)
+		number_is_free_again(e);
+}
+
+SCENARIO(range_closed, ALONE)
+{
+	pid_t child = CHILD({
+		CALL(dup2(e->fd, 400));
+		CALL(dup2(e->fd, 401));
+		CALL(close_range(400, 400, 0));
+		CALL(recv(400, room, 10, MSG_DONTWAIT));
+		CALL(recv(401, room, 10, MSG_DONTWAIT));
+		CALL(close_range(401, 500, CLOSE_RANGE_CLOEXEC));
+		CALL(fcntl(401, F_GETFD));
+		CALL(close_range(e->fd, ~0u, 0));
+		CALL(recv(e->fd, room, 10, MSG_DONTWAIT));
+		CALL(send(401, room, 10, 0));
+		CALL(close_range(5, 4, 0));
+		CALL(close_range(1000, 1010, 77));
+	});
+
+	reap(child);
+	talk(e, e->fd);
+}
+
+/* A new connection, made and used by a program that has just closed everything; lower is its way to say something. */
+static void start_again(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(at);
+	int listener = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+	say("  listener %d", listener);
+	MUST(bind(listener, (struct sockaddr *)&at, sizeof(at)));
+	MUST(listen(listener, 5));
+	MUST(getsockname(listener, (struct sockaddr *)&at, &length));
+	int one = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+	MUST(connect(one, (struct sockaddr *)&at, sizeof(at)));
+	int two = (int)MUST(accept(listener, NULL, NULL));
+
+	say("  ends %d and %d", one, two);
+	for (int i = 0; i < 60; i++) {
+		unsigned char bytes[100];
+
+		content_fill(0, (uint64_t)i * 100, bytes, 100);
+		if (send(i % 2 ? one : two, bytes, 100, 0) != 100 || recv(i % 2 ? two : one, bytes, 100, MSG_WAITALL) != 100 ||
+		    content_good(0, (uint64_t)i * 100, bytes, 100) != 100)
+			say("  failed at %d", i);
+	}
+	close(one);
+	say("  end %zd", recv(two, room, 10, 0));
+}
+
+SCENARIO(all_closed_by_range, ALONE)
+{
+	pid_t child = CHILD({
+		CALL(close_range(3, ~0u, 0));
+		start_again();
+	});
+
+	reap(child);
+	talk(e, e->fd);
+}
+
+SCENARIO(all_closed_by_closefrom, ALONE)
+{
+	pid_t child = CHILD({
+		closefrom(3);
+		start_again();
+		closefrom(3);
+		start_again();
+	});
+
+	reap(child);
+	talk(e, e->fd);
+}
+
+SCENARIO(all_closed_by_loop, ALONE)
+{
+	pid_t child = CHILD({
+		struct rlimit limit;
+
+		getrlimit(RLIMIT_NOFILE, &limit);
+		for (int fd = 3; fd < (int)limit.rlim_cur; fd++)
+			close(fd);
+		start_again();
+	});
+
+	reap(child);
+	talk(e, e->fd);
+}
+
+/* As daemons do: whatever /proc/self/fd shows. */
+SCENARIO(all_closed_by_directory, ALONE)
+{
+	pid_t child = CHILD({
+		DIR *directory = opendir("/proc/self/fd");
+		struct dirent *entry;
+
+		while ((entry = readdir(directory))) {
+			int fd = atoi(entry->d_name);
+
+			if (fd > 2 && fd != dirfd(directory))
+				close(fd);
+		}
+		closedir(directory);
+		start_again();
+	});
+
+	reap(child);
+	talk(e, e->fd);
+}
+
+/* What a program counts or lists must be what it opened, as far as it looks where descriptors usually are. */
+SCENARIO(low_numbers, KERNEL | UNOPENED)
+{
+	int list[10];
+
+	if (manner.peer == PEER_THREAD)
+		return;
+	for (int i = 0; i < 10; i++)
+		list[i] = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+	for (int i = 1; i < 10; i++)
+		say("%d", list[i] - list[i - 1]);
+}
+
+SCENARIO(limit_reached, ALONE)
+{
+	struct rlimit limit;
+	int fds[64], count = 0;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = (rlim_t)e->fd + 10;
+	MUST(setrlimit(RLIMIT_NOFILE, &limit));
+	while (count < 64 && (fds[count] = dup(e->fd)) >= 0)
+		count++;
+	say("no more: %s", strerrorname_np(errno));
+	CALL(socket(AF_INET, SOCK_STREAM, 0));
+	talk(e, e->fd);
+	CALL(close(fds[--count]));
+	talk(e, fds[count - 1]);
+	peer_close(e);
+	rest();
+	CALL(recv(e->fd, room, 10, 0));
+}
+
+SCENARIO(truth_of_the_file, 0)
+{
+	struct stat one, two;
+	char path[64], link[64] = "";
+	int twin = (int)MUST(dup(e->fd));
+
+	MUST(fstat(e->fd, &one));
+	MUST(fstat(twin, &two));
+	say("same: %d, socket: %d", one.st_ino == two.st_ino, S_ISSOCK(one.st_mode));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", e->fd);
+	MUST(readlink(path, link, 7));
+	say("%s", link);
+	CALL(open(path, O_RDWR));
+	close(twin);
+}

@@ -1,0 +1,337 @@
+/* Edge-triggered sets. An edge is new bytes, not new readiness. */
+#define FAMILY "edge"
+#include "oracle.h"
+#include "peer.h"
+#include "sets.h"
+
+SCENARIO(bytes_are_edges, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	look(set, 0);
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	look(set, 0);
+	peer_send(e, 10);
+	arrive(e, 20);
+	look(set, 1000);
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 5, 0));
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	look(set, 0);
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	RECV(e, recv(e->fd, room, 100, 0));
+	peer_shutdown(e, SHUT_WR);
+	rest();
+	look(set, 1000);
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(sleeping_for_edges, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, 1));
+	for (int i = 0; i < 5; i++) {
+		later(40);
+		peer_send(e, 10);
+		look(set, 5000);
+		peer_wait();
+		if (i % 2)
+			RECV(e, recv(e->fd, room, 15, 0));
+	}
+	later(40);
+	peer_shutdown(e, SHUT_WR);
+	look(set, 5000);
+	peer_wait();
+	look(set, 0);
+	close(set);
+}
+
+/* Read, but not all; the rest is told again only with new bytes. */
+SCENARIO(partial_reads, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	peer_send(e, 1000);
+	arrive(e, 1000);
+	look(set, 1000);
+	for (int i = 0; i < 3; i++) {
+		RECV(e, recv(e->fd, room, 100, 0));
+		look(set, 0);
+		look(set, 30);
+	}
+	PEEK(e, recv(e->fd, room, 1000, MSG_PEEK));
+	look(set, 0);
+	later(30);
+	peer_send(e, 1);
+	look(set, 5000);
+	peer_wait();
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 701, 0));
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(rearmed_by_mod, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET, 2));
+	look(set, 0);
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 5, 0));
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET, 3));
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 5, 0));
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET, 4));
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLOUT | EPOLLET, 5));
+	look(set, 0);
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_DEL, e->fd, 0, 0));
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLOUT | EPOLLET, 6));
+	look(set, 0);
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(once, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET | EPOLLONESHOT, 1));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	peer_send(e, 10);
+	arrive(e, 20);
+	look(set, 30);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET | EPOLLONESHOT, 2));
+	look(set, 1000);
+	RECV(e, recv(e->fd, room, 100, 0));
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET | EPOLLONESHOT, 3));
+	look(set, 0);
+	later(30);
+	peer_send(e, 10);
+	look(set, 5000);
+	peer_wait();
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(change_to_level, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN, 2));
+	look(set, 0);
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET, 3));
+	look(set, 0);
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(out_with_in, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, 1));
+	look(set, 0);
+	look(set, 0);
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	look(set, 0);
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	rest();
+	look(set, 0);
+	peer_shutdown(e, SHUT_WR);
+	rest();
+	look(set, 0);
+	look(set, 0);
+	CALL(shutdown(e->fd, SHUT_WR));
+	rest();
+	look(set, 0);
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(room_is_an_edge, 0)
+{
+	int set = new_set();
+	uint64_t before = e->sent;
+
+	narrow(e);
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLOUT | EPOLLET, 1));
+	look(set, 0);
+	look(set, 0);
+	say("full: %d", stuff(e));
+	look(set, 0);
+	later(40);
+	quietly();
+	peer_recv_all(e, (long)(e->sent - before));
+	look(set, 5000);
+	peer_wait();
+	rest();
+	before = e->sent;
+	say("full again: %d", stuff(e));
+	quietly();
+	peer_recv_all(e, (long)(e->sent - before));
+	look(set, 5000);
+	rest();
+	close(set);
+}
+
+/* The loop of every edge-triggered server: read until EAGAIN. */
+SCENARIO(read_until_empty, UNOPENED)
+{
+	struct epoll_event event;
+	size_t left = 2u << 20;
+	int set = new_set();
+
+	manner.warm = 0;
+	open_end(e, AF_INET, false);
+	nonblocking(e->fd, true);
+	MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, 1));
+	for (int round = 0; round < 3; round++) {
+		left = 2u << 20;
+		later(1);
+		if (round == 1)
+			peer_dribble(e, 2 << 20, 30000);
+		else
+			peer_send_all(e, 2 << 20);
+		while (left) {
+			int n = epoll_wait(set, &event, 1, 5000);
+
+			if (n != 1) {
+				say("%d events, %zu left", n, left);
+				return;
+			}
+			for (;;) {
+				ssize_t got = recv(e->fd, room, 7000, 0);
+
+				if (got <= 0)
+					break;
+				took(e, room, got);
+				left -= (size_t)got;
+			}
+		}
+		peer_wait();
+	}
+	later(10);
+	peer_shutdown(e, SHUT_WR);
+	/* An edge that only tells of bytes already read may come first. */
+	do
+		MUST(epoll_wait(set, &event, 1, 5000) - 1);
+	while (!(event.events & EPOLLRDHUP));
+	peer_wait();
+	CALL(recv(e->fd, room, 10, 0));
+	close(set);
+}
+
+/* And the other half: write until EAGAIN, wait for the edge. */
+SCENARIO(write_until_full, UNOPENED)
+{
+	struct epoll_event event;
+	int set = new_set();
+
+	manner.warm = 0;
+	open_end(e, AF_INET, false);
+	nonblocking(e->fd, true);
+	MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLOUT | EPOLLET, 1));
+	for (int round = 0; round < 2; round++) {
+		size_t left = 24u << 20;
+
+		later(30);
+		peer_recv_all(e, 24 << 20);
+		while (left) {
+			size_t part = left < 50000 ? left : 50000;
+
+			fill(e, room, part);
+			ssize_t n = send(e->fd, room, part, 0);
+
+			if (n > 0) {
+				gave(e, n);
+				left -= (size_t)n;
+			} else if (epoll_wait(set, &event, 1, 5000) != 1) {
+				say("no edge, %zu left", left);
+				return;
+			}
+		}
+		peer_wait();
+	}
+	close(set);
+}
+
+SCENARIO(exclusive, 0)
+{
+	int one = new_set(), two = new_set();
+
+	CALL(control(one, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, 1));
+	CALL(control(two, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 2));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(two, 0);
+	look(two, 0);
+	look(one, 0);
+	look(one, 0);
+	close(one);
+	close(two);
+}
+
+SCENARIO(edge_before_add, 0)
+{
+	int set = new_set();
+
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	look(set, 0);
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	/* Comes and is read before anybody looks: nothing is left to tell. */
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(large_unread, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	for (int i = 0; i < 4; i++) {
+		peer_send_all(e, 15000);
+		arrive(e, 15000 * (i + 1));
+		look(set, 1000);
+		look(set, 0);
+	}
+	take(e, 60000);
+	look(set, 0);
+	CALL(recv(e->fd, room, 1, MSG_DONTWAIT));
+	close(set);
+}

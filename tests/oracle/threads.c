@@ -1,0 +1,237 @@
+/* Many threads on a stream; both ends in one program. */
+#define FAMILY "threads"
+#include "oracle.h"
+#include "peer.h"
+#include "sets.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+
+#define SENDERS 8
+#define RECORDS 100
+#define RECORD  64
+
+struct sender {
+	int fd, letter;
+	long short_ones;
+	pthread_t thread;
+};
+
+static void *send_records(void *argument)
+{
+	struct sender *s = argument;
+	unsigned char record[RECORD];
+
+	memset(record, s->letter, sizeof(record));
+	for (int i = 0; i < RECORDS; i++)
+		s->short_ones += send(s->fd, record, sizeof(record), 0) != RECORD;
+	return NULL;
+}
+
+static void many_send(struct end *e, bool reader_waits)
+{
+	struct sender senders[SENDERS];
+	long short_ones = 0;
+
+	later(1);
+	if (reader_waits)
+		peer_records(e, SENDERS * RECORDS, RECORD);
+	for (int i = 0; i < SENDERS; i++) {
+		senders[i] = (struct sender){.fd = e->fd, .letter = 'a' + i};
+		MUST(-pthread_create(&senders[i].thread, NULL, send_records, &senders[i]));
+	}
+	for (int i = 0; i < SENDERS; i++) {
+		pthread_join(senders[i].thread, NULL);
+		short_ones += senders[i].short_ones;
+	}
+	say("short ones %ld", short_ones);
+	if (reader_waits)
+		peer_wait();
+	else
+		peer_records(e, SENDERS * RECORDS, RECORD);
+}
+
+SCENARIO(many_send_to_a_reader, 0)
+{
+	many_send(e, true);
+}
+
+SCENARIO(many_send_unread, 0)
+{
+	many_send(e, false);
+}
+
+struct duplex {
+	struct end end;
+	size_t count;
+	pthread_t thread;
+};
+
+static void *send_all(void *argument)
+{
+	struct duplex *d = argument;
+	static __thread unsigned char bytes[5000];
+
+	for (size_t left = d->count; left;) {
+		size_t part = left < sizeof(bytes) ? left : sizeof(bytes);
+
+		fill(&d->end, bytes, part);
+		ssize_t n = send(d->end.fd, bytes, part, 0);
+
+		if (n <= 0)
+			break;
+		gave(&d->end, n);
+		left -= (size_t)n;
+	}
+	return NULL;
+}
+
+/* One thread sends while another receives on the same descriptor. */
+SCENARIO(duplex, 0)
+{
+	struct duplex d = {*e, 3u << 20, 0};
+
+	later(1);
+	peer_send_all(e, 3 << 20);
+	MUST(-pthread_create(&d.thread, NULL, send_all, &d));
+	take(e, 3u << 20);
+	peer_wait();
+	peer_recv_all(e, 3 << 20);
+	pthread_join(d.thread, NULL);
+}
+
+/* Both ends here. */
+static void own_pair(struct end *one, struct end *two)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(at);
+	int listener = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+	MUST(bind(listener, (struct sockaddr *)&at, sizeof(at)));
+	MUST(listen(listener, 5));
+	MUST(getsockname(listener, (struct sockaddr *)&at, &length));
+	*one = (struct end){.fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0))};
+	MUST(connect(one->fd, (struct sockaddr *)&at, sizeof(at)));
+	*two = (struct end){.fd = (int)MUST(accept(listener, NULL, NULL))};
+	close(listener);
+	for (unsigned i = 0; i < manner.warm; i++) {
+		char byte = 'w';
+
+		MUST(send(one->fd, &byte, 1, 0));
+		MUST(recv(two->fd, &byte, 1, 0));
+		MUST(send(two->fd, &byte, 1, 0));
+		MUST(recv(one->fd, &byte, 1, 0));
+		if (i % 4 == 0)
+			usleep(1000);
+	}
+}
+
+/* The other end's content is direction 0 too: it is checked as it is sent here. */
+static void relay(const struct end *from, const struct end *to, size_t count)
+{
+	static unsigned char sent[4096], got[4096];
+
+	content_fill(0, from->sent + count, sent, count);
+	ssize_t n = send(from->fd, sent, count, 0);
+
+	arrive(to, (int)count);
+	ssize_t m = recv(to->fd, got, sizeof(got), MSG_DONTWAIT);
+
+	if (n != (ssize_t)count || m != n || memcmp(sent, got, count))
+		say("relay of %zu: %zd %zd", count, n, m);
+}
+
+SCENARIO(with_oneself, UNOPENED)
+{
+	struct end one, two;
+
+	own_pair(&one, &two);
+	nonblocking(one.fd, true);
+	nonblocking(two.fd, true);
+	for (size_t i = 1; i < 100; i++) {
+		relay(&one, &two, i * 31);
+		relay(&two, &one, i * 29);
+	}
+	CALL(recv(one.fd, room, 1, 0));
+	CALL(recv(two.fd, room, 1, 0));
+	say("full: %d", stuff(&one));
+	struct pollfd p[2] = {{one.fd, POLLIN | POLLOUT, 0}, {two.fd, POLLIN | POLLOUT, 0}};
+
+	CALL(poll(p, 2, 0));
+	say("  %s %s", POLLED((unsigned)p[0].revents), POLLED((unsigned)p[1].revents));
+	uint64_t got = 0;
+
+	while (got < one.sent) {
+		ssize_t n = recv(two.fd, room, ROOM, 0);
+
+		if (n < 0 && errno == EAGAIN && poll(&p[1], 1, 1000) == 1)
+			continue;
+		if (n <= 0 || content_good(0, got, room, (size_t)n) != (size_t)n)
+			break;
+		got += (uint64_t)n;
+	}
+	say("all came: %d", got == one.sent);
+	CALL(shutdown(one.fd, SHUT_WR));
+	rest();
+	CALL(recv(two.fd, room, 10, 0));
+	CALL(close(two.fd));
+	rest();
+	CALL(recv(one.fd, room, 10, 0));
+}
+
+SCENARIO(with_oneself_by_epoll, UNOPENED)
+{
+	struct end ends[2];
+	struct epoll_event event;
+	int set = new_set(), turns = 0;
+
+	own_pair(&ends[0], &ends[1]);
+	MUST(control(set, EPOLL_CTL_ADD, ends[0].fd, EPOLLIN | EPOLLET, 0));
+	MUST(control(set, EPOLL_CTL_ADD, ends[1].fd, EPOLLIN, 1));
+	MUST(send(ends[0].fd, "ball", 4, 0));
+	while (turns < 500 && epoll_wait(set, &event, 1, 2000) == 1) {
+		int fd = ends[event.data.u32].fd;
+		char ball[8];
+
+		if (recv(fd, ball, sizeof(ball), 0) != 4 || memcmp(ball, "ball", 4))
+			break;
+		MUST(send(fd, ball, 4, 0));
+		turns++;
+	}
+	say("turns %d", turns);
+}
+
+/* Many connections, made, used and closed by several threads at once. */
+static void *make_and_close(void *argument)
+{
+	long *good = argument;
+
+	for (int i = 0; i < 10; i++) {
+		struct end one, two;
+		unsigned char sent[300], got[300];
+
+		own_pair(&one, &two);
+		content_fill(0, (uint64_t)i, sent, sizeof(sent));
+		*good +=
+			send(one.fd, sent, sizeof(sent), 0) == 300 && recv(two.fd, got, 300, MSG_WAITALL) == 300 && !memcmp(sent, got, 300);
+		close(one.fd);
+		*good += recv(two.fd, got, 300, 0) == 0;
+		close(two.fd);
+	}
+	return NULL;
+}
+
+SCENARIO(made_and_closed_by_threads, UNOPENED)
+{
+	pthread_t thread[4];
+	long good[4] = {0};
+
+	for (int i = 0; i < 4; i++)
+		MUST(-pthread_create(&thread[i], NULL, make_and_close, &good[i]));
+	for (int i = 0; i < 4; i++) {
+		pthread_join(thread[i], NULL);
+		say("good %ld", good[i]);
+	}
+}

@@ -1,0 +1,403 @@
+/* Every call that moves bytes, and what it returns. */
+#define FAMILY "transfer"
+#include "oracle.h"
+#include "peer.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+
+static const size_t sizes[] = {1, 7, 100, 4096, 16384, 16385, 60000};
+#define EACH_SIZE(n)                                                                                                                       \
+	for (size_t i_ = 0, n = sizes[0]; i_ < sizeof(sizes) / sizeof(sizes[0]); n = sizes[++i_ % (sizeof(sizes) / sizeof(sizes[0]))])
+
+SCENARIO(send_recv, 0)
+{
+	EACH_SIZE(n)
+	{
+		SEND(e, n, send(e->fd, room, n, 0));
+		peer_recv_all(e, (long)n);
+		peer_send_all(e, (long)n);
+		arrive(e, (int)n);
+		RECV(e, recv(e->fd, room, ROOM, 0));
+	}
+}
+
+SCENARIO(read_write, 0)
+{
+	EACH_SIZE(n)
+	{
+		SEND(e, n, write(e->fd, room, n));
+		peer_recv_all(e, (long)n);
+		peer_send_all(e, (long)n);
+		arrive(e, (int)n);
+		RECV(e, read(e->fd, room, ROOM));
+	}
+}
+
+SCENARIO(vectors, 0)
+{
+	EACH_SIZE(n)
+	{
+		struct iovec v[4] = {{room, n / 3}, {room, 0}, {room + n / 3, n / 2 - n / 3}, {room + n / 2, n - n / 2}};
+
+		SEND(e, n, writev(e->fd, v, 4));
+		peer_recv_all(e, (long)n);
+		peer_send_all(e, (long)n);
+		arrive(e, (int)n);
+		RECV(e, readv(e->fd, v, 4));
+	}
+	struct iovec little[3] = {{room, 3}, {NULL, 0}, {room + 3, 4}};
+
+	peer_send(e, 20);
+	arrive(e, 20);
+	RECV(e, readv(e->fd, little, 3));
+	RECV(e, readv(e->fd, little, 2));
+	RECV(e, recv(e->fd, room, 100, 0));
+	CALL(readv(e->fd, little, 0));
+	CALL(writev(e->fd, little, 0));
+	/* Volatile, so that the compiler doesn't see what they are. */
+	volatile int less = -1, over = IOV_MAX + 1;
+
+	CALL(readv(e->fd, little, less));
+	CALL(writev(e->fd, little, over));
+	struct iovec huge[2] = {{room, SSIZE_MAX}, {room, 10}};
+
+	CALL(writev(e->fd, huge, 2));
+}
+
+SCENARIO(many_vectors, 0)
+{
+	static struct iovec v[IOV_MAX];
+
+	for (size_t i = 0; i < IOV_MAX; i++)
+		v[i] = (struct iovec){room + 3 * i, 3};
+	SEND(e, 3 * IOV_MAX, writev(e->fd, v, IOV_MAX));
+	peer_recv_all(e, 3 * IOV_MAX);
+	peer_send_all(e, 3 * IOV_MAX);
+	arrive(e, 3 * IOV_MAX);
+	RECV(e, readv(e->fd, v, IOV_MAX));
+}
+
+static void print_message(const struct msghdr *m)
+{
+	say("  name length %u, control length %zu, flags %#x", (unsigned)m->msg_namelen, (size_t)m->msg_controllen, m->msg_flags);
+}
+
+SCENARIO(messages, 0)
+{
+	char control[64] = {0};
+	struct sockaddr_storage name;
+
+	EACH_SIZE(n)
+	{
+		struct iovec v[2] = {{room, n / 2}, {room + n / 2, n - n / 2}};
+		struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+
+		SEND(e, n, sendmsg(e->fd, &m, 0));
+		peer_recv_all(e, (long)n);
+		peer_send_all(e, (long)n);
+		arrive(e, (int)n);
+		m = (struct msghdr){.msg_name = &name,
+				    .msg_namelen = sizeof(name),
+				    .msg_iov = v,
+				    .msg_iovlen = 2,
+				    .msg_control = control,
+				    .msg_controllen = sizeof(control),
+				    .msg_flags = 0x7f};
+		RECV(e, recvmsg(e->fd, &m, 0));
+		print_message(&m);
+	}
+}
+
+SCENARIO(message_controls, 0)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = 77}};
+	struct iovec v = {room, 50};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+	SEND(e, 50, sendmsg(e->fd, &m, 0));
+	control.header.cmsg_level = SOL_TCP;
+	SEND(e, 50, sendmsg(e->fd, &m, 0));
+	peer_recv_all(e, 50);
+	m.msg_control = NULL;
+	m.msg_controllen = 0;
+	m.msg_iovlen = IOV_MAX + 1;
+	CALL(sendmsg(e->fd, &m, 0));
+	CALL(recvmsg(e->fd, &m, MSG_DONTWAIT));
+	m.msg_iovlen = 0;
+	CALL(sendmsg(e->fd, &m, 0));
+	peer_send(e, 5);
+	arrive(e, 5);
+	CALL(recvmsg(e->fd, &m, MSG_DONTWAIT));
+	RECV(e, recv(e->fd, room, 100, MSG_DONTWAIT));
+}
+
+SCENARIO(to_and_from, 0)
+{
+	struct sockaddr_in other = {.sin_family = AF_INET, .sin_port = htons(9)};
+	struct sockaddr_storage from;
+
+	EACH_SIZE(n)
+	{
+		socklen_t length = sizeof(from);
+
+		SEND(e, n, sendto(e->fd, room, n, 0, NULL, 0));
+		peer_recv_all(e, (long)n);
+		peer_send_all(e, (long)n);
+		arrive(e, (int)n);
+		RECV(e, recvfrom(e->fd, room, ROOM, 0, (struct sockaddr *)&from, &length));
+		say("  length %u", (unsigned)length);
+	}
+	SEND(e, 10, sendto(e->fd, room, 10, 0, (struct sockaddr *)&other, sizeof(other)));
+	peer_recv_all(e, 10);
+	SEND(e, 10, sendto(e->fd, room, 10, 0, (struct sockaddr *)&other, 3));
+	peer_recv_all(e, 10);
+	CALL(sendto(e->fd, room, 10, 0, (struct sockaddr *)&other, 1000));
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recvfrom(e->fd, room, ROOM, 0, NULL, NULL));
+}
+
+SCENARIO(many_messages, 0)
+{
+	struct iovec v[4] = {{room, 10}, {room + 10, 20}, {room + 30, 1}, {room + 31, 500}};
+	struct mmsghdr m[4] = {0};
+
+	for (int i = 0; i < 4; i++)
+		m[i].msg_hdr = (struct msghdr){.msg_iov = &v[i], .msg_iovlen = 1};
+	fill(e, room, 531);
+	CALL(sendmmsg(e->fd, m, 4, 0));
+	for (int i = 0; i < 4; i++) {
+		say("  %u", m[i].msg_len);
+		gave(e, m[i].msg_len);
+	}
+	peer_recv_all(e, 531);
+	peer_send(e, 45);
+	arrive(e, 45);
+	CALL(recvmmsg(e->fd, m, 4, MSG_DONTWAIT, NULL));
+	for (int i = 0; i < 3; i++)
+		say("  %u", m[i].msg_len);
+	took(e, room, 45);
+	CALL(recvmmsg(e->fd, m, 4, MSG_DONTWAIT, NULL));
+	peer_send(e, 15);
+	arrive(e, 15);
+	CALL(recvmmsg(e->fd, m, 4, MSG_WAITFORONE, NULL));
+	took(e, room, 15);
+	CALL(sendmmsg(e->fd, m, 0, 0));
+}
+
+SCENARIO(vectors_at_no_offset, 0)
+{
+	struct iovec v[2] = {{room, 40}, {room + 40, 60}};
+
+	SEND(e, 100, pwritev2(e->fd, v, 2, -1, 0));
+	peer_recv_all(e, 100);
+	peer_send(e, 100);
+	arrive(e, 100);
+	RECV(e, preadv2(e->fd, v, 2, -1, 0));
+	CALL(preadv2(e->fd, v, 2, -1, RWF_NOWAIT));
+	SEND(e, 100, pwritev2(e->fd, v, 2, -1, RWF_NOWAIT));
+	peer_recv_all(e, 100);
+	peer_send(e, 30);
+	arrive(e, 30);
+	RECV(e, preadv2(e->fd, v, 2, -1, RWF_NOWAIT));
+	CALL(preadv2(e->fd, v, 2, 0, 0));
+	CALL(pwritev2(e->fd, v, 2, 5, 0));
+}
+
+SCENARIO(not_a_file, 0)
+{
+	struct stat status;
+
+	CALL(pread(e->fd, room, 10, 0));
+	CALL(pwrite(e->fd, room, 10, 0));
+	CALL(lseek(e->fd, 0, SEEK_CUR));
+	CALL(ftruncate(e->fd, 0));
+	CALL(fsync(e->fd));
+	CALL(isatty(e->fd));
+	CALL(fstat(e->fd, &status));
+	say("  a socket: %d", S_ISSOCK(status.st_mode));
+	CALL(connect(e->fd, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(9)}, 16));
+	CALL(listen(e->fd, 5));
+	CALL(accept(e->fd, NULL, NULL));
+	SEND(e, 5, write(e->fd, room, 5));
+	peer_recv_all(e, 5);
+}
+
+SCENARIO(file_sent, 0)
+{
+	int file = file_of(300000);
+	off_t at = 300000;
+
+	CALL(sendfile(e->fd, file, NULL, 0));
+	CALL(sendfile(e->fd, -1, NULL, 10));
+	CALL(sendfile(e->fd, file, &at, 10));
+	say("  at %ld", (long)at);
+	CALL(lseek(file, 0, SEEK_CUR));
+	CALL(sendfile(file, e->fd, NULL, 10));
+	close(file);
+}
+
+/* Bytes of the file that stand where the stream is, so that the peer finds its content. */
+static int file_at(const struct end *e, size_t count)
+{
+	int file = file_of(e->sent + count);
+
+	lseek(file, (off_t)e->sent, SEEK_SET);
+	return file;
+}
+
+SCENARIO(file_content, 0)
+{
+	EACH_SIZE(n)
+	{
+		int file = file_at(e, n);
+		off_t at = (off_t)e->sent;
+		long first = CALL(sendfile(e->fd, file, &at, n / 2));
+
+		gave(e, first);
+		lseek(file, at, SEEK_SET);
+		gave(e, CALL(sendfile(e->fd, file, NULL, n)));
+		peer_recv_all(e, (long)n);
+		close(file);
+	}
+}
+
+SCENARIO(file_large, 0)
+{
+	size_t n = 4u << 20;
+	int file = file_at(e, n);
+
+	later(1);
+	peer_recv_all(e, (long)n);
+	for (size_t left = n; left;) {
+		ssize_t sent = sendfile(e->fd, file, NULL, left);
+
+		if (sent <= 0) {
+			say("sendfile: %zu left: %s", left, RESULT(sent));
+			break;
+		}
+		gave(e, sent);
+		left -= (size_t)sent;
+	}
+	peer_wait();
+	close(file);
+	SEND(e, 100, send(e->fd, room, 100, 0));
+	peer_recv_all(e, 100);
+}
+
+SCENARIO(spliced, 0)
+{
+	int pipes[2];
+
+	MUST(pipe(pipes));
+	fill(e, room, 1000);
+	MUST(write(pipes[1], room, 1000));
+	gave(e, CALL(splice(pipes[0], NULL, e->fd, NULL, 1000, 0)));
+	peer_recv_all(e, 1000);
+	peer_send(e, 1000);
+	arrive(e, 1000);
+	CALL(splice(e->fd, NULL, pipes[1], NULL, 1000, 0));
+	CALL(read(pipes[0], room, ROOM));
+	took(e, room, 1000);
+	nonblocking(e->fd, true);
+	CALL(splice(e->fd, NULL, pipes[1], NULL, 1000, SPLICE_F_NONBLOCK));
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+}
+
+SCENARIO(little_reads, 0)
+{
+	static const size_t steps[] = {1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 1000};
+
+	peer_send(e, 1111);
+	arrive(e, 1111);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		RECV(e, read(e->fd, room, steps[i]));
+	CALL(recv(e->fd, room, 1, MSG_DONTWAIT));
+}
+
+SCENARIO(little_writes, 0)
+{
+	for (size_t n = 1; n < 60; n++) {
+		fill(e, room, n);
+		gave(e, send(e->fd, room, n, 0));
+	}
+	peer_recv_all(e, 59 * 60 / 2);
+	for (int i = 0; i < 20; i++) {
+		quietly();
+		peer_send(e, 10);
+	}
+	arrive(e, 200);
+	RECV(e, recv(e->fd, room, ROOM, 0));
+}
+
+SCENARIO(both_ways_at_once, 0)
+{
+	later(1);
+	peer_send_all(e, 200000);
+	give(e, 150000);
+	take(e, 200000);
+	peer_wait();
+	peer_recv_all(e, 150000);
+}
+
+SCENARIO(long_stream_out, 0)
+{
+	later(1);
+	peer_recv_all(e, 16 << 20);
+	give(e, 16 << 20);
+	peer_wait();
+}
+
+SCENARIO(long_stream_in, 0)
+{
+	later(1);
+	peer_send_all(e, 16 << 20);
+	take(e, 16 << 20);
+	peer_wait();
+}
+
+/* Sizes around those of rings and pages, bursts longer than any ring before anything is read. */
+SCENARIO(unread_bursts, 0)
+{
+	static const int burst[] = {16383, 16384, 16385, 32768, 65535, 65536, 65537, 131072, 200000};
+
+	for (size_t i = 0; i < sizeof(burst) / sizeof(burst[0]); i++) {
+		peer_send_all(e, burst[i]);
+		take(e, (size_t)burst[i]);
+		give(e, (size_t)burst[i]);
+		peer_recv_all(e, burst[i]);
+	}
+}
+
+SCENARIO(lengths_of_zero, 0)
+{
+	CALL(send(e->fd, room, 0, 0));
+	CALL(write(e->fd, room, 0));
+	CALL(read(e->fd, room, 0));
+	CALL(recv(e->fd, room, 0, MSG_DONTWAIT));
+	CALL(send(e->fd, NULL, 0, 0));
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(recv(e->fd, room, 0, 0));
+	CALL(recv(e->fd, room, 0, MSG_PEEK));
+	CALL(read(e->fd, room, 0));
+	CALL(recv(e->fd, NULL, 0, 0));
+	RECV(e, recv(e->fd, room, 100, 0));
+	peer_shutdown(e, SHUT_WR);
+	rest();
+	CALL(recv(e->fd, room, 0, 0));
+	CALL(read(e->fd, room, 0));
+	CALL(recv(e->fd, room, 10, 0));
+}

@@ -1,0 +1,348 @@
+/*
+ * odd WHAT: a program that does something unusual while it has streams. Its peer is a copy of itself that sends back what it gets.
+ *
+ *	handler		its own SIGSEGV handler on an alternate stack, faults of its own, bad pointers given to calls
+ *	stacks		threads with small stacks and an alternate stack each
+ *	closer		closes every descriptor that isn't its own, again and again
+ *	filter-errno	a seccomp filter after the move that lets pass what the program itself calls; all else gets EPERM
+ *	filter-kill	the same, but all else kills
+ *	chroot		changes its root to an empty directory (argument), then goes on, also with new streams
+ *	few		opens descriptors until the limit, then uses all
+ *	setuid		becomes nobody, then goes on, also with new streams
+ */
+#include "survive.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <seccomp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static uint16_t port;
+static pid_t peer;
+
+/* A thread for each connection, so that the program can have several. */
+static void *send_back(void *argument)
+{
+	int fd = (int)(intptr_t)argument;
+	unsigned char bytes[8192];
+	ssize_t n;
+
+	while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+		if (!send_all(fd, bytes, (size_t)n))
+			break;
+	close(fd);
+	return NULL;
+}
+
+static int serve(int listener)
+{
+	for (;;) {
+		pthread_t thread;
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0)
+			return 1;
+		pthread_create(&thread, NULL, send_back, (void *)(intptr_t)fd);
+		pthread_detach(thread);
+	}
+}
+
+static void start_peer(void)
+{
+	int listener = listen_here(&port);
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", listener);
+	peer = (pid_t)MUST(fork());
+	if (!peer) {
+		fcntl(listener, F_SETFD, 0);
+		execl("/proc/self/exe", "odd", "serve", number, NULL);
+		_exit(127);
+	}
+	close(listener);
+}
+
+struct stream {
+	int fd;
+	uint64_t at;
+};
+
+/* So many messages to and fro, of growing sizes; silent if all is well. Uses recv, send, poll only. */
+static void talk(struct stream *s, unsigned messages)
+{
+	unsigned char out[3000], in[3000];
+
+	for (unsigned i = 0; i < messages; i++) {
+		size_t size = 1 + i * 37 % sizeof(out);
+
+		content_fill(0, s->at, out, size);
+		if (!send_all(s->fd, out, size))
+			fail("send: %m");
+		if (i % 3 == 0) {
+			struct pollfd p = {s->fd, POLLIN, 0};
+
+			if (poll(&p, 1, 10000) != 1)
+				fail("poll: nothing came");
+		}
+		if (!recv_all(s->fd, in, size))
+			fail("recv: %m");
+		if (content_good(0, s->at, in, size) < size)
+			fail("wrong content at %lu", s->at);
+		s->at += size;
+	}
+}
+
+static struct stream open_stream(void)
+{
+	struct stream s = {connect_there(port), 0};
+
+	for (int i = 0; i < 20; i++) {
+		talk(&s, 3);
+		pause_us(1000);
+	}
+	return s;
+}
+
+/* --- handler ------------------------------------------------------------------------------------------------------------------- */
+
+static sigjmp_buf back;
+static volatile sig_atomic_t faults;
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	stack_t stack;
+
+	sigaltstack(NULL, &stack);
+	if (!(stack.ss_flags & SS_ONSTACK))
+		fail("the handler is not on its own stack");
+	faults++;
+	siglongjmp(back, 1);
+}
+
+static void *volatile nowhere = (void *)24;
+
+static void fault(void)
+{
+	if (!sigsetjmp(back, 1))
+		*(volatile int *)nowhere = 1;
+}
+
+static void handler(void)
+{
+	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	stack_t stack = {.ss_size = 65536, .ss_sp = malloc(65536)};
+	struct stream s = open_stream();
+
+	MUST(sigaltstack(&stack, NULL));
+	MUST(sigaction(SIGSEGV, &action, NULL));
+	for (int i = 0; i < 20; i++) {
+		talk(&s, 10);
+		fault();
+		if (send(s.fd, nowhere, 100, 0) != -1 || errno != EFAULT)
+			fail("send from nowhere: %m");
+	}
+	if (send(s.fd, "x", 1, 0) != 1 || poll(&(struct pollfd){s.fd, POLLIN, 0}, 1, 5000) != 1)
+		fail("send: %m");
+	if (recv(s.fd, nowhere, 1, 0) != -1 || errno != EFAULT)
+		fail("recv to nowhere: %m");
+	if (recv(s.fd, &back, 1, 0) != 1)
+		fail("recv: %m");
+	if (faults != 20)
+		fail("%d faults instead of 20", (int)faults);
+	talk(&s, 10);
+}
+
+/* --- stacks -------------------------------------------------------------------------------------------------------------------- */
+
+static void count_only(int signal)
+{
+	faults++;
+}
+
+static void *with_small_stack(void *argument)
+{
+	stack_t stack = {.ss_size = (size_t)sysconf(_SC_MINSIGSTKSZ) + 4096};
+	struct stream s = {-1, 0};
+
+	stack.ss_sp = malloc(stack.ss_size);
+	sigaltstack(&stack, NULL);
+	s = open_stream();
+	for (int i = 0; i < 20; i++) {
+		talk(&s, 5);
+		raise(SIGUSR1);
+	}
+	close(s.fd);
+	return NULL;
+}
+
+static void stacks(void)
+{
+	struct sigaction action = {.sa_handler = count_only, .sa_flags = SA_ONSTACK | SA_RESTART};
+	pthread_attr_t attributes;
+	pthread_t thread[4];
+
+	MUST(sigaction(SIGUSR1, &action, NULL));
+	pthread_attr_init(&attributes);
+	/* 64 KiB: sixteen pages, of which the two buffers of talk() take two. */
+	MUST(-pthread_attr_setstacksize(&attributes, 65536));
+	for (int i = 0; i < 4; i++)
+		MUST(-pthread_create(&thread[i], &attributes, with_small_stack, NULL));
+	for (int i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+}
+
+/* --- closer -------------------------------------------------------------------------------------------------------------------- */
+
+static void closer(void)
+{
+	struct stream s = open_stream();
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (int i = 0; i < 5; i++) {
+		for (int fd = 3; fd < (int)limit.rlim_cur; fd++)
+			if (fd != s.fd)
+				close(fd);
+		talk(&s, 30);
+		if (i == 2)
+			MUST(s.fd > 3 ? close_range(3, (unsigned)s.fd - 1, 0) : 0);
+		MUST(close_range((unsigned)s.fd + 1, ~0u, 0));
+		talk(&s, 30);
+		struct stream other = open_stream();
+
+		talk(&other, 30);
+		close(other.fd);
+	}
+}
+
+/* --- filters ------------------------------------------------------------------------------------------------------------------- */
+
+/* What the program calls by itself after this: send, recv, poll, its output, its end. */
+static void install(uint32_t otherwise)
+{
+	static const int allowed[] = {SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(poll),       SCMP_SYS(write),
+				      SCMP_SYS(read),   SCMP_SYS(close),    SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn)};
+	scmp_filter_ctx context = seccomp_init(otherwise);
+
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
+		MUST(seccomp_rule_add(context, SCMP_ACT_ALLOW, allowed[i], 0));
+	if (seccomp_load(context))
+		fail("seccomp_load");
+	/* Not released: its memory would be given back by calls that aren't allowed any more. */
+}
+
+static void filter(uint32_t otherwise)
+{
+	struct stream s = open_stream();
+
+	install(otherwise);
+	for (int i = 0; i < 10; i++) {
+		/* Sleeps of the other end's and of ours. */
+		struct pollfd p = {s.fd, POLLIN, 0};
+
+		talk(&s, 20);
+		if (poll(&p, 1, 20))
+			fail("something unexpected came");
+	}
+	close(s.fd);
+}
+
+/* --- chroot, setuid, few ------------------------------------------------------------------------------------------------------- */
+
+static void change_root(const char *directory)
+{
+	struct stream s = open_stream();
+
+	MUST(chroot(directory));
+	MUST(chdir("/"));
+	talk(&s, 100);
+	struct stream other = open_stream();
+
+	talk(&other, 100);
+	close(s.fd);
+	close(other.fd);
+}
+
+static void become_nobody(void)
+{
+	struct stream s = open_stream();
+
+	MUST(setgid(65534));
+	MUST(setuid(65534));
+	talk(&s, 100);
+	struct stream other = open_stream();
+
+	talk(&other, 100);
+	close(s.fd);
+	close(other.fd);
+}
+
+#define MOST 512
+static void few(void)
+{
+	static struct stream streams[MOST];
+	struct rlimit limit;
+	unsigned count = 0;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (int turn = 0; turn < 3; turn++) {
+		for (count = 0; count < MOST; count++) {
+			int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+			if (fd < 0 && errno == EMFILE)
+				break;
+			MUST(fd);
+			close(fd);
+			streams[count] = (struct stream){connect_there(port), 0};
+			talk(&streams[count], 10);
+		}
+		for (unsigned i = 0; i < count; i++)
+			talk(&streams[i], 10);
+		for (unsigned i = 0; i < count; i++)
+			close(streams[i].fd);
+	}
+	printf("streams within the limit of %u: %u\n", (unsigned)limit.rlim_cur, count);
+}
+
+int main(int count, char **words)
+{
+	const char *what = count > 1 ? words[1] : "";
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!strcmp(what, "serve"))
+		return serve(atoi(words[2]));
+	start_peer();
+	if (!strcmp(what, "handler"))
+		handler();
+	else if (!strcmp(what, "stacks"))
+		stacks();
+	else if (!strcmp(what, "closer"))
+		closer();
+	else if (!strcmp(what, "filter-errno"))
+		filter(SCMP_ACT_ERRNO(EPERM));
+	else if (!strcmp(what, "filter-kill"))
+		filter(SCMP_ACT_KILL_PROCESS);
+	else if (!strcmp(what, "chroot") && count > 2)
+		change_root(words[2]);
+	else if (!strcmp(what, "setuid"))
+		become_nobody();
+	else if (!strcmp(what, "few"))
+		few();
+	else
+		fail("odd WHAT");
+	printf("done\n");
+	if (strncmp(what, "filter", 6) && strcmp(what, "setuid"))
+		kill(peer, SIGTERM);
+	return 0;
+}
