@@ -215,6 +215,18 @@ inline reader_leaves()
 		fi
 	od;
 	mark(RESEND);
+#ifdef WAITS /* until the writer, or the service for it, has done it; or else a reset: then no death is silent */
+	do
+	:: reset -> break
+#ifdef M_WAIT_FOR_STATE_ALONE
+	:: !reset && (STATE(st) == TAKEN || STATE(st) == CONSENT) -> break
+#else
+	:: !reset && (STATE(st) == TAKEN || STATE(st) == CONSENT) && tx_op == 0 -> break
+#endif
+	:: !reset && !(widx > roff && widx > up) && STATE(st) == ASLEEP -> break /* nothing is in the ring */
+	:: !reset -> reset = 1
+	od;
+#endif
 	s = st;
 	if
 	:: STATE(s) == ASLEEP && (s & SHUT) && (widx > roff && widx > up) -> reset = 1
