@@ -179,6 +179,7 @@ static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msg
 	ssize_t sent;
 
 	stream->corked = (uint8_t)((stream->corked & CW_CORK_OPTION) | (flags & MSG_MORE ? CW_CORK_MORE : 0));
+	cw_switch_note_wake(stream);
 	pthread_cleanup_push(cancelled, tx);
 	sent = cw_kernel.sendmsg(fd, message, flags);
 	pthread_cleanup_pop(0);

@@ -238,6 +238,18 @@ void cw_rx_unlock(struct cw_stream *stream, bool nested)
 		cw_unlock(&stream->rx->rx_lock);
 }
 
+void cw_switch_note_wake(struct cw_stream *stream)
+{
+	struct cw_end *end = stream->slot->end;
+	uint32_t here;
+
+	if (!cw_policy.number[CW_OPTION_step_aside])
+		return;
+	here = cw_aside_here();
+	atomic_store_explicit(&end[stream->end].processor, here, memory_order_relaxed);
+	cw_aside_note(&cw_thread.spin.aside, atomic_load_explicit(&end[1 - stream->end].processor, memory_order_relaxed), here);
+}
+
 /* ---- the writer's steps ---- */
 
 static uint32_t choose_class(const struct cw_stream *stream, uint64_t woff)
@@ -347,6 +359,7 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 		return false;
 	}
 	CW_COUNT(stream, doorbells, 1);
+	cw_switch_note_wake(stream);
 	fine = resend(stream, fd, roff, widx, bits);
 	atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_release);
 	if (!fine)

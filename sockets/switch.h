@@ -39,6 +39,9 @@ bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested);
 void cw_tx_unlock(struct cw_stream *stream, bool nested);
 void cw_rx_unlock(struct cw_stream *stream, bool nested);
 
+/* The other end is about to be woken through the kernel: where does it run? */
+void cw_switch_note_wake(struct cw_stream *stream);
+
 /* Writer. */
 bool cw_switch_accept(struct cw_stream *stream, uint64_t *word);		/* CONSENT -> LIVE */
 bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word);	/* ASLEEP -> TAKEN, and what is unread goes through the kernel */

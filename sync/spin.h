@@ -15,7 +15,10 @@
 
 #include <stdint.h>
 
+#include "aside.h"
+
 struct cw_spin {
+	struct cw_aside aside;
 	uint32_t budget; /* ticks */
 	uint32_t losses; /* looks in vain before a short sleep, in a row */
 };

@@ -63,6 +63,7 @@ struct cw_direction {
 
 struct cw_end {
 	_Alignas(CW_CACHE_LINE) _Atomic uint32_t holders; /* processes; corrected by the service when one dies */
+	_Atomic uint32_t processor;	/* and 1: where this end last woke the other through the kernel (sync/aside.h) */
 	_Atomic uint32_t rcvbuf; /* SO_RCVBUF if the program set it, else 0: bounds what the ring may hold unread */
 };
 
