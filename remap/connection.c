@@ -69,6 +69,8 @@ CW_EXPORT int shutdown(int fd, int how)
 
 	if (stream && (how == SHUT_RD || how == SHUT_RDWR))
 		stream->shut_reading = true;
+	if (stream && (how == SHUT_WR || how == SHUT_RDWR))
+		stream->shut_writing = true;
 	if (stream && cw_is_moved(stream, fd) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
 		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 

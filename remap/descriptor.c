@@ -38,12 +38,14 @@ static bool is_ours(int fd)
 CW_EXPORT int close(int fd)
 {
 	cw_ensure_started();
-	if (cw_likely(!cw_table_get(fd)) || cw_is_other_process())
+	if (cw_likely(!cw_table_get(fd)))
 		return cw_real.close(fd);
 	if (is_ours(fd)) {
-		errno = EBADF;	/* for the program it isn't there */
+		errno = EBADF;	/* for the program it isn't there; a vfork child needs it until its exec, which closes it */
 		return -1;
 	}
+	if (cw_is_other_process())
+		return cw_real.close(fd);
 	forget(fd);
 	return cw_real.close(fd);
 }
@@ -63,10 +65,13 @@ static int close_kernel_range(unsigned first, unsigned last, int flags)
 
 CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
+	bool other;
+
 	cw_ensure_started();
-	if (first > last || (flags & CLOSE_RANGE_CLOEXEC) || cw_is_other_process())
+	other = cw_is_other_process();
+	if (first > last || (flags & CLOSE_RANGE_CLOEXEC))
 		return cw_real.close_range(first, last, flags);
-	for (unsigned fd = first; fd <= last && fd < cw_table_end(); fd++)
+	for (unsigned fd = first; !other && fd <= last && fd < cw_table_end(); fd++)
 		if (cw_table_get((int)fd) && !is_ours((int)fd))
 			forget((int)fd);
 	return close_kernel_range(first, last, flags);

@@ -56,6 +56,8 @@ CW_EXPORT int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *eve
 
 	cw_ensure_started();
 	set = cw_set_of(epfd);
+	if (set && cw_set_defer(set, operation, fd, event, &result))
+		return result;
 	result = cw_real.epoll_ctl(epfd, operation, fd, event);
 	if (set && result == 0)
 		cw_set_control(set, epfd, operation, fd, event);

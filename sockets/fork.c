@@ -6,35 +6,83 @@
 #include "service.h"
 #include "set.h"
 
-/* Shared by all processes that come from this one by fork. Index 0 is not used. */
+/*
+ * The processes that hold one socket which is not moved: their ids, in memory shared by all that come from this one by fork. A holder that died is found out by asking for its
+ * id; FORKING is a child that has not yet said its own.
+ */
+#define FAMILY_HOLDERS 8
+#define FORKING 1u	/* init never comes by our fork */
+
 static struct families {
-	_Atomic uint32_t holders[CW_BOOK_ENTRIES];
+	_Atomic uint32_t holder[CW_BOOK_ENTRIES][FAMILY_HOLDERS];
 } *families;
 
 static int connection;
 
+static uint32_t own_pid(void)
+{
+	return (uint32_t)cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+static bool replace(uint32_t family, uint32_t from, uint32_t to)
+{
+	for (int i = 0; i < FAMILY_HOLDERS; i++) {
+		uint32_t seen = from;
+
+		if (atomic_compare_exchange_strong_explicit(&families->holder[family][i], &seen, to, memory_order_acq_rel, memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
 bool cw_family_alone(const struct cw_stream *stream)
 {
-	uint32_t family = atomic_load_explicit(&stream->family, memory_order_acquire);
+	uint32_t family = atomic_load_explicit(&stream->family, memory_order_acquire), own = own_pid();
 
-	return !family || (families && atomic_load_explicit(&families->holders[family], memory_order_acquire) <= 1);
+	for (int i = 0; family && i < FAMILY_HOLDERS; i++) {
+		uint32_t pid = atomic_load_explicit(&families->holder[family][i], memory_order_acquire);
+
+		if (pid && pid != own && (pid == FORKING || cw_raw(SYS_kill, (long)pid, 0, 0, 0, 0, 0) != -ESRCH))
+			return false;
+	}
+	return true;
 }
 
 void cw_family_leave(struct cw_stream *stream)
 {
 	uint32_t family = atomic_exchange_explicit(&stream->family, 0, memory_order_relaxed);
 
-	if (family && families)
-		atomic_fetch_sub_explicit(&families->holders[family], 1, memory_order_acq_rel);
+	if (family)
+		replace(family, own_pid(), 0);
 }
 
+void cw_family_suspend(struct cw_stream *stream)
+{
+	uint32_t family = atomic_load_explicit(&stream->family, memory_order_relaxed);
+
+	if (family)
+		replace(family, own_pid(), 0);
+}
+
+void cw_family_resume(struct cw_stream *stream)
+{
+	uint32_t family = atomic_load_explicit(&stream->family, memory_order_relaxed);
+
+	if (family && !replace(family, 0, own_pid()))
+		cw_stream_stays(stream, CW_REASON_inherited);
+}
+
+/* One that nobody is in. The first place is taken by this process. */
 static uint32_t new_family(void)
 {
-	uint32_t none;
-
 	for (uint32_t i = 1; i < CW_BOOK_ENTRIES; i++) {
-		none = 0;
-		if (atomic_compare_exchange_strong_explicit(&families->holders[i], &none, 1, memory_order_relaxed, memory_order_relaxed))
+		uint32_t none = 0;
+		bool empty = true;
+
+		for (int k = 0; k < FAMILY_HOLDERS && empty; k++)
+			empty = !atomic_load_explicit(&families->holder[i][k], memory_order_relaxed);
+		if (empty && atomic_compare_exchange_strong_explicit(&families->holder[i][0], &none, own_pid(), memory_order_relaxed,
+								     memory_order_relaxed))
 			return i;
 	}
 	return 0;
@@ -59,9 +107,7 @@ static void share(struct cw_stream *stream)
 		family = new_family();
 		atomic_store_explicit(&stream->family, family, memory_order_relaxed);
 	}
-	if (family)
-		atomic_fetch_add_explicit(&families->holders[family], 1, memory_order_relaxed);
-	else
+	if (!family || !replace(family, 0, FORKING))
 		cw_stream_stays(stream, CW_REASON_inherited);
 }
 
@@ -81,6 +127,7 @@ void cw_fork_prepare(void)
 {
 	bool moved = false;
 
+	cw_set_flush_all();
 	for (uint32_t i = 0, count = highest(); i < count; i++) {
 		struct cw_stream *stream = &cw_streams[i];
 		uint8_t phase;
@@ -119,7 +166,11 @@ void cw_fork_child(void)
 		atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
 		if (atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_OFFERED)
 			atomic_store_explicit(&stream->phase, CW_KERNEL, memory_order_relaxed);	/* the offer is the parent's */
-		stream->inherited = stream->slot != NULL;
+		if (stream->slot)
+			stream->inherited = true;
+		else if (atomic_load_explicit(&stream->family, memory_order_relaxed))
+			replace(atomic_load_explicit(&stream->family, memory_order_relaxed), FORKING, own_pid());
+		atomic_fetch_add_explicit(&cw_own_book.totals.made, 1, memory_order_relaxed);
 		/* Another thread may have been counted in the kernel; here there is none, but the slot is shared, so its counts stay. */
 		atomic_store_explicit(&entry->fd, stream->fd, memory_order_relaxed);
 		atomic_store_explicit(&entry->reason, CW_REASON_inherited, memory_order_relaxed);

@@ -74,7 +74,18 @@ void cw_ready_rise(struct cw_stream *stream)
 
 bool cw_ready_to_send(const struct cw_stream *stream)
 {
-	enum cw_state state = cw_state_of(atomic_load_explicit(&stream->tx->state, memory_order_relaxed));
+	struct cw_direction *tx = stream->tx;
+	uint64_t word = atomic_load_explicit(&tx->state, memory_order_relaxed);
 
-	return state == CW_LIVE || state == CW_ASLEEP || state == CW_CONSENT;
+	if (word & (CW_MARK_LEFT | CW_MARK_READER_GONE))
+		return false;
+	switch (cw_state_of(word)) {
+	case CW_LIVE:
+	case CW_ASLEEP:
+		return true;
+	case CW_CONSENT:	/* offered, and nothing on its way: the kernel has room for a ring's worth too */
+		return atomic_load_explicit(&tx->woff, memory_order_relaxed) == atomic_load_explicit(&tx->roff, memory_order_relaxed);
+	default:
+		return false;
+	}
 }

@@ -182,19 +182,16 @@ static enum outcome step(struct cw_stream *stream, int fd, struct request *reque
 /* ASLEEP and in an event set that doesn't look at it: awake again it must be among those that the set puts to sleep. */
 static void rouse(struct cw_stream *stream, int fd)
 {
-	bool nested, in_set;
+	bool nested;
 	uint64_t word;
 
-	if (!cw_set_enter(stream, &in_set))
+	if (!cw_rx_lock(stream, fd, &nested))
 		return;
-	if (cw_rx_lock(stream, fd, &nested)) {
-		word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
-		if (!nested && cw_state_of(word) == CW_ASLEEP && !cw_switch_others_asleep(stream) && cw_switch_wake(stream, &word) && in_set)
-			cw_set_heat(stream);
-		cw_rx_unlock(stream, nested);
-	}
-	if (in_set)
-		cw_set_leave(stream);
+	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+	if (!nested && cw_state_of(word) == CW_ASLEEP && !cw_switch_others_asleep(stream))
+		cw_switch_wake(stream, &word);
+	cw_rx_unlock(stream, nested);
+	cw_set_notice(stream);
 }
 
 /* The peer is gone without a word, and had not read all that we wrote by ring: TCP would have sent a reset (RFC 2525, 2.17). */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "memory.h"
 #include "ready.h"
 #include "service.h"
 #include "set_item.h"
@@ -107,7 +108,10 @@ bool cw_set_hot_or_none(const struct cw_stream *stream)
 {
 	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
 
-	return !item || (item->hot && !item->of_stream);
+	for (; item; item = item->of_stream)
+		if (!item->hot)
+			return false;
+	return true;
 }
 
 static bool with_rx_lock(struct cw_stream *stream, int fd, bool *nested)
@@ -181,11 +185,24 @@ static void detach_from_stream(struct cw_item *item)
 	}
 }
 
+static void clean(struct cw_item *item)
+{
+	struct cw_item **place = &item->set->dirty;
+
+	while (*place && *place != item)
+		place = &(*place)->dirty_next;
+	if (*place)
+		*place = item->dirty_next;
+	item->dirty = false;
+}
+
 static void forget(struct cw_item *item)
 {
 	struct cw_set *set = item->set;
 
 	cool(item);
+	if (item->dirty)
+		clean(item);
 	*item->before = item->next;
 	if (item->next)
 		item->next->before = item->before;
@@ -198,6 +215,35 @@ static void forget(struct cw_item *item)
 	if (item->events & EPOLLONESHOT)
 		set->oneshots--;
 	cw_item_free(item);
+}
+
+/* What the kernel was not told. It can refuse nothing of this: the registrations were there before. */
+static void flush(struct cw_set *set)
+{
+	while (set->dirty) {
+		struct cw_item *item = set->dirty;
+		struct epoll_event event = { .events = item->events, .data.u64 = item->data };
+
+		set->dirty = item->dirty_next;
+		item->dirty = false;
+		if (item->gone) {
+			cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
+			forget(item);
+		} else if (item->in_kernel != item->events || item->kernel_data != item->data) {
+			item->in_kernel = item->events;
+			item->kernel_data = item->data;
+			cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_MOD, item->fd, (long)&event, 0, 0);
+		}
+	}
+}
+
+static void defer(struct cw_item *item)
+{
+	if (item->dirty)
+		return;
+	item->dirty = true;
+	item->dirty_next = item->set->dirty;
+	item->set->dirty = item;
 }
 
 static struct cw_item *find(struct cw_set *set, struct cw_stream *stream, struct cw_set *inner, int fd)
@@ -229,6 +275,55 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 		item->set->oneshots++;
 }
 
+#define IMMEDIATE (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+
+bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_event *event, int *result)
+{
+	struct cw_stream *stream = cw_stream_of(fd);
+	struct cw_item *item;
+	bool locked, done = false;
+
+	if (!stream || !stream->slot || (operation != EPOLL_CTL_ADD && operation != EPOLL_CTL_MOD && operation != EPOLL_CTL_DEL))
+		return false;
+	if (operation != EPOLL_CTL_DEL && cw_nowhere(event, sizeof(*event)))
+		return false;
+	locked = lock_set(set);
+	item = find(set, stream, NULL, fd);
+	*result = 0;
+	if (!locked || set->sleepers || set->shared || set->outers || !item || (item->events & IMMEDIATE) ||
+	    (operation != EPOLL_CTL_DEL && (event->events & IMMEDIATE))) {
+		flush(set);
+	} else if ((operation == EPOLL_CTL_ADD) != item->gone) {
+		/* EEXIST or ENOENT; the kernel may know better of the former, but has not heard of what is gone. */
+		flush(set);
+	} else {
+		done = true;
+		item->gone = operation == EPOLL_CTL_DEL;
+		if (item->gone)
+			item->armed = false;
+		else
+			update(item, event);
+		defer(item);
+		if (!item->gone && awake(stream))
+			heat(item);
+	}
+	unlock_set(set, locked);
+	return done;
+}
+
+void cw_set_flush_all(void)
+{
+	uint32_t used = atomic_load_explicit(&sets_used, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < used; i++)
+		if (sets[i].dirty) {
+			bool locked = lock_set(&sets[i]);
+
+			flush(&sets[i]);
+			unlock_set(&sets[i], locked);
+		}
+}
+
 static void add(struct cw_set *set, struct cw_stream *stream, struct cw_set *inner, int fd, const struct epoll_event *event)
 {
 	struct cw_item *item = cw_item_new();
@@ -239,6 +334,8 @@ static void add(struct cw_set *set, struct cw_stream *stream, struct cw_set *inn
 		return;
 	}
 	item->set = set;
+	item->in_kernel = event->events;
+	item->kernel_data = event->data.u64;
 	item->stream = stream;
 	item->inner = inner;
 	item->fd = fd;
@@ -274,6 +371,8 @@ void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const s
 		item = NULL;
 	} else if (operation == EPOLL_CTL_MOD && item) {
 		update(item, event);
+		item->in_kernel = event->events;
+		item->kernel_data = event->data.u64;
 	} else if (operation == EPOLL_CTL_ADD) {
 		if (item)
 			forget(item);	/* of an earlier life of the number, that we did not see end */
@@ -289,6 +388,15 @@ void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last)
 {
 	struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire), *next;
 
+	for (; item; item = item->of_stream)
+		if (item->fd == fd && item->dirty) {
+			bool locked = lock_set(item->set);
+
+			flush(item->set);	/* the kernel can't be told by this number later, and may keep the socket */
+			unlock_set(item->set, locked);
+			break;
+		}
+	item = atomic_load_explicit(&stream->items, memory_order_acquire);
 	/* While another descriptor of the socket lives, the kernel goes on telling of this registration, and so do we. */
 	for (; last && item; item = next) {
 		struct cw_set *set = item->set;
@@ -377,6 +485,13 @@ void cw_set_after_fork(void)
 
 static bool set_ready(struct cw_set *set, int depth, uint64_t *pulse);
 
+/* Level-triggered, and the ring would take bytes: no need to ask the kernel, which may not even have been told of the interest. */
+static bool item_writable(const struct cw_item *item)
+{
+	return item->armed && (item->events & (EPOLLOUT | EPOLLWRNORM)) && !(item->events & EPOLLET) && !item->stream->broken &&
+	       cw_ready_to_send(item->stream);
+}
+
 static bool item_ready(struct cw_item *item, uint64_t *edge)
 {
 	if (!item->armed || !(item->events & (EPOLLIN | EPOLLRDNORM)))
@@ -407,7 +522,10 @@ static bool set_ready(struct cw_set *set, int depth, uint64_t *pulse)
 bool cw_set_ready(struct cw_set *set)
 {
 	uint64_t pulse = 0;
+	bool locked = lock_set(set);
 
+	flush(set);	/* its own descriptor is about to be asked for */
+	unlock_set(set, locked);
 	return set_ready(set, 0, &pulse);
 }
 
@@ -438,8 +556,8 @@ static uint32_t told(const struct cw_item *item)
 	return events & item->events;
 }
 
-/* What the rings have, up to max events, under the lock. */
-static int collect(struct cw_set *set, int epfd, struct epoll_event *events, int max)
+/* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
+static int collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
 	struct cw_item *item, *next, *last = NULL;
 	int count = 0;
@@ -447,10 +565,15 @@ static int collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 
 	for (item = set->hot; item && count < max; item = next) {
 		next = item->hot_next;
-		if (!item_ready(item, &edge))
+		if (item_ready(item, &edge)) {
+			item->seen = edge;
+			*ask |= (item->events & EPOLLET) != 0;	/* an edge that the kernel may have too is one with this one */
+			events[count].events = told(item);
+		} else if (item_writable(item)) {
+			events[count].events = item->events & (EPOLLOUT | EPOLLWRNORM);
+		} else {
 			continue;
-		item->seen = edge;
-		events[count].events = told(item);
+		}
 		events[count++].data.u64 = item->data;
 		last = item;
 		if (item->events & EPOLLONESHOT)
@@ -602,6 +725,7 @@ static bool settle(struct cw_set *set, int depth)
 {
 	struct cw_item *item, *next;
 
+	flush(set);
 	set->sleepers++;
 	for (item = set->hot; item; item = next) {
 		next = item->hot_next;
@@ -683,12 +807,17 @@ static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *eve
 static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask)
 {
 	bool locked = lock_set(set);
-	int count = collect(set, waiting->epfd, waiting->events, waiting->max), by_ring = count;
+	int count = collect(set, waiting->epfd, waiting->events, waiting->max, &must_ask), by_ring = count;
 	uint64_t now = cw_ticks();
 
 	unlock_set(set, locked);
 	if (must_ask || (count && now - set->asked > ASK_KERNEL_EVERY_US * cw_ticks_per_us())) {
 		set->asked = now;
+		if (set->dirty) {
+			locked = lock_set(set);
+			flush(set);
+			unlock_set(set, locked);
+		}
 		if (count < waiting->max) {
 			int more = wait_in_kernel(waiting, waiting->events + count, waiting->max - count, false);
 
@@ -762,8 +891,9 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 			count = -2;	/* all of it was our own knocking */
 		else if (set->hot && count < waiting->max) {
 			int by_kernel = count;
+			bool ignored;
 
-			count += collect(set, waiting->epfd, waiting->events + count, waiting->max - count);
+			count += collect(set, waiting->epfd, waiting->events + count, waiting->max - count, &ignored);
 			count = merge(waiting->events, by_kernel, count);
 		}
 		unlock_set(set, locked);

@@ -22,6 +22,14 @@ struct cw_set *cw_set_of(int epfd);
 
 /* epoll_ctl(2), after the kernel has done it for fd. */
 void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event);
+/*
+ * epoll_ctl(2) of a moved stream, as far as nobody but this process's next wait needs to know of it: kept here and told to the kernel before it is next asked, if by then it still
+ * makes a difference. Programs that ask for POLLOUT before each send and POLLIN before each receive change their minds without a system call. False: do it at once.
+ */
+bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_event *event, int *result);
+/* Tell the kernel all that was deferred: the set is about to be seen by others. */
+void cw_set_flush_all(void);
+
 /* epoll_wait(2) and kin; timeout_ns -1: none. */
 int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask);
 

@@ -18,14 +18,19 @@ struct cw_item {
 	uint64_t seen;		/* the edge last told */
 	uint64_t roff;		/* at the last sleep */
 	uint32_t idle;		/* sleeps since bytes came */
+	struct cw_item *dirty_next;
+	uint32_t in_kernel;	/* the interest that the kernel's set has */
+	uint64_t kernel_data;
 	bool hot, armed, kicked;
+	bool dirty;		/* on the set's list of those whose interest the kernel has not been told */
+	bool gone;		/* deleted by the program, and the kernel has not been told */
 };
 
 struct cw_set {
 	struct cw_lock lock;
 	_Atomic int32_t references;
 	int epfd;
-	struct cw_item *items, *hot;
+	struct cw_item *items, *hot, *dirty;
 	uint32_t hot_count, nested, oneshots;
 	_Atomic uint32_t outers;
 	_Atomic int32_t sleepers;	/* threads of this process that sleep in it, or in a set around it */

@@ -40,6 +40,7 @@ struct cw_stream {
 	bool reset_told;		/* ECONNRESET for a peer that died with unread bytes is told once */
 	bool clamped, bounded;		/* the kernel's buffers have been bounded for this direction (switch.h) */
 	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
+	bool shut_writing;		/* by us, perhaps before it was moved */
 	bool shut_reading;		/* by us: an end of file says nothing of the peer */
 	_Atomic int error;		/* of the kernel, that came behind bytes and is still to be told */
 	bool inherited;			/* came by fork while moved; this process has not used it yet */

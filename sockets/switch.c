@@ -72,9 +72,9 @@ static bool offset_received(int fd, uint64_t *offset)
 	return false;
 }
 
-#define IN_BULK (256u << 10)
-#define WINDOW (256u << 10)
-#define NOT_SENT (64u << 10)
+#define IN_BULK (128u << 10)
+#define WINDOW (128u << 10)
+#define NOT_SENT (32u << 10)
 
 static void set_tcp(int fd, int name, int value)
 {
@@ -130,6 +130,8 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	if (stream->nagle)
 		cw_switch_no_nagle(stream);
 	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
+	if (stream->shut_writing)
+		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
 	/* E1: the slot is set before the counts of calls in the kernel are looked at (try_attach); see cw_stream_enter, E0. */
 	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
 }

@@ -27,7 +27,7 @@ void cw_switch_no_nagle(struct cw_stream *stream);
 /*
  * A moved stream that goes through the kernel in bulk for a while (its ring was full) comes back only when its reader has come through what the kernel holds: megabytes, by
  * default. So both sides bound that, without touching the buffer sizes that the program sees: the reader by TCP_WINDOW_CLAMP, the writer by TCP_NOTSENT_LOWAT, which POLLOUT
- * follows. Count bytes that went by the kernel; the bound is set at the first quarter megabyte, and taken away when the stream leaves the ring for good.
+ * follows. Count bytes that went by the kernel; the bound is set after the first 128 KiB, and taken away when the stream leaves the ring for good.
  */
 void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count);
 void cw_switch_bound_out(struct cw_stream *stream, int fd, size_t count);
