@@ -220,6 +220,7 @@ enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *c
 uint64_t cw_own_netns(void);
 /* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */
 void cw_close_foreign(int fd);
+void cw_close_tcp(int fd);
 void cw_close_elsewhere(int fd);
 
 /* service_diag.c */
