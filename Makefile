@@ -60,6 +60,8 @@ install: all
 	install -D -m 755 $(BUILD)/causeway $(DESTDIR)$(PREFIX)/bin/causeway
 	install -D -m 755 $(BUILD)/causewayd $(DESTDIR)$(PREFIX)/sbin/causewayd
 	install -D -m 755 $(BUILD)/libcauseway.so $(DESTDIR)$(LIBDIR)/libcauseway.so
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' node/causewayd.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/causewayd.service
 	for page in docs/man/*.[158]; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 
 -include tests/tests.mk

@@ -11,6 +11,7 @@
  *	service_arenas.c	arenas of pairs of programs, and who maps them
  *	service_place.c		on which memory node rings lie
  *	service_slots.c		who holds which end of a slot; marks when nobody does
+ *	service_resend.c	sending a ring's bytes again for its writer
  *	service_users.c		limits of each user; service_memory.c: of memory
  *	service_addresses.c	the node page
  *	service_run.c		runs and their report
@@ -164,7 +165,7 @@ struct cw_service {
 
 extern struct cw_service service;
 
-static inline void cw_count(enum cw_service_counter which)
+static inline void cw_tally(enum cw_service_counter which)
 {
 	service.counter[which]++;
 }
@@ -251,6 +252,10 @@ void cw_place_forget(struct cw_program *program);
 bool cw_slot_give(struct cw_offer *first, struct cw_offer *second);
 void cw_release(struct cw_program *program, const struct cw_message *message);
 void cw_mapping_let_go(struct cw_mapping *mapping); /* its program died: all ends it held */
+
+/* Keep a slot from being given out, as if one more program held that end; and no more. */
+void cw_slot_pin(struct cw_arena_record *record, uint32_t slot, uint32_t end);
+void cw_slot_unpin(struct cw_arena_record *record, uint32_t slot, uint32_t end);
 
 /* service_resend.c */
 void cw_resend_asked(struct cw_program *reader, const struct cw_message *message);

@@ -94,14 +94,37 @@ static void leave_inherited_by_cookie(void)
 	}
 }
 
+/* A child that execs lets go of what is closed by that; if the exec fails it holds it again. */
+static void each_closed_by_exec(void (*act)(struct cw_stream *stream))
+{
+	for (unsigned fd = 0; fd < cw_table_end(); fd++) {
+		struct cw_stream *stream = cw_stream_of((int)fd);
+
+		if (stream && atomic_load_explicit(&stream->family, memory_order_relaxed) && !survives_exec((int)fd))
+			act(stream);
+	}
+}
+
+static int after_exec(int result)
+{
+	int error = errno;
+
+	if (!cw_is_other_process())
+		each_closed_by_exec(cw_family_resume);
+	errno = error;
+	return result;
+}
+
 /* path: what is to be executed, if it is known; an exec that is sure to fail changes nothing. */
 static void before_exec(const char *path)
 {
 	uint32_t tid = cw_thread.tid;
 
 	cw_ensure_started();
-	if (!cw_is_other_process())
+	if (!cw_is_other_process()) {
 		cw_set_flush_all();
+		each_closed_by_exec(cw_family_suspend);
+	}
 	if (!any_moved() || (path && cw_raw(SYS_faccessat, AT_FDCWD, (long)path, X_OK, 0, 0, 0) < 0))
 		return;
 	if (!cw_is_other_process()) {
@@ -117,37 +140,37 @@ static void before_exec(const char *path)
 CW_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
 	before_exec(path);
-	return cw_real.execve(path, arguments, environment);
+	return after_exec(cw_real.execve(path, arguments, environment));
 }
 
 CW_EXPORT int execv(const char *path, char *const arguments[])
 {
 	before_exec(path);
-	return cw_real.execv(path, arguments);
+	return after_exec(cw_real.execv(path, arguments));
 }
 
 CW_EXPORT int execvp(const char *file, char *const arguments[])
 {
 	before_exec(strchr(file, '/') ? file : NULL);
-	return cw_real.execvp(file, arguments);
+	return after_exec(cw_real.execvp(file, arguments));
 }
 
 CW_EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
 	before_exec(strchr(file, '/') ? file : NULL);
-	return cw_real.execvpe(file, arguments, environment);
+	return after_exec(cw_real.execvpe(file, arguments, environment));
 }
 
 CW_EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
 {
 	before_exec(NULL);
-	return cw_real.fexecve(fd, arguments, environment);
+	return after_exec(cw_real.fexecve(fd, arguments, environment));
 }
 
 CW_EXPORT int execveat(int fd, const char *path, char *const arguments[], char *const environment[], int flags)
 {
 	before_exec(NULL);
-	return cw_real.execveat(fd, path, arguments, environment, flags);
+	return after_exec(cw_real.execveat(fd, path, arguments, environment, flags));
 }
 
 /* The list forms: as an array on the stack, as libc itself does it. */
@@ -178,7 +201,7 @@ CW_EXPORT int execl(const char *path, const char *first, ...)
 	TAKE_LIST(first, arguments, count, list);
 	va_end(list);
 	before_exec(path);
-	return cw_real.execv(path, arguments);
+	return after_exec(cw_real.execv(path, arguments));
 }
 
 CW_EXPORT int execlp(const char *file, const char *first, ...)
@@ -191,7 +214,7 @@ CW_EXPORT int execlp(const char *file, const char *first, ...)
 	TAKE_LIST(first, arguments, count, list);
 	va_end(list);
 	before_exec(strchr(file, '/') ? file : NULL);
-	return cw_real.execvp(file, arguments);
+	return after_exec(cw_real.execvp(file, arguments));
 }
 
 CW_EXPORT int execle(const char *path, const char *first, ...)
@@ -206,7 +229,7 @@ CW_EXPORT int execle(const char *path, const char *first, ...)
 	environment = va_arg(list, char *const *);
 	va_end(list);
 	before_exec(path);
-	return cw_real.execve(path, arguments, environment);
+	return after_exec(cw_real.execve(path, arguments, environment));
 }
 
 /* ---- spawning: the child's exec happens inside libc, so what it will inherit is decided before ---- */

@@ -56,6 +56,22 @@ void cw_family_leave(struct cw_stream *stream)
 		replace(family, own_pid(), 0);
 }
 
+void cw_family_suspend(struct cw_stream *stream)
+{
+	uint32_t family = atomic_load_explicit(&stream->family, memory_order_relaxed);
+
+	if (family)
+		replace(family, own_pid(), 0);
+}
+
+void cw_family_resume(struct cw_stream *stream)
+{
+	uint32_t family = atomic_load_explicit(&stream->family, memory_order_relaxed);
+
+	if (family && !replace(family, 0, own_pid()))
+		cw_stream_stays(stream, CW_REASON_inherited);
+}
+
 /* One that nobody is in. The first place is taken by this process. */
 static uint32_t new_family(void)
 {

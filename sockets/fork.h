@@ -10,6 +10,9 @@
 
 bool cw_family_alone(const struct cw_stream *stream);
 void cw_family_leave(struct cw_stream *stream);
+/* This process is about to become a program that doesn't have the socket (exec, close-on-exec); or that failed. */
+void cw_family_suspend(struct cw_stream *stream);
+void cw_family_resume(struct cw_stream *stream);
 /* pthread_atfork handlers. */
 void cw_fork_prepare(void);
 void cw_fork_parent(void);

@@ -11,6 +11,7 @@
 #include "switch.h"
 
 #define PUBLISH_EVERY 32768u	/* the reader copies the first part while the writer copies the next */
+#define WHOLE 4096u
 #define MAX_IOV 1024
 #define MOST_PATIENCE 20 /* times the longest look, with a reader that gets on */
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
@@ -82,7 +83,8 @@ static enum outcome put_part(struct cw_stream *stream, int fd, struct request *r
 	free = room(tx, widx, ring.size, count);
 	if (cw_unlikely(free == SIZE_MAX))
 		return broken(stream, fd);
-	if (!free)
+	/* A small message goes whole, or not at all: another writer's must not come between its halves where TCP would not let it. */
+	if (!free || (free < count && count <= WHOLE && count == request->total))
 		return NO_ROOM;
 	if (count > free)
 		count = free;

@@ -19,33 +19,24 @@
 #endif
 byte next[WRITERS];
 #define TOOK(b)                                   \
-	assert(b == (b / 8) * 8 + next[b / 8]); \
+	assert(b / 8 < WRITERS && b % 8 == next[b / 8]); \
 	next[b / 8]++;                            \
 	got++
+#ifndef CAP
+#define CAP 1 /* full with one byte, so that few bytes come to all states */
+#endif
 #define NO_STORE_BUFFER
-#define KERNEL_SEND(value) \
-	if             \
-	:: kernel!(value) \
-	:: reset       \
-	fi
 #include "steps.pml"
 
 byte rx_lock = 0, rx_asleep = 0, tx_lock = 0, tx_in_kernel = 0; /* a lock holds its holder's number + 1 */
-bit rx_op = 0;  /* rx_kernel_op: a kernel read under the lock is not booked yet */
-bit lost = 0;   /* roff doesn't hold any more: nobody offers */
-bit reset = 0;  /* the stream ended with ECONNRESET */
+bit rx_op = 0; /* rx_kernel_op: a kernel read under the lock is not booked yet */
+bit lost = 0;  /* roff doesn't hold any more: nobody offers */
 bit reader_dead = 0, writer_dead = 0;
 byte open = WRITERS;
 #ifndef INTERRUPTS
 #define INTERRUPTS 1 /* waits in the kernel that end with nothing (a signal, a time-out) */
 #endif
 byte interrupts = INTERRUPTS;
-#ifdef REACH
-bit moved = 0, crowd = 0, ghost = 0, resent = 0, rest = 0, recovered = 0;
-#define NOTE(flag) flag = 1
-#else
-#define NOTE(flag) skip
-#endif
 
 /*
  * Taking a lock commutes with what others do before it, giving it back with what they do after it (Lipton), so each goes in one step
@@ -98,7 +89,7 @@ inline lock_tx()
 	if
 	:: atomic { tx_lock == 0 -> tx_lock = me + 1; s = st }
 	:: atomic { tx_lock == WRITERS && writer_dead -> tx_lock = me + 1 };
-		NOTE(recovered);
+		NOTE(RECOVERED_TX);
 		if
 #ifndef M_IGNORE_OP
 		:: tx_op -> reset = 1
@@ -131,7 +122,7 @@ look:
 				WRITER_STEP { tx_op = SENDING; kernel!(me * 8 + n); woff++; tx_op = 0 }
 			:: tx_in_kernel++;
 				tx_lock = 0;
-				KERNEL_SEND(me * 8 + n);
+				kernel_send(me * 8 + n);
 				lock_tx();
 				atomic { woff++; tx_in_kernel-- }
 			fi;
@@ -191,10 +182,12 @@ inline lock_rx()
 	:: atomic { rx_lock == 0 -> rx_lock = me + 1; s = st }
 #ifdef KILL_READER
 	:: atomic { rx_lock == READERS && reader_dead -> rx_lock = me + 1 };
-		NOTE(recovered);
+		NOTE(RECOVERED_RX);
 		if
+#ifndef M_IGNORE_RX_OP
 		:: rx_op && STATE(st) == TAKEN -> lost = 1
 		:: rx_op && STATE(st) != TAKEN -> reset = 1
+#endif
 		:: else
 		fi;
 		rx_op = 0;
@@ -248,7 +241,7 @@ look:
 			:: tx_op != TAKING_BACK || roff >= widx && rx_asleep == 0 && !lost -> goto ended
 			:: tx_op == TAKING_BACK && roff < widx && rx_asleep == 0 && !lost -> /* the writer was killed while it took back */
 				read_ring();
-				NOTE(rest);
+				NOTE(REST);
 				goto done
 			:: tx_op == TAKING_BACK && rx_asleep > 0 && !lost -> goto done /* the others come out soon, or ... */
 			:: tx_op == TAKING_BACK && (rx_asleep > 0 || lost) -> reset = 1; goto ended
@@ -271,13 +264,8 @@ look:
 		READER_STEP { rx_op = 1; kernel_read(up - roff, n, b); assert(n < END); roff = roff + n; rx_op = 0 };
 		if
 		:: n > 0 -> goto done
-		:: n == 0 && STATE(s) == LIVE ->
-			step(s, ASLEEP, won);
-			if
-			:: won -> goto sleep
-			:: else -> goto done
-			fi
-		:: n == 0 && STATE(s) == SEALED ->
+		:: n == 0 && STATE(s) == LIVE && !RING_UNREAD -> goto fall_asleep
+		:: n == 0 && (STATE(s) == SEALED || RING_UNREAD) ->
 #ifdef M_PLAIN_WAIT_BEFORE_UP
 			goto sleep
 #else
@@ -286,25 +274,26 @@ look:
 		fi
 	:: !reset && (STATE(s) == LIVE && roff >= up && widx > roff || STATE(s) == SEALED && roff >= up && !DRAINED) ->
 		read_ring();
-		NOTE(moved);
+		NOTE(MOVED);
 		goto done
 	:: !reset && STATE(s) == SEALED && roff >= up && DRAINED ->
 		atomic { step(s, TAKEN, won); s = st };
 		goto look
 	:: !reset && STATE(s) == LIVE && roff >= up && widx <= roff && sawfin -> goto ended
 	:: !reset && STATE(s) == LIVE && roff >= up && widx <= roff && !sawfin ->
+fall_asleep:
 #ifdef M_COUNT_BEFORE_LOOK
 		rx_asleep++;
 #endif
 		step(s, ASLEEP, won);
 		if
 		:: !won
-		:: won && widx <= roff ->
+		:: won && !RING_UNREAD ->
 #ifdef M_COUNT_BEFORE_LOOK
 			rx_asleep--; /* sleep counts it again: one step in the code */
 #endif
 			goto sleep
-		:: won && widx > roff -> /* the second look */
+		:: won && RING_UNREAD -> /* the second look */
 			atomic {
 				s = st;
 				if
@@ -331,7 +320,7 @@ sleep:
 	atomic {
 		whole = (STATE(s) == TAKEN || roff >= up);
 		if
-		:: rx_asleep > 0 -> NOTE(crowd)
+		:: rx_asleep > 0 -> NOTE(CROWD)
 		:: else
 		fi;
 		rx_asleep++;
@@ -395,7 +384,3 @@ init
 #endif
 	}
 }
-
-#ifdef REACH
-never { do :: assert(!(REACH)) od }
-#endif

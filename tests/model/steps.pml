@@ -7,6 +7,24 @@
  * calls drain it. All other stores are at once: the reader's store of roff may be late on the machine too, but is read
  * only after a compare-and-swap of the reader (take_back) or as credit, where late means small.
  */
+/* A run with REACH shows that the models come to the places that matter: it must fail there. */
+#define MOVED 1     /* a byte came by ring */
+#define DRAINED_ALL 2
+#define AHEAD 3     /* accepted with bytes unread in the kernel */
+#define RESENT 4    /* a byte was taken back */
+#define REST 5      /* the rest of a killed writer's take back came from the ring */
+#define CROWD 6     /* two wait in the kernel */
+#define RECOVERED_TX 7
+#define RECOVERED_RX 8
+#define ALL_GONE 9  /* both ends left the ring */
+#define TOO_LATE 10 /* the reader left with bytes that nobody can send again */
+#define RANG 11     /* the bell of a set */
+#ifdef REACH
+#define NOTE(place) assert((place) != REACH)
+#else
+#define NOTE(place) skip
+#endif
+
 #ifndef CAP
 #define CAP 2 /* bytes of the ring */
 #endif
@@ -22,6 +40,8 @@
 #define NOTHING 255
 #define LEFT 8    /* CW_MARK_LEFT */
 #define RESEND 16 /* CW_MARK_RESEND */
+#define SHUT 32   /* CW_MARK_WRITER_SHUT */
+#define OTHER 64  /* any mark that somebody else sets at any time */
 #define STATE(word) ((word) & 7)
 #define MARKS(word) ((word) & 248)
 
@@ -73,9 +93,14 @@ end:
 #endif
 
 /* A send that blocks while the kernel's buffers are full, and fails when the stream is reset. */
-#ifndef KERNEL_SEND
-#define KERNEL_SEND(value) kernel!(value)
-#endif
+bit reset = 0;
+inline kernel_send(value)
+{
+	if
+	:: kernel!(value)
+	:: reset
+	fi
+}
 
 /* For the assertions: bytes whose send has returned, bytes received; what a run has seen. */
 byte sent = 0, got = 0;
@@ -94,6 +119,12 @@ inline step(seen, to, won)
 	}
 }
 
+/* cw_state_mark */
+inline mark(marks)
+{
+	st = st | (marks)
+}
+
 /* Writer: CONSENT -> LIVE. */
 inline accept(seen, won)
 {
@@ -104,38 +135,73 @@ inline accept(seen, won)
 	step(seen, LIVE, won)
 }
 
+/* Something is unread in the ring, wherever the reader is. Nobody sleeps then. */
+#define RING_UNREAD (widx > (roff > up -> roff : up))
+
 #ifdef M_SEND_BACK_FROM_ROFF
 #define RING_FROM roff
 #else
 #define RING_FROM (roff > up -> roff : up)
 #endif
 
-/* Writer: ASLEEP -> TAKEN, the doorbell. What is unread in the ring goes through the kernel, whose bytes wake the reader. tx_op
- * is set before the step: whoever comes after a writer that was killed in between must see it. */
-inline take_back(seen, won, j)
-{
-	FENCE;
-#ifndef M_OP_AFTER_STEP
-	tx_op = TAKING_BACK;
+#ifdef M_NO_RETRY
+#define RETRY break /* lost: the reader must be awake */
+#else
+#define RETRY s = st
 #endif
-	step(seen, TAKEN, won);
-	if
-	:: won ->
-#ifdef M_OP_AFTER_STEP
+
+/* Writer: ASLEEP -> TAKEN, the doorbell. What is unread in the ring goes through the kernel, whose bytes wake the reader. tx_op
+ * is set before the step: whoever comes after a writer that was killed in between must see it. A step that fails because of a mark is tried
+ * again: only a word that isn't ASLEEP tells that the reader is awake. */
+inline take_back(s, won, j)
+{
+	do
+	:: STATE(s) != ASLEEP -> break
+	:: else ->
+		FENCE;
+#ifndef M_OP_AFTER_STEP
 		tx_op = TAKING_BACK;
 #endif
-#ifdef M_TAKE_BACK_FROM_CREDIT
-		j = credit;
-#else
-		j = RING_FROM;
+		step(s, TAKEN, won);
+		if
+		:: won ->
+#ifdef M_OP_AFTER_STEP
+			tx_op = TAKING_BACK;
 #endif
-		do
-		:: j < woff -> KERNEL_SEND(ring[j % CAP]); j++
+#ifdef M_TAKE_BACK_FROM_CREDIT
+			j = credit;
+#else
+			j = RING_FROM;
+#endif
+			do
+			:: j < woff -> kernel_send(ring[j % CAP]); j++; NOTE(RESENT)
+			:: else -> break
+			od;
+			tx_op = 0;
+			break
+		:: else ->
+			tx_op = 0;
+			RETRY
+		fi
+	od;
+	j = 0
+}
+
+/* Reader: ASLEEP -> LIVE, or it was taken back. */
+inline wake(s, won)
+{
+	do
+	:: s = st;
+		if
+		:: STATE(s) == ASLEEP ->
+			step(s, LIVE, won);
+			if
+			:: won -> break
+			:: else -> skip
+			fi
 		:: else -> break
-		od
-	:: else
-	fi;
-	tx_op = 0
+		fi
+	od
 }
 
 /* Writer: LIVE -> SEALED. */

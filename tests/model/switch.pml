@@ -1,53 +1,90 @@
 /*
- * One direction of a stream with one writer and one reader: the base of the protocol (SWITCH), the offer made while bytes are
- * unread in the kernel, credit, the reader that doesn't wait but asks the kernel for the end of file, and, with KILL, a writer
- * that is killed at any step.
+ * One direction of a stream with one writer and one reader: the base of the protocol, the offer made while bytes are unread in the
+ * kernel, credit, the reader that doesn't wait but asks the kernel for the end of file; with KILL a writer that is killed at any
+ * step; with READER_LEAVES and WRITER_LEAVES an end that leaves the ring for good.
  */
 #ifndef T
-#define T 4 /* bytes at most */
+#define T 5 /* bytes at most */
 #endif
-#include "steps.pml"
-
-bit eof = 0, killed = 0, dead = 0;
 #ifndef INTERRUPTS
 #define INTERRUPTS 1 /* waits in the kernel that end with nothing (a signal, a time-out) */
 #endif
+#include "steps.pml"
+
+bit eof = 0, dead = 0;
+bit writer_left = 0;
+bit gone = 0; /* the reader can't read the ring any more */
 byte interrupts = INTERRUPTS;
-#ifdef REACH /* what a run has seen */
-bit moved = 0, sealed = 0, ahead = 0, rest = 0;
-#define NOTE(flag) flag = 1
-#else
-#define NOTE(flag) skip
-#endif
 
 #ifdef KILL
+#define WRITER_DIES unless { atomic { kill_writer -> kill_writer = 0; dead = 1 }; FENCE }
+bit kill_writer = 0;
+
 active proctype Killer()
 {
 	if
-	:: killed = 1
+	:: kill_writer = 1
 	:: skip
 	fi
 }
+#else
+#define WRITER_DIES
 #endif
+
+#ifdef M_ACCEPT_LEFT
+#define MAY_ACCEPT (STATE(s) == CONSENT)
+#else
+#define MAY_ACCEPT (STATE(s) == CONSENT && !(s & LEFT))
+#endif
+
+#ifdef MARKED
+active proctype Marker()
+{
+	mark(OTHER)
+}
+#endif
+
+/* The writer leaves: what it sends from now on goes to the kernel and looks at nothing. */
+inline writer_leaves()
+{
+	mark(LEFT);
+	won = 0;
+	do
+	:: won -> break
+	:: !won ->
+		s = st;
+		if
+#ifndef M_WRITER_LEAVES_LIVE
+		:: STATE(s) == LIVE -> do_seal(s, won)
+#endif
+#ifndef M_WRITER_LEAVES_ASLEEP
+		:: STATE(s) == ASLEEP -> take_back(s, won, j)
+#endif
+		:: else -> won = 1
+		fi
+	od;
+	raw = 1;
+	writer_left = 1
+}
 
 active proctype Writer()
 {
 	byte j, s;
-	bit won, idle = 0;
+	bit won, idle = 0, raw = 0;
 
 	{
 	do
-	:: woff < T ->
+	:: woff < T && !raw ->
 again:
 		s = st;
 		if
 		:: STATE(s) == TAKEN || STATE(s) == SEALED || STATE(s) == CONSENT -> /* an offer need not be taken */
-			kernel!(woff + 1);
+			kernel_send(woff + 1);
 			woff++
-		:: STATE(s) == CONSENT ->
+		:: MAY_ACCEPT ->
 			accept(s, won);
 			if
-			:: won && roff < up -> NOTE(ahead)
+			:: won && roff < up -> NOTE(AHEAD)
 			:: else
 			fi;
 			goto again
@@ -76,6 +113,13 @@ again:
 			goto again
 		fi;
 		sent = woff
+#ifdef WRITER_LEAVES
+	:: !raw -> writer_leaves()
+	:: raw && woff < T ->
+		kernel_send(woff + 1);
+		woff++;
+		sent = woff
+#endif
 	:: break
 	od;
 	FENCE;
@@ -85,10 +129,36 @@ again:
 	fi;
 	if
 	:: !idle
+#ifdef READER_LEAVES
+	:: idle && gone -> /* any call that enters the library */
+#ifndef M_NO_RESEND_ON_ENTRY
+		s = st;
+		if
+		:: STATE(s) == ASLEEP && (s & RESEND) -> take_back(s, won, j)
+		:: else
+		fi;
+#endif
+		timeout;
+		assert(reset || got == sent)
+	:: idle && timeout -> assert(reset || got == sent || gone)
+#else
 	:: idle && timeout -> assert(got == sent) /* a writer that stays idle leaves nothing unseen */
+#endif
 	fi;
+#ifdef READER_LEAVES
+#ifndef M_NO_SHUT_MARK
+	mark(SHUT);
+#endif
+#ifndef M_NO_RESEND_BEFORE_FIN
+	s = st;
+	if
+	:: STATE(s) == ASLEEP && (s & RESEND) -> take_back(s, won, j)
+	:: else
+	fi
+#endif
+#endif
+	} WRITER_DIES;
 	fin = 1
-	} unless { atomic { killed -> dead = 1 }; FENCE; fin = 1 }
 }
 
 /* Reader: LIVE -> ASLEEP, the second look, the program's own wait in the kernel, and back. */
@@ -100,7 +170,7 @@ inline sleep_in_kernel()
 	:: won ->
 		if
 #ifndef M_NO_SECOND_LOOK
-		:: widx > roff && roff >= up -> skip
+		:: RING_UNREAD -> skip
 #endif
 		:: else ->
 			if
@@ -115,11 +185,59 @@ inline sleep_in_kernel()
 				roff = roff + n
 			fi
 		fi;
-		s = st; /* wake */
+		wake(s, won)
+	fi
+}
+
+/*
+ * The reader leaves and will never read the ring again. Asleep for good, it asks the writer to send again what is unread; a writer that
+ * marked its end before that doesn't come any more, and in a sealed ring later bytes are in the kernel already: both too late, a reset.
+ */
+inline reader_leaves()
+{
+#ifndef M_LEAVE_WITHOUT_MARK
+	mark(LEFT);
+#endif
+	won = 0;
+	do
+	:: won -> break
+	:: !won ->
+		s = st;
 		if
-		:: STATE(s) == ASLEEP -> step(s, LIVE, won)
-		:: else
+#ifndef M_READER_LEAVES_LIVE
+		:: STATE(s) == LIVE -> step(s, ASLEEP, won)
+#endif
+		:: STATE(s) == SEALED && roff >= up && DRAINED -> step(s, TAKEN, won)
+#ifndef M_READER_LEAVES_SEALED
+		:: STATE(s) == SEALED && !(roff >= up && DRAINED) -> reset = 1; won = 1
+#endif
+		:: else -> won = 1
 		fi
+	od;
+	mark(RESEND);
+#ifdef WAITS /* until the writer, or the service for it, has done it; or else a reset: then no death is silent */
+	do
+	:: reset -> break
+#ifdef M_WAIT_FOR_STATE_ALONE
+	:: !reset && (STATE(st) == TAKEN || STATE(st) == CONSENT) -> break
+#else
+	:: !reset && (STATE(st) == TAKEN || STATE(st) == CONSENT) && tx_op == 0 -> break
+#endif
+	:: !reset && !(widx > roff && widx > up) && STATE(st) == ASLEEP -> break /* nothing is in the ring */
+	:: !reset -> reset = 1
+	od;
+#endif
+	s = st;
+	if
+	:: STATE(s) == ASLEEP && (s & SHUT) && (widx > roff && widx > up) -> reset = 1
+	:: else
+	fi;
+	eof = reset;
+	gone = 1;
+	if
+	:: reset -> NOTE(TOO_LATE)
+	:: writer_left -> NOTE(ALL_GONE)
+	:: else
 	fi
 }
 
@@ -130,7 +248,18 @@ active proctype Reader()
 
 	do
 	:: eof -> break
-	:: !eof ->
+#ifdef READER_LEAVES
+	:: !eof && !gone -> reader_leaves()
+	:: !eof && !gone && !(st & LEFT) -> mark(LEFT) /* demoted, but reads the ring until it is taken back */
+	:: !eof && gone ->
+		kernel_read(2, n, b);
+		if
+		:: n == END -> eof = 1
+		:: n == 0 -> READABLE
+		:: else
+		fi
+#endif
+	:: !eof && !gone ->
 		s = st;
 		if
 		:: STATE(s) == CONSENT ->
@@ -148,18 +277,18 @@ active proctype Reader()
 			:: n == END ->
 				if
 #ifndef M_NO_REST
-				:: roff < widx && roff >= up -> /* the writer was killed while it took back */
+				:: tx_op == TAKING_BACK && roff < widx -> /* the writer was killed while it took back */
 					b = ring[roff % CAP];
 					TOOK(b);
 					roff++;
-					NOTE(rest)
+					NOTE(REST)
 #endif
 				:: else -> eof = 1
 				fi
 			:: n < END ->
 				roff = roff + n;
 				if
-				:: step(s, CONSENT, won) /* more may be unread in the kernel */
+				:: !(s & LEFT) -> step(s, CONSENT, won) /* more may be unread in the kernel */
 				:: n == 0 -> READABLE
 				:: n > 0
 				fi
@@ -175,7 +304,7 @@ active proctype Reader()
 			:: n > 0 -> roff = roff + n
 			:: n == 0 ->
 				if
-				:: STATE(s) == LIVE -> sleep_in_kernel()
+				:: STATE(s) == LIVE && !RING_UNREAD -> sleep_in_kernel()
 				:: READABLE
 				fi
 			fi
@@ -183,10 +312,10 @@ active proctype Reader()
 			b = ring[roff % CAP];
 			TOOK(b);
 			roff++;
-			NOTE(moved)
+			NOTE(MOVED)
 		:: STATE(s) == SEALED && roff >= up && DRAINED ->
 			step(s, TAKEN, won); /* drained */
-			NOTE(sealed)
+			NOTE(DRAINED_ALL)
 		:: STATE(s) == LIVE && roff >= up && widx <= roff && sawfin -> eof = 1 /* the last look came after the end was seen */
 		:: STATE(s) == LIVE && roff >= up && widx <= roff && !sawfin ->
 			if
@@ -205,10 +334,6 @@ active proctype Reader()
 		:: STATE(s) == ASLEEP -> assert(false)
 		fi
 	od;
-	assert(got >= sent);
-	assert(dead || got == sent)
+	assert(reset || got >= sent);
+	assert(reset || dead || got == sent)
 }
-
-#ifdef REACH
-never { do :: assert(!(REACH)) od }
-#endif
