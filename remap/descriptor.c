@@ -41,7 +41,7 @@ CW_EXPORT int close(int fd)
 	if (cw_likely(!cw_table_get(fd)))
 		return cw_real.close(fd);
 	if (is_ours(fd)) {
-		errno = EBADF;	/* for the program it isn't there; a vfork child needs it until its exec, which closes it */
+		errno = EBADF; /* for the program it isn't there; a vfork child needs it until its exec, which closes it */
 		return -1;
 	}
 	if (cw_is_other_process())
@@ -153,17 +153,18 @@ static bool concerns_us(int fd, int command)
 	return cw_table_get(fd) && (command == F_DUPFD || command == F_DUPFD_CLOEXEC || (command == F_SETFL && cw_stream_of(fd)));
 }
 
-/* The last thing done is the call: returning twice costs as much as the look (the processor's return predictions are gone after a system call). */
-#define CONTROL(fd, command)                                                                                                                 \
-	va_list arguments;                                                                                                                   \
-	void *argument;                                                                                                                      \
-                                                                                                                                             \
-	cw_ensure_started();                                                                                                                 \
-	va_start(arguments, command);                                                                                                        \
-	argument = va_arg(arguments, void *);                                                                                                \
-	va_end(arguments);                                                                                                                   \
-	if (cw_likely(!concerns_us(fd, command)))                                                                                            \
-		return cw_real.fcntl(fd, command, argument);                                                                                 \
+/* The last thing done is the call: returning twice costs as much as the look (the processor's return predictions are gone after a system
+ * call). */
+#define CONTROL(fd, command)                                                                                                               \
+	va_list arguments;                                                                                                                 \
+	void *argument;                                                                                                                    \
+                                                                                                                                           \
+	cw_ensure_started();                                                                                                               \
+	va_start(arguments, command);                                                                                                      \
+	argument = va_arg(arguments, void *);                                                                                              \
+	va_end(arguments);                                                                                                                 \
+	if (cw_likely(!concerns_us(fd, command)))                                                                                          \
+		return cw_real.fcntl(fd, command, argument);                                                                               \
 	return control(fd, command, argument)
 
 CW_EXPORT int fcntl(int fd, int command, ...)
@@ -205,7 +206,7 @@ CW_EXPORT int ioctl(int fd, unsigned long request, ...)
 		break;
 	case SIOCATMARK:
 		if (cw_is_moved(stream, fd) && cw_pending_in(stream, -1) > 0)
-			*(int *)argument = 0;	/* the ring's bytes come before the mark */
+			*(int *)argument = 0; /* the ring's bytes come before the mark */
 		break;
 	case SIOCOUTQ:
 		if (cw_is_moved(stream, fd))

@@ -6,8 +6,8 @@
 #include "cpu.h"
 #include "spin.h"
 
-#define IN_A_ROW 8
-#define SHORT_US 1000
+#define IN_A_ROW         8
+#define SHORT_US         1000
 #define MOST_PATIENCE_MS 1000
 
 uint32_t cw_aside_here(void)

@@ -6,8 +6,8 @@
 
 #include "cpu.h"
 
-#define LEAST_US 5
-#define SHORT_SLEEP 8 /* times the longest look */
+#define LEAST_US                  5
+#define SHORT_SLEEP               8 /* times the longest look */
 #define LOSSES_BEFORE_SHORT_LOOKS 8
 #define LOSSES_BETWEEN_LONG_LOOKS 32
 
