@@ -179,7 +179,7 @@ static int by_kernel(struct call *call)
 static int start(struct call *call)
 {
 	static const struct bits nothing;
-	struct bits asked[3];
+	struct bits asked[3]; /* filled as far as count goes */
 	bool fits = true;
 	int result;
 
@@ -205,6 +205,7 @@ static int start(struct call *call)
 		result = by_kernel(call);
 	} else {
 		for (int i = 0; i < 3; i++) {
+			/* cppcheck-suppress legacyUninitvar */
 			call->asked[i] = asked[i].word;
 			memcpy(asked[i].word, call->set[i] ? (void *)call->set[i] : (void *)&nothing, call->size);
 		}
