@@ -72,10 +72,7 @@ static struct cw_offer *make(struct cw_program *program, const struct cw_message
 	return offer;
 }
 
-static void retry(struct cw_timer *timer)
-{
-	cw_offers_retry();
-}
+static void retry(struct cw_timer *timer);
 
 static struct cw_timer again = {.expired = retry};
 
@@ -119,37 +116,49 @@ static void feed_no_more(struct cw_offer *offer)
 	offer->starved = false;
 }
 
-/* False if there is no memory yet. */
-static bool feed(struct cw_offer *offer)
+static void feed(struct cw_offer *offer)
 {
 	const struct cw_offer *other = find_other_end(offer);
 
 	if (other && !cw_memory_admits(offer->program->peer.uid, other->program->peer.uid))
-		return false;
+		return;
 	if (!cw_diag_lives(&offer->tuple, offer->cookie, true)) {
 		cw_tally(CW_SERVICE_offers_stale);
 		drop(offer);
-		return true;
+		return;
 	}
-	if (match(offer))
-		return true;
-	if (find_other_end(offer))
-		return false;
-	feed_no_more(offer); /* the other end was taken back, or is another connection's */
-	return true;
+	if (!match(offer) && !find_other_end(offer))
+		feed_no_more(offer); /* the other end was taken back, or is another connection's */
 }
 
-/* Tried at every turn of the loop, which costs little; and once more when memory has been measured anew, but not for ever: what could give
- * memory back is somebody's message, or end. */
+/* All of them, because one user's bound must not keep another's waiting. */
+static void feed_all(void)
+{
+	struct cw_offer *offer, *next;
+
+	DL_FOREACH_SAFE(service.starved, offer, next)
+	feed(offer); /* drops at most itself and its other end, which is not in this list */
+}
+
+/* Tried when slots were given back; and once more when memory has been measured anew, but not for ever: what could give memory back is
+ * somebody's message, or end. */
 void cw_offers_retry(void)
 {
 	static uint32_t slots;
-	bool changed = service.slots != slots;
 
-	while (service.starved && feed(service.starved))
-		changed = true;
+	if (service.starved && service.slots < slots) {
+		feed_all();
+		cw_timer_set(&again, RETRY_NS);
+	}
 	slots = service.slots;
-	if (service.starved && changed)
+}
+
+static void retry(struct cw_timer *timer)
+{
+	uint32_t before = service.slots;
+
+	feed_all();
+	if (service.starved && service.slots != before)
 		cw_timer_set(&again, RETRY_NS);
 }
 
