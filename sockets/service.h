@@ -1,6 +1,7 @@
 /*
- * The words with the node service. One connection a process, on a high descriptor that the table marks as ours; registered when the first stream is offered, or at the start of
- * a run that is reported. Only registering waits, 200 ms at most; without a service everything stays on kernel TCP and it is asked for again after a second.
+ * The words with the node service. One connection a process, on a high descriptor that the table marks as ours; registered when the first
+ * stream is offered, or at the start of a run that is reported. Only registering waits, 200 ms at most; without a service everything stays
+ * on kernel TCP and it is asked for again after a second.
  */
 #ifndef CW_SOCKETS_SERVICE_H
 #define CW_SOCKETS_SERVICE_H
@@ -11,7 +12,7 @@
 #include "stream.h"
 
 extern struct cw_policy cw_policy;
-extern bool cw_moving;	/* false: nothing is offered; cw_moving_reason says why */
+extern bool cw_moving; /* false: nothing is offered; cw_moving_reason says why */
 extern enum cw_reason cw_moving_reason;
 
 static inline long cw_policy_spin_us(void)
