@@ -162,30 +162,36 @@ static void retry(struct cw_timer *timer)
 		cw_timer_set(&again, RETRY_NS);
 }
 
+static void keep(struct cw_program *program, const struct cw_message *message, const struct cw_tuple *tuple)
+{
+	struct cw_offer *offer = make(program, message, tuple);
+
+	if (offer)
+		match(offer);
+}
+
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd)
 {
 	struct cw_tuple tuple;
-	struct cw_offer *offer;
 	uint64_t cookie = 0;
 	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
 
-	if (result == CW_SOCKET_REFUSED)
+	if (result == CW_SOCKET_OTHER)
 		cw_close_foreign(fd);
 	else
 		cw_close_tcp(fd);
 	cw_tally(CW_SERVICE_offers);
-	if (result == CW_SOCKET_REFUSED || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES) {
-		cw_tally(CW_SERVICE_offers_refused);
-		cw_nonsense(program);
-		return;
-	}
 	if (result == CW_SOCKET_ELSEWHERE) {
 		cw_tally(CW_SERVICE_offers_elsewhere);
 		return;
 	}
-	offer = make(program, message, &tuple);
-	if (offer)
-		match(offer);
+	if (result == CW_SOCKET_OTHER || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES)
+		cw_nonsense(program);
+	else if (result == CW_SOCKET_FINE) {
+		keep(program, message, &tuple);
+		return;
+	}
+	cw_tally(CW_SERVICE_offers_refused);
 }
 
 void cw_withdraw(struct cw_program *program, const struct cw_message *message)
