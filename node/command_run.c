@@ -181,6 +181,14 @@ static void report_to(const struct run *run, int service, const char *why)
 	close(fd);
 }
 
+/* This process becomes the command, and may connect to something much later: an idle service is to wait for its end. */
+static void announce(int service)
+{
+	struct cw_message message = cw_link_message(CW_RUN);
+
+	cw_link_send(service, &message, NULL, 0);
+}
+
 static void meet_service(struct run *run)
 {
 	char name[100], why[200] = "";
@@ -192,6 +200,8 @@ static void meet_service(struct run *run)
 		cw_complain("connections stay on kernel TCP: %s", why);
 	if (run->report)
 		report_to(run, fd, why);
+	else if (fd >= 0)
+		announce(fd);
 	if (fd >= 0)
 		close(fd);
 }

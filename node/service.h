@@ -13,6 +13,7 @@
  *	service_slots.c		who holds which end of a slot; marks when nobody does
  *	service_resend.c	sending a ring's bytes again for its writer
  *	service_users.c		limits of each user; service_memory.c: of memory
+ *	service_guests.c	processes that an idle service waits for
  *	service_addresses.c	the node page
  *	service_run.c		runs and their report
  *	service_totals.c	what books add up to
@@ -219,6 +220,7 @@ enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *c
 uint64_t cw_own_netns(void);
 /* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */
 void cw_close_foreign(int fd);
+void cw_close_tcp(int fd);
 void cw_close_elsewhere(int fd);
 
 /* service_diag.c */
@@ -267,6 +269,9 @@ uint64_t cw_last_client(void); /* until when somebody was there */
 uint32_t cw_most_arenas(void);
 struct cw_user *cw_user_find(uid_t uid);
 void cw_user_forget_unused(struct cw_user *user);
+
+/* service_guests.c */
+void cw_guest(const struct cw_program *client);
 
 /* service_memory.c */
 struct cw_memory_use {

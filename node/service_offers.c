@@ -160,7 +160,10 @@ void cw_offer(struct cw_program *program, const struct cw_message *message, int 
 	uint64_t cookie = 0;
 	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
 
-	cw_close_foreign(fd);
+	if (result == CW_SOCKET_REFUSED)
+		cw_close_foreign(fd);
+	else
+		cw_close_tcp(fd);
 	cw_tally(CW_SERVICE_offers);
 	if (result == CW_SOCKET_REFUSED || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES) {
 		cw_tally(CW_SERVICE_offers_refused);

@@ -87,6 +87,8 @@ static void from_program(struct cw_program *program, struct cw_received *receive
 		if (received->fds == 1 && !received->truncated) {
 			cw_offer(program, message, received->fd[0]);
 			received->fds = 0;
+			if (program->book)
+				atomic_fetch_add_explicit(&program->book->offers, 1, memory_order_release);
 		} else {
 			cw_nonsense(program);
 		}

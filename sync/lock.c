@@ -5,20 +5,34 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cpu.h"
 
-#define LOOKS    200           /* about 10 us, longer than any section that makes no system call */
-#define TURN_NS  1000000       /* a waiter's sleep between two questions whether the holder lives */
-#define LIMIT_NS 2000000000ull /* past this the word is nonsense or its holder is stopped: the caller leaves the ring */
+#define LOOKS               200           /* about 10 us, longer than any section that makes no system call */
+#define TURN_NS             1000000       /* a waiter's sleep between two questions whether the holder lives */
+#define TURNS_BEFORE_ZOMBIE 8             /* between two questions whether the holder is a zombie */
+#define LIMIT_NS            2000000000ull /* past this the word is nonsense or its holder is stopped: the caller leaves the ring */
 
-static bool holder_is_dead(uint32_t holder)
+/* A killed one that its parent has not waited for still has its id, but no memory: the kernel says so of any process, before it asks for
+ * permission. */
+static bool has_no_memory(uint32_t holder)
+{
+	char byte;
+	struct iovec here = {&byte, 1}, there = {NULL, 1};
+
+	return syscall(SYS_process_vm_readv, (pid_t)holder, &here, 1, &there, 1, 0) < 0 && errno == ESRCH;
+}
+
+static bool holder_is_dead(uint32_t holder, unsigned turns)
 {
 	int saved = errno;
 	bool dead = syscall(SYS_kill, (pid_t)holder, 0) < 0 && errno == ESRCH;
 
+	if (!dead && turns % TURNS_BEFORE_ZOMBIE == TURNS_BEFORE_ZOMBIE - 1)
+		dead = has_no_memory(holder);
 	errno = saved;
 	return dead || holder > (1u << 22); /* PID_MAX_LIMIT: no thread ever has such an id */
 }
@@ -42,6 +56,7 @@ static void sleep_a_turn(struct cw_lock *lock, uint32_t holder)
 enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended)
 {
 	uint64_t start = 0;
+	unsigned turns = 0;
 	uint32_t holder = atomic_load_explicit(&lock->holder, memory_order_relaxed);
 
 	if (holder == self)
@@ -59,7 +74,7 @@ enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *
 				return CW_LOCK_HELD;
 			continue;
 		}
-		if (holder_is_dead(holder) && try(lock, holder, self))
+		if (holder_is_dead(holder, turns++) && try(lock, holder, self))
 			return CW_LOCK_RECOVERED;
 		if (!start)
 			start = cw_monotonic_ns();

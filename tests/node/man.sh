@@ -41,7 +41,7 @@ unit() {
 	systemd-analyze verify --man=no "$copy/causewayd.service"
 	status=$?
 	rm -rf "$copy"
-	return $status
+	return "$status"
 }
 check "is as the tables are" docs/man/tables --check
 check "tells of every setting" tells docs/man/causeway.conf.5 sockets/options.def setting

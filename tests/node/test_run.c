@@ -407,6 +407,29 @@ START_TEST(an_idle_instance_ends)
 }
 END_TEST
 
+/* `causeway run` says that it begins something, hangs up, and becomes a command that may need the service later. */
+START_TEST(an_idle_instance_waits_for_who_asked_for_it)
+{
+	struct service service = service_start("--idle-exit", "1", NULL);
+	pid_t guest = fork();
+
+	if (guest == 0) {
+		struct cw_message message = cw_link_message(CW_RUN);
+		int fd = cw_link_connect(service.name);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		cw_link_send(fd, &message, NULL, 0);
+		close(fd);
+		pause();
+	}
+	sleep(4);
+	ck_assert_int_eq(waitpid(service.pid, NULL, WNOHANG), 0);
+	kill(guest, SIGKILL);
+	waitpid(guest, NULL, 0);
+	await(ended_well, &service, "an idle service to end");
+}
+END_TEST
+
 START_TEST(its_owner_stops_it)
 {
 	struct service service = service_start(NULL);
@@ -434,6 +457,7 @@ TCase *run_tests(void)
 	tcase_add_test(tests, a_list_shows_no_slot_that_is_not_held);
 	tcase_add_test(tests, a_second_instance_gives_way);
 	tcase_add_test(tests, an_idle_instance_ends);
+	tcase_add_test(tests, an_idle_instance_waits_for_who_asked_for_it);
 	tcase_add_test(tests, its_owner_stops_it);
 	return tests;
 }

@@ -320,28 +320,32 @@ START_TEST(one_who_gave_up_does_not_keep_others_waiting)
 	struct service service = service_start("--memory", "1M", NULL);
 	struct program a = program_start(&service), b = program_start(&service);
 	struct grant grants[2][2];
-	struct pair pairs[4];
+	struct pair pairs[6];
 
-	for (uint32_t i = 0; i < 4; i++)
+	for (uint32_t i = 0; i < 6; i++)
 		pairs[i] = connection(NULL);
 	for (uint32_t i = 0; i < 2; i++) {
 		move(&a, &b, &pairs[i], i, grants[i]);
 		for (unsigned d = 0; d < 2; d++)
 			memset(cw_arena_ring(grants[i][0].arena, grants[i][0].message.grant.slot, d), 1, CW_RING_MAX);
 	}
-	for (uint32_t i = 2; i < 4; i++) {
+	for (uint32_t i = 2; i < 6; i++) {
 		offer(&a, pairs[i].end[0], i);
 		ck_assert(!has_message(&service, &a));
 		offer(&b, pairs[i].end[1], i);
 		ck_assert(!has_message(&service, &b));
 	}
+	usleep(300000); /* longer than a measure of memory holds */
 	withdraw(&a, 2);
 	release(&a, &grants[0][0]);
 	release(&b, &grants[0][1]);
 	release(&a, &grants[1][0]);
 	release(&b, &grants[1][1]);
-	ck_assert_uint_eq(await_grant(&a).message.grant.token.index, 3);
-	ck_assert_uint_eq(await_grant(&b).message.grant.token.index, 3);
+	/* More than two fit, because nobody has touched their rings; that is seen at the next measure, without anybody's message. */
+	for (uint32_t i = 3; i < 6; i++) {
+		ck_assert_uint_eq(await_grant(&a).message.grant.token.index, i);
+		ck_assert_uint_eq(await_grant(&b).message.grant.token.index, i);
+	}
 	service_end(&service);
 }
 END_TEST
@@ -465,8 +469,9 @@ START_TEST(a_rings_bytes_go_to_no_other_socket)
 	struct service service = service_start(NULL);
 	struct program reader = program_start(&service), liar = program_start(&service);
 	struct pair pair = connection(NULL), other = connection(NULL);
+	struct timeval limit = {.tv_sec = LIMIT_MS / 1000};
 	struct grant grants[2];
-	char byte;
+	char got[16];
 
 	move(&reader, &liar, &pair, 0, grants);
 	leave_unread(&grants[0], "hello");
@@ -474,14 +479,18 @@ START_TEST(a_rings_bytes_go_to_no_other_socket)
 		enter_moved(&liar, 0, &grants[1], i == 0 ? other.end[1] : i == 1 ? pair.end[0] : 1000000);
 		ask_resend(&reader, &grants[0]);
 	}
-	ck_assert(!has_message(&service, &reader));
-	ck_assert_int_eq(service_status(&service, "counters.resent"), 0);
-	ck_assert_int_lt(recv(pair.end[1], &byte, 1, MSG_DONTWAIT), 0);
-	ck_assert_int_lt(recv(other.end[0], &byte, 1, MSG_DONTWAIT), 0);
 	/* It is the reader's to ask, and of ends that it holds. */
 	ask_resend(&liar, &grants[0]);
 	ck_assert(!has_message(&service, &liar));
 	ck_assert_int_eq(service_status(&service, "counters.misused"), 1);
+	/* All of them came to nothing: the bytes are still there for the right one. */
+	enter_moved(&liar, 0, &grants[1], pair.end[1]);
+	ask_resend(&reader, &grants[0]);
+	ck_assert_int_eq(setsockopt(pair.end[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+	ck_assert_int_eq(recv(pair.end[0], got, 5, MSG_WAITALL), 5);
+	service_await(&service, "counters.resent", 1);
+	ck_assert_int_lt(recv(pair.end[1], got, 1, MSG_DONTWAIT), 0);
+	ck_assert_int_lt(recv(other.end[0], got, 1, MSG_DONTWAIT), 0);
 	service_end(&service);
 }
 END_TEST
