@@ -50,16 +50,18 @@ clean:
 
 FORMATTED = $(wildcard sync/*.[ch] transport/*/*.[ch] sockets/*.[ch] remap/*.[ch] node/*.[ch] benchmarks/*.[ch] tests/*/*.[ch])
 format:
-	clang-format -i $(FORMATTED)
+	@clang-format -i $(FORMATTED)
 
 lint:
-	clang-format --dry-run -Werror $(FORMATTED)
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -I. -D_GNU_SOURCE --suppress=missingIncludeSystem --library=node/uthash.cfg $(filter %.c,$(FORMATTED))
+	@clang-format --dry-run -Werror $(FORMATTED)
+	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -I. -D_GNU_SOURCE -D__x86_64__ --suppress=missingIncludeSystem --library=node/uthash.cfg $(filter-out tests/%,$(filter %.c,$(FORMATTED)))
 
 install: all
 	install -D -m 755 $(BUILD)/causeway $(DESTDIR)$(PREFIX)/bin/causeway
 	install -D -m 755 $(BUILD)/causewayd $(DESTDIR)$(PREFIX)/sbin/causewayd
 	install -D -m 755 $(BUILD)/libcauseway.so $(DESTDIR)$(LIBDIR)/libcauseway.so
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' node/causewayd.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/causewayd.service
 	for page in docs/man/*.[158]; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 
 -include tests/tests.mk

@@ -6,22 +6,23 @@ benchmarks: $(BENCHMARK_PROGRAMS)
 
 $(BUILD)/benchmarks/%: $(BUILD)/outside/benchmarks/%.o $(BUILD)/outside/benchmarks/common.o
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson
+	@echo '  LINK    $@'
+	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson
 
 -include $(BENCHMARKS:%=$(BUILD)/outside/benchmarks/%.d) $(BUILD)/outside/benchmarks/common.d
 
 bench: all benchmarks
-	benchmarks/driver/__main__.py --build $(BUILD)
+	@benchmarks/driver/__main__.py --build $(BUILD)
 
 bench-quick: all benchmarks
-	benchmarks/driver/__main__.py --build $(BUILD) --quick
+	@benchmarks/driver/__main__.py --build $(BUILD) --quick
 
 bench-docs:
-	benchmarks/driver/__main__.py --build $(BUILD) --document docs/benchmarks.md
+	@benchmarks/driver/__main__.py --build $(BUILD) --document docs/benchmarks.md
 
 # Installs what is missing, builds, and shows sockperf and redis-benchmark without and with Causeway.
 demo:
-	benchmarks/demo $(BUILD)
+	@benchmarks/demo $(BUILD)
 
 .PHONY: benchmarks bench bench-quick bench-docs demo
 .SECONDARY: $(BENCHMARKS:%=$(BUILD)/outside/benchmarks/%.o) $(BUILD)/outside/benchmarks/common.o

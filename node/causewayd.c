@@ -21,25 +21,11 @@ struct cw_service service;
 static struct cw_source signals = {.fd = -1};
 static struct cw_timer idle;
 
-/* Every option, once: its long name, its argument, its text, and what it sets. */
-#define OPTIONS                                                                                                                            \
-	X(system, NULL, "serve everybody under the name " CW_SERVICE_SYSTEM " (what root does anyway)", set_name(CW_SERVICE_SYSTEM))       \
-	X(name, "NAME", "serve under another name (abstract, of this network namespace)", set_name(value))                                 \
-	X(idle_exit, "SECONDS", "end so long after the last client is gone; 0 stays (default 0)", set_idle(value))                         \
-	X(memory, "BYTES", "most memory of all arenas; K, M, G may follow (default: a quarter of this machine's)",                         \
-	  set_bytes("memory", value, &service.memory))                                                                                     \
-	X(user_memory, "BYTES", "most memory of one user's arenas (default: half of --memory)",                                            \
-	  set_bytes("user-memory", value, &service.user_memory))                                                                           \
-	X(huge_pages, NULL, "ask for huge pages for arenas", set_huge_pages())                                                             \
-	X(foreground, NULL, "stay in the foreground (it always does; `causeway run` starts one in the background)", 0)                     \
-	X(version, NULL, "print the version", print_version())                                                                             \
-	X(help, NULL, "print this text", print_help())
-
 enum {
 #define X(name, argument, text, action) OPTION_##name,
-	OPTIONS
+#include "service_options.def"
 #undef X
-		OPTION_COUNT
+	OPTION_COUNT
 };
 
 static int complain(const char *format, const char *value)
@@ -113,7 +99,7 @@ static const struct {
 	const char *name, *argument, *text;
 } texts[] = {
 #define X(name, argument, text, action) {#name, argument, text},
-	OPTIONS
+#include "service_options.def"
 #undef X
 };
 
@@ -138,7 +124,7 @@ static int apply(int which, const char *value)
 #define X(name, argument, text, action)                                                                                                    \
 	case OPTION_##name:                                                                                                                \
 		return action;
-		OPTIONS
+#include "service_options.def"
 #undef X
 	default:
 		return -1;

@@ -25,11 +25,9 @@ static const struct {
 	const char *name, *argument, *text;
 	char key;
 } others[] = {
-	{"report", "FILE", "when the last process of the run has ended, write what was moved, and why not, to FILE (JSON)", 'r'},
-	{"no-move", NULL, "the same as --move=no: all connections stay on kernel TCP, and are counted", 'n'},
-	{"service", "NAME", "use the node service of that name", 's'},
-	{"verbose", NULL, "say why connections can't be moved, if they can't", 'v'},
-	{"help", NULL, "print this text", 'h'},
+#define X(name, key, argument, text) {#name, argument, text, key},
+#include "run_options.def"
+#undef X
 };
 
 #define SETTINGS CW_ARRAY_SIZE(settings)
@@ -58,10 +56,11 @@ static void variable_name(char to[NAME_BYTES], const char *name)
 	to[at] = 0;
 }
 
-static void print_option(const char *name, const char *argument, char between, const char *text)
+static void print_option(const char *table_name, const char *argument, char between, const char *text)
 {
-	char left[80];
+	char left[80], name[NAME_BYTES];
 
+	option_name(name, table_name);
 	snprintf(left, sizeof(left), "--%s%.1s%s", name, argument ? &between : "", argument ? argument : "");
 	printf("  %-34s%s\n", left, text);
 }
@@ -73,12 +72,8 @@ static void print_help(void)
 	for (size_t i = 0; i < OTHERS; i++)
 		print_option(others[i].name, others[i].argument, ' ', others[i].text);
 	printf("\nSettings, also in " CW_POLICY_FILE " (causeway.conf(5)):\n");
-	for (size_t i = 0; i < SETTINGS; i++) {
-		char name[NAME_BYTES];
-
-		option_name(name, settings[i].name);
-		print_option(name, settings[i].argument, '=', settings[i].text);
-	}
+	for (size_t i = 0; i < SETTINGS; i++)
+		print_option(settings[i].name, settings[i].argument, '=', settings[i].text);
 }
 
 /* A value from the command line is checked alone, so that a mistake is the caller's and nothing is run. */
@@ -126,7 +121,7 @@ static int take_option(struct run *run, int key)
 
 static int read_options(struct run *run, int argc, char **argv)
 {
-	static char names[SETTINGS][NAME_BYTES];
+	static char names[SETTINGS + OTHERS][NAME_BYTES];
 	struct option table[SETTINGS + OTHERS + 1] = {0};
 	int key;
 
@@ -134,9 +129,11 @@ static int read_options(struct run *run, int argc, char **argv)
 		option_name(names[i], settings[i].name);
 		table[i] = (struct option){.name = names[i], .has_arg = required_argument, .val = 256 + (int)i};
 	}
-	for (size_t i = 0; i < OTHERS; i++)
+	for (size_t i = 0; i < OTHERS; i++) {
+		option_name(names[SETTINGS + i], others[i].name);
 		table[SETTINGS + i] = (struct option){
-			.name = others[i].name, .has_arg = others[i].argument ? required_argument : no_argument, .val = others[i].key};
+			.name = names[SETTINGS + i], .has_arg = others[i].argument ? required_argument : no_argument, .val = others[i].key};
+	}
 	/* glibc names argv[0] in its complaints */
 	argv[0] = "causeway run";
 	while ((key = getopt_long(argc, argv, "+v", table, NULL)) != -1)
@@ -184,6 +181,14 @@ static void report_to(const struct run *run, int service, const char *why)
 	close(fd);
 }
 
+/* This process becomes the command, and may connect to something much later: an idle service is to wait for its end. */
+static void announce(int service)
+{
+	struct cw_message message = cw_link_message(CW_RUN);
+
+	cw_link_send(service, &message, NULL, 0);
+}
+
 static void meet_service(struct run *run)
 {
 	char name[100], why[200] = "";
@@ -195,6 +200,8 @@ static void meet_service(struct run *run)
 		cw_complain("connections stay on kernel TCP: %s", why);
 	if (run->report)
 		report_to(run, fd, why);
+	else if (fd >= 0)
+		announce(fd);
 	if (fd >= 0)
 		close(fd);
 }

@@ -11,7 +11,9 @@
  *	service_arenas.c	arenas of pairs of programs, and who maps them
  *	service_place.c		on which memory node rings lie
  *	service_slots.c		who holds which end of a slot; marks when nobody does
+ *	service_resend.c	sending a ring's bytes again for its writer
  *	service_users.c		limits of each user; service_memory.c: of memory
+ *	service_guests.c	processes that an idle service waits for
  *	service_addresses.c	the node page
  *	service_run.c		runs and their report
  *	service_totals.c	what books add up to
@@ -164,7 +166,7 @@ struct cw_service {
 
 extern struct cw_service service;
 
-static inline void cw_count(enum cw_service_counter which)
+static inline void cw_tally(enum cw_service_counter which)
 {
 	service.counter[which]++;
 }
@@ -218,6 +220,7 @@ enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *c
 uint64_t cw_own_netns(void);
 /* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */
 void cw_close_foreign(int fd);
+void cw_close_tcp(int fd);
 void cw_close_elsewhere(int fd);
 
 /* service_diag.c */
@@ -252,6 +255,10 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second);
 void cw_release(struct cw_program *program, const struct cw_message *message);
 void cw_mapping_let_go(struct cw_mapping *mapping); /* its program died: all ends it held */
 
+/* Keep a slot from being given out, as if one more program held that end; and no more. */
+void cw_slot_pin(struct cw_arena_record *record, uint32_t slot, uint32_t end);
+void cw_slot_unpin(struct cw_arena_record *record, uint32_t slot, uint32_t end);
+
 /* service_resend.c */
 void cw_resend_asked(struct cw_program *reader, const struct cw_message *message);
 
@@ -262,6 +269,9 @@ uint64_t cw_last_client(void); /* until when somebody was there */
 uint32_t cw_most_arenas(void);
 struct cw_user *cw_user_find(uid_t uid);
 void cw_user_forget_unused(struct cw_user *user);
+
+/* service_guests.c */
+void cw_guest(const struct cw_program *client);
 
 /* service_memory.c */
 struct cw_memory_use {

@@ -15,7 +15,7 @@ static void refuse(struct cw_program *program, int error)
 
 void cw_refuse_layout(struct cw_program *program)
 {
-	cw_count(CW_SERVICE_other_layout);
+	cw_tally(CW_SERVICE_other_layout);
 	refuse(program, EOVERFLOW);
 }
 
@@ -90,12 +90,12 @@ void cw_hello(struct cw_program *program, const struct cw_message *message)
 	}
 	error = become_program(program, message, &fds[0]);
 	if (error) {
-		cw_count(CW_SERVICE_programs_refused);
+		cw_tally(CW_SERVICE_programs_refused);
 		refuse(program, error);
 		if (program->number)
 			cw_program_end(program);
 	} else {
-		cw_count(CW_SERVICE_programs);
+		cw_tally(CW_SERVICE_programs);
 		answer.welcome.number = program->number;
 		answer.welcome.book_size = sizeof(struct cw_book);
 		answer.welcome.node_size = sizeof(struct cw_node_page);

@@ -85,7 +85,7 @@ static void starve(struct cw_offer *offer, const struct cw_offer *other)
 		return;
 	offer->starved = true;
 	DL_APPEND(service.starved, offer);
-	cw_count(CW_SERVICE_no_memory);
+	cw_tally(CW_SERVICE_no_memory);
 	offer->program->refused_memory++;
 	if (other->program != offer->program)
 		other->program->refused_memory++;
@@ -100,7 +100,7 @@ static bool match(struct cw_offer *offer)
 	if (!other)
 		return false;
 	if (!cw_diag_lives(&other->tuple, other->cookie, other->program->peer.uid == offer->program->peer.uid)) {
-		cw_count(CW_SERVICE_offers_stale);
+		cw_tally(CW_SERVICE_offers_stale);
 		drop(other);
 		return false;
 	}
@@ -127,7 +127,7 @@ static bool feed(struct cw_offer *offer)
 	if (other && !cw_memory_admits(offer->program->peer.uid, other->program->peer.uid))
 		return false;
 	if (!cw_diag_lives(&offer->tuple, offer->cookie, true)) {
-		cw_count(CW_SERVICE_offers_stale);
+		cw_tally(CW_SERVICE_offers_stale);
 		drop(offer);
 		return true;
 	}
@@ -160,15 +160,18 @@ void cw_offer(struct cw_program *program, const struct cw_message *message, int 
 	uint64_t cookie = 0;
 	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
 
-	cw_close_foreign(fd);
-	cw_count(CW_SERVICE_offers);
+	if (result == CW_SOCKET_REFUSED)
+		cw_close_foreign(fd);
+	else
+		cw_close_tcp(fd);
+	cw_tally(CW_SERVICE_offers);
 	if (result == CW_SOCKET_REFUSED || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES) {
-		cw_count(CW_SERVICE_offers_refused);
+		cw_tally(CW_SERVICE_offers_refused);
 		cw_nonsense(program);
 		return;
 	}
 	if (result == CW_SOCKET_ELSEWHERE) {
-		cw_count(CW_SERVICE_offers_elsewhere);
+		cw_tally(CW_SERVICE_offers_elsewhere);
 		return;
 	}
 	offer = make(program, message, &tuple);

@@ -58,7 +58,7 @@ void cw_grant_send(struct cw_program *program, const struct cw_message *message,
 		return; /* the other end offers the ring to nobody, and the stream stays on the kernel */
 	*grant = (struct cw_grant){.message = *message, .mapping = mapping};
 	DL_APPEND(program->outbox, grant);
-	cw_count(CW_SERVICE_grants_queued);
+	cw_tally(CW_SERVICE_grants_queued);
 }
 
 void cw_outbox_flush(struct cw_program *program)

@@ -30,7 +30,7 @@ static void end(struct cw_program *program, bool drained)
 		return;
 	program->dead = true;
 	if (program->mappings)
-		cw_count(CW_SERVICE_deaths);
+		cw_tally(CW_SERVICE_deaths);
 	cw_loop_remove(&program->source);
 	cw_offers_drop(program);
 	cw_outbox_drop(program);
@@ -71,10 +71,10 @@ void cw_programs_bury(void)
 
 void cw_nonsense(struct cw_program *program)
 {
-	cw_count(CW_SERVICE_misused);
+	cw_tally(CW_SERVICE_misused);
 	if (++program->nonsense < MOST_NONSENSE || program->dead)
 		return;
-	cw_count(CW_SERVICE_expelled);
+	cw_tally(CW_SERVICE_expelled);
 	cw_program_end(program);
 }
 
@@ -87,6 +87,8 @@ static void from_program(struct cw_program *program, struct cw_received *receive
 		if (received->fds == 1 && !received->truncated) {
 			cw_offer(program, message, received->fd[0]);
 			received->fds = 0;
+			if (program->book)
+				atomic_fetch_add_explicit(&program->book->offers, 1, memory_order_release);
 		} else {
 			cw_nonsense(program);
 		}
@@ -191,7 +193,7 @@ static void start_program(int fd)
 	if (!program->user || cw_loop_add(&program->source, EPOLLIN | EPOLLRDHUP) < 0) {
 		if (program->user)
 			cw_user_leave(program->user);
-		cw_count(CW_SERVICE_programs_refused);
+		cw_tally(CW_SERVICE_programs_refused);
 		close(fd);
 		free(program);
 		return;
@@ -208,7 +210,7 @@ static void turn_away(void)
 	fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
 		close(fd);
-	cw_count(CW_SERVICE_programs_refused);
+	cw_tally(CW_SERVICE_programs_refused);
 	reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 

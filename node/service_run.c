@@ -257,6 +257,10 @@ void cw_run_begin(struct cw_program *sender, struct cw_received *received)
 	struct cw_message answer = cw_link_message(CW_RUN);
 	int error = EINVAL;
 
+	if (!received->fds && !received->truncated) {
+		cw_guest(sender);
+		return;
+	}
 	if (received->fds == 1 && !received->truncated)
 		error = begin(sender, received->fd[0], &answer.run.run);
 	if (!error)

@@ -37,25 +37,40 @@ static void correct_holders(struct cw_arena_record *record, uint32_t slot, uint3
 		;
 }
 
-static void let_go(struct cw_mapping *mapping, uint32_t slot, uint32_t end, bool died)
+/* One holder less. */
+static void count_out(struct cw_arena_record *record, uint32_t slot, uint32_t end)
 {
-	struct cw_arena_record *record = mapping->record;
-	uint32_t which = number_of(slot, end);
-
-	mapping->held[which / 64] &= ~(1ull << which % 64);
-	if (--record->holders[which]) {
-		if (died)
-			correct_holders(record, slot, end);
+	if (--record->holders[number_of(slot, end)])
 		return;
-	}
-	cw_count(CW_SERVICE_released);
-	if (died)
-		correct_holders(record, slot, end);
+	cw_tally(CW_SERVICE_released);
 	mark_gone(record, slot, end);
 	if (record->holders[number_of(slot, 1 - end)])
 		return;
 	record->free[record->frees++] = (uint16_t)slot;
 	cw_arena_count(record, -1);
+}
+
+static void let_go(struct cw_mapping *mapping, uint32_t slot, uint32_t end, bool died)
+{
+	uint32_t which = number_of(slot, end);
+
+	mapping->held[which / 64] &= ~(1ull << which % 64);
+	if (died)
+		correct_holders(mapping->record, slot, end);
+	count_out(mapping->record, slot, end);
+}
+
+void cw_slot_pin(struct cw_arena_record *record, uint32_t slot, uint32_t end)
+{
+	record->mappers++;
+	record->holders[number_of(slot, end)]++;
+}
+
+void cw_slot_unpin(struct cw_arena_record *record, uint32_t slot, uint32_t end)
+{
+	record->mappers--;
+	count_out(record, slot, end);
+	cw_arena_unused(record);
 }
 
 void cw_mapping_let_go(struct cw_mapping *mapping)
@@ -127,7 +142,7 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second)
 	for (uint32_t end = 0; end < 2; end++)
 		hold(mappings[end], number_of(slot, end));
 	cw_arena_count(record, 1);
-	cw_count(CW_SERVICE_granted);
+	cw_tally(CW_SERVICE_granted);
 	grant(first, mappings[0], slot, 0);
 	grant(second, mappings[1], slot, 1);
 	return true;

@@ -98,10 +98,11 @@ enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *c
 	int domain = integer(fd, SO_DOMAIN);
 
 	memset(tuple, 0, sizeof(*tuple));
-	if ((domain != AF_INET && domain != AF_INET6) || integer(fd, SO_TYPE) != SOCK_STREAM || integer(fd, SO_PROTOCOL) != IPPROTO_TCP)
+	if ((domain != AF_INET && domain != AF_INET6) || integer(fd, SO_PROTOCOL) != IPPROTO_TCP)
 		return CW_SOCKET_REFUSED;
 	tuple->netns = cookie_of(fd, SO_NETNS_COOKIE);
 	*cookie = cookie_of(fd, SO_COOKIE);
+	/* TCP_INFO is refused by all that is no TCP socket, whatever its protocol number says. */
 	if (!*cookie || !established(fd) || !read_tuple(fd, tuple))
 		return CW_SOCKET_REFUSED;
 	if (tuple->local_port == tuple->remote_port && memcmp(&tuple->local, &tuple->remote, sizeof(tuple->local)) == 0)
@@ -184,11 +185,18 @@ void cw_close_elsewhere(int fd)
 /* The last close of a socket that lingers, of one with descriptors in its queue, or of a file on somebody's own file system can block. */
 void cw_close_foreign(int fd)
 {
+	if (integer(fd, SO_PROTOCOL) == IPPROTO_TCP)
+		cw_close_tcp(fd);
+	else
+		cw_close_elsewhere(fd);
+}
+
+void cw_close_tcp(int fd)
+{
 	struct linger linger = {0};
 	socklen_t length = sizeof(linger);
 
-	if (integer(fd, SO_PROTOCOL) == IPPROTO_TCP && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 &&
-	    !(linger.l_onoff && linger.l_linger))
+	if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !(linger.l_onoff && linger.l_linger))
 		close(fd);
 	else
 		cw_close_elsewhere(fd);

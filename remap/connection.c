@@ -12,7 +12,8 @@ CW_EXPORT int socket(int domain, int type, int protocol)
 
 	cw_ensure_started();
 	fd = cw_real.socket(domain, type, protocol);
-	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP))
+	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
+	    (protocol == 0 || protocol == IPPROTO_TCP))
 		cw_stream_open(fd, false, type & SOCK_NONBLOCK);
 	return fd;
 }
@@ -52,7 +53,7 @@ CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 	int result, error;
 
 	if (stream && to && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
-		cw_leave(stream, CW_REASON_option);	/* disconnect: whatever comes next is another stream */
+		cw_leave(stream, CW_REASON_option); /* disconnect: whatever comes next is another stream */
 	result = cw_real.connect(fd, to, size);
 	if (!stream || (result < 0 && errno != EINPROGRESS && errno != EINTR))
 		return result;
@@ -180,6 +181,6 @@ CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *si
 	if (stream && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *size >= sizeof(int) && !*(int *)value)
 		*(int *)value = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
 	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && stream->nagle && *size >= sizeof(int))
-		*(int *)value = 0;	/* what the program left it at */
+		*(int *)value = 0; /* what the program left it at */
 	return result;
 }

@@ -41,7 +41,7 @@ CW_EXPORT int close(int fd)
 	if (cw_likely(!cw_table_get(fd)))
 		return cw_real.close(fd);
 	if (is_ours(fd)) {
-		errno = EBADF;	/* for the program it isn't there; a vfork child needs it until its exec, which closes it */
+		errno = EBADF; /* for the program it isn't there; a vfork child needs it until its exec, which closes it */
 		return -1;
 	}
 	if (cw_is_other_process())
@@ -132,43 +132,49 @@ CW_EXPORT int dup3(int from, int to, int flags)
 	return duplicated(from, cw_real.dup3(from, to, flags));
 }
 
+/* After F_DUPFD and its kin, and after F_SETFL of a stream. */
 static int control(int fd, int command, void *argument)
 {
-	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_stream *stream = cw_stream_of(fd);
 	int result = cw_real.fcntl(fd, command, argument);
 
 	if (result < 0)
 		return result;
 	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
 		return duplicated(fd, result);
-	if (!stream || command != F_SETFL)
-		return result;
 	atomic_store_explicit(&stream->nonblocking, ((long)argument & O_NONBLOCK) != 0, memory_order_relaxed);
 	if ((long)argument & O_ASYNC)
 		cw_leave(stream, CW_REASON_asynchronous);
 	return result;
 }
 
+static bool concerns_us(int fd, int command)
+{
+	return cw_table_get(fd) && (command == F_DUPFD || command == F_DUPFD_CLOEXEC || (command == F_SETFL && cw_stream_of(fd)));
+}
+
+/* The last thing done is the call: returning twice costs as much as the look (the processor's return predictions are gone after a system
+ * call). */
+#define CONTROL(fd, command)                                                                                                               \
+	va_list arguments;                                                                                                                 \
+	void *argument;                                                                                                                    \
+                                                                                                                                           \
+	cw_ensure_started();                                                                                                               \
+	va_start(arguments, command);                                                                                                      \
+	argument = va_arg(arguments, void *);                                                                                              \
+	va_end(arguments);                                                                                                                 \
+	if (cw_likely(!concerns_us(fd, command)))                                                                                          \
+		return cw_real.fcntl(fd, command, argument);                                                                               \
+	return control(fd, command, argument)
+
 CW_EXPORT int fcntl(int fd, int command, ...)
 {
-	va_list arguments;
-	void *argument;
-
-	va_start(arguments, command);
-	argument = va_arg(arguments, void *);
-	va_end(arguments);
-	return control(fd, command, argument);
+	CONTROL(fd, command);
 }
 
 CW_EXPORT int fcntl64(int fd, int command, ...)
 {
-	va_list arguments;
-	void *argument;
-
-	va_start(arguments, command);
-	argument = va_arg(arguments, void *);
-	va_end(arguments);
-	return control(fd, command, argument);
+	CONTROL(fd, command);
 }
 
 CW_EXPORT int ioctl(int fd, unsigned long request, ...)
@@ -181,8 +187,10 @@ CW_EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(arguments, request);
 	argument = va_arg(arguments, void *);
 	va_end(arguments);
+	if (cw_likely(!stream))
+		return cw_real.ioctl(fd, request, argument);
 	result = cw_real.ioctl(fd, request, argument);
-	if (cw_likely(!stream) || result < 0)
+	if (result < 0)
 		return result;
 	switch (request) {
 	case FIONBIO:
@@ -198,7 +206,7 @@ CW_EXPORT int ioctl(int fd, unsigned long request, ...)
 		break;
 	case SIOCATMARK:
 		if (cw_is_moved(stream, fd) && cw_pending_in(stream, -1) > 0)
-			*(int *)argument = 0;	/* the ring's bytes come before the mark */
+			*(int *)argument = 0; /* the ring's bytes come before the mark */
 		break;
 	case SIOCOUTQ:
 		if (cw_is_moved(stream, fd))

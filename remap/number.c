@@ -101,7 +101,8 @@ CW_EXPORT long syscall(long number, ...)
 		return pselect((int)a[0], (fd_set *)a[1], (fd_set *)a[2], (fd_set *)a[3], (const struct timespec *)a[4],
 			       a[5] ? *(const sigset_t *const *)a[5] : NULL);
 	case SYS_epoll_pwait2:
-		return epoll_pwait2((int)a[0], (struct epoll_event *)a[1], (int)a[2], (const struct timespec *)a[3], (const sigset_t *)a[4]);
+		return epoll_pwait2((int)a[0], (struct epoll_event *)a[1], (int)a[2], (const struct timespec *)a[3],
+				    (const sigset_t *)a[4]);
 	case SYS_preadv2:
 		return preadv2((int)a[0], (const struct iovec *)a[1], (int)a[2], (off_t)a[3], (int)a[5]);
 	case SYS_pwritev2:

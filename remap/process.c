@@ -11,7 +11,7 @@
 #include "sockets/service.h"
 #include "sockets/set.h"
 
-#define MOST_INHERITED 4096	/* descriptors looked at before a vfork child's exec */
+#define MOST_INHERITED 4096 /* descriptors looked at before a vfork child's exec */
 
 static _Atomic int owner;
 
@@ -73,7 +73,8 @@ static struct cw_stream *by_cookie(uint64_t cookie)
 	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
-		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot && cw_streams[i].cookie == cookie)
+		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot &&
+		    cw_streams[i].cookie == cookie)
 			return &cw_streams[i];
 	return NULL;
 }
@@ -174,21 +175,21 @@ CW_EXPORT int execveat(int fd, const char *path, char *const arguments[], char *
 }
 
 /* The list forms: as an array on the stack, as libc itself does it. */
-#define COUNT_LIST(first, count)                                                                                                             \
-	do {                                                                                                                                 \
-		va_list list_;                                                                                                               \
-		va_start(list_, first);                                                                                                      \
-		for (count = 1; va_arg(list_, const char *); count++)                                                                        \
-			;                                                                                                                    \
-		va_end(list_);                                                                                                               \
+#define COUNT_LIST(first, count)                                                                                                           \
+	do {                                                                                                                               \
+		va_list list_;                                                                                                             \
+		va_start(list_, first);                                                                                                    \
+		for (count = 1; va_arg(list_, const char *); count++)                                                                      \
+			;                                                                                                                  \
+		va_end(list_);                                                                                                             \
 	} while (0)
 
-#define TAKE_LIST(first, array, count, list)                                                                                                 \
-	do {                                                                                                                                 \
-		va_start(list, first);                                                                                                       \
-		array[0] = (char *)first;                                                                                                    \
-		for (size_t i_ = 1; i_ <= count; i_++)                                                                                       \
-			array[i_] = va_arg(list, char *);                                                                                    \
+#define TAKE_LIST(first, array, count, list)                                                                                               \
+	do {                                                                                                                               \
+		va_start(list, first);                                                                                                     \
+		array[0] = (char *)first;                                                                                                  \
+		for (size_t i_ = 1; i_ <= count; i_++)                                                                                     \
+			array[i_] = va_arg(list, char *);                                                                                  \
 	} while (0)
 
 CW_EXPORT int execl(const char *path, const char *first, ...)

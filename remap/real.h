@@ -15,48 +15,48 @@
 #define CW_EXPORT __attribute__((visibility("default")))
 
 /* X(result, name, (parameters)) */
-#define CW_REAL_CALLS(X)                                                                                                                     \
-	X(ssize_t, read, (int, void *, size_t))                                                                                              \
-	X(ssize_t, write, (int, const void *, size_t))                                                                                       \
-	X(ssize_t, readv, (int, const struct iovec *, int))                                                                                  \
-	X(ssize_t, writev, (int, const struct iovec *, int))                                                                                 \
-	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int))                                                                    \
-	X(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int))                                                                   \
-	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))                                                     \
-	X(ssize_t, send, (int, const void *, size_t, int))                                                                                   \
-	X(ssize_t, sendto, (int, const void *, size_t, int, const struct sockaddr *, socklen_t))                                             \
-	X(int, sendmmsg, (int, struct mmsghdr *, unsigned, int))                                                                             \
-	X(int, recvmmsg, (int, struct mmsghdr *, unsigned, int, struct timespec *))                                                          \
-	X(ssize_t, splice, (int, off64_t *, int, off64_t *, size_t, unsigned))                                                               \
-	X(int, socket, (int, int, int))                                                                                                      \
-	X(int, accept, (int, struct sockaddr *, socklen_t *))                                                                                \
-	X(int, accept4, (int, struct sockaddr *, socklen_t *, int))                                                                          \
-	X(int, connect, (int, const struct sockaddr *, socklen_t))                                                                           \
-	X(int, shutdown, (int, int))                                                                                                         \
-	X(int, setsockopt, (int, int, int, const void *, socklen_t))                                                                         \
-	X(int, getsockopt, (int, int, int, void *, socklen_t *))                                                                             \
-	X(int, close, (int))                                                                                                                 \
-	X(int, close_range, (unsigned, unsigned, int))                                                                                       \
-	X(int, dup, (int))                                                                                                                   \
-	X(int, dup2, (int, int))                                                                                                             \
-	X(int, dup3, (int, int, int))                                                                                                        \
-	X(int, fcntl, (int, int, ...))                                                                                                       \
-	X(int, ioctl, (int, unsigned long, ...))                                                                                             \
-	X(int, epoll_create, (int))                                                                                                          \
-	X(int, epoll_create1, (int))                                                                                                         \
-	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                                             \
-	X(int, execve, (const char *, char *const[], char *const[]))                                                                         \
-	X(int, execv, (const char *, char *const[]))                                                                                         \
-	X(int, execvp, (const char *, char *const[]))                                                                                        \
-	X(int, execvpe, (const char *, char *const[], char *const[]))                                                                        \
-	X(int, fexecve, (int, char *const[], char *const[]))                                                                                 \
-	X(int, execveat, (int, const char *, char *const[], char *const[], int))                                                             \
-	X(int, posix_spawn,                                                                                                                  \
-	  (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]))              \
-	X(int, posix_spawnp,                                                                                                                 \
-	  (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]))              \
-	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *, int, int))                                                   \
-	X(int, system, (const char *))                                                                                                       \
+#define CW_REAL_CALLS(X)                                                                                                                   \
+	X(ssize_t, read, (int, void *, size_t))                                                                                            \
+	X(ssize_t, write, (int, const void *, size_t))                                                                                     \
+	X(ssize_t, readv, (int, const struct iovec *, int))                                                                                \
+	X(ssize_t, writev, (int, const struct iovec *, int))                                                                               \
+	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int))                                                                  \
+	X(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int))                                                                 \
+	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))                                                   \
+	X(ssize_t, send, (int, const void *, size_t, int))                                                                                 \
+	X(ssize_t, sendto, (int, const void *, size_t, int, const struct sockaddr *, socklen_t))                                           \
+	X(int, sendmmsg, (int, struct mmsghdr *, unsigned, int))                                                                           \
+	X(int, recvmmsg, (int, struct mmsghdr *, unsigned, int, struct timespec *))                                                        \
+	X(ssize_t, splice, (int, off64_t *, int, off64_t *, size_t, unsigned))                                                             \
+	X(int, socket, (int, int, int))                                                                                                    \
+	X(int, accept, (int, struct sockaddr *, socklen_t *))                                                                              \
+	X(int, accept4, (int, struct sockaddr *, socklen_t *, int))                                                                        \
+	X(int, connect, (int, const struct sockaddr *, socklen_t))                                                                         \
+	X(int, shutdown, (int, int))                                                                                                       \
+	X(int, setsockopt, (int, int, int, const void *, socklen_t))                                                                       \
+	X(int, getsockopt, (int, int, int, void *, socklen_t *))                                                                           \
+	X(int, close, (int))                                                                                                               \
+	X(int, close_range, (unsigned, unsigned, int))                                                                                     \
+	X(int, dup, (int))                                                                                                                 \
+	X(int, dup2, (int, int))                                                                                                           \
+	X(int, dup3, (int, int, int))                                                                                                      \
+	X(int, fcntl, (int, int, ...))                                                                                                     \
+	X(int, ioctl, (int, unsigned long, ...))                                                                                           \
+	X(int, epoll_create, (int))                                                                                                        \
+	X(int, epoll_create1, (int))                                                                                                       \
+	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                                           \
+	X(int, execve, (const char *, char *const[], char *const[]))                                                                       \
+	X(int, execv, (const char *, char *const[]))                                                                                       \
+	X(int, execvp, (const char *, char *const[]))                                                                                      \
+	X(int, execvpe, (const char *, char *const[], char *const[]))                                                                      \
+	X(int, fexecve, (int, char *const[], char *const[]))                                                                               \
+	X(int, execveat, (int, const char *, char *const[], char *const[], int))                                                           \
+	X(int, posix_spawn,                                                                                                                \
+	  (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]))            \
+	X(int, posix_spawnp,                                                                                                               \
+	  (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]))            \
+	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *, int, int))                                                 \
+	X(int, system, (const char *))                                                                                                     \
 	X(FILE *, popen, (const char *, const char *))
 
 struct cw_real {
@@ -69,7 +69,7 @@ extern struct cw_real cw_real;
 extern bool cw_started;
 
 void cw_real_find(void);
-void cw_start(void);	/* start.c; more than once does nothing */
+void cw_start(void); /* start.c; more than once does nothing */
 
 static inline void cw_ensure_started(void)
 {

@@ -12,9 +12,9 @@
 
 /* struct _IO_jump_t of glibc 2.1 to 2.41: two words, then nineteen functions. */
 #define TABLE_WORDS 21
-#define READ_WORD 14
-#define WRITE_WORD 15
-#define CLOSE_WORD 17
+#define READ_WORD   14
+#define WRITE_WORD  15
+#define CLOSE_WORD  17
 
 typedef ssize_t file_read(FILE *file, void *bytes, ssize_t count);
 typedef ssize_t file_write(FILE *file, const void *bytes, ssize_t count);
@@ -42,7 +42,7 @@ static ssize_t write_file(FILE *file, const void *bytes, ssize_t count)
 		ssize_t sent = write(file->_fileno, bytes, (size_t)left);
 
 		if (sent < 0) {
-			file->_flags |= 0x20;	/* _IO_ERR_SEEN */
+			file->_flags |= 0x20; /* _IO_ERR_SEEN */
 			break;
 		}
 		left -= sent;
@@ -87,7 +87,8 @@ bool cw_stdio_start(void)
 
 	if (!narrow || !wide || !known || !known_size(narrow) || !known_size(wide))
 		return false;
-	if (narrow[READ_WORD] != known || wide[READ_WORD] != known || narrow[CLOSE_WORD] != wide[CLOSE_WORD] || narrow[WRITE_WORD] != wide[WRITE_WORD])
+	if (narrow[READ_WORD] != known || wide[READ_WORD] != known || narrow[CLOSE_WORD] != wide[CLOSE_WORD] ||
+	    narrow[WRITE_WORD] != wide[WRITE_WORD])
 		return false;
 	*(void **)&libc_read = narrow[READ_WORD];
 	*(void **)&libc_write = narrow[WRITE_WORD];

@@ -1,4 +1,5 @@
-/* FILE streams on moved sockets: glibc's stdio never calls read or write by a symbol, but through exported tables of functions (layer 2). */
+/* FILE streams on moved sockets: glibc's stdio never calls read or write by a symbol, but through exported tables of functions (layer 2).
+ */
 #ifndef CW_REMAP_STDIO_H
 #define CW_REMAP_STDIO_H
 

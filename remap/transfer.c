@@ -11,7 +11,8 @@ CW_EXPORT ssize_t read(int fd, void *bytes, size_t count)
 
 	if (cw_likely(!stream))
 		return cw_real.read(fd, bytes, count);
-	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count), count ? cw_receive(stream, fd, bytes, count, 0) : cw_real.read(fd, bytes, 0));
+	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count),
+			  count ? cw_receive(stream, fd, bytes, count, 0) : cw_real.read(fd, bytes, 0));
 }
 
 CW_EXPORT ssize_t write(int fd, const void *bytes, size_t count)
@@ -37,7 +38,7 @@ static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_
 	ssize_t got = cw_receive(stream, fd, bytes, count, flags);
 
 	if (got >= 0 && size)
-		*size = 0;	/* as TCP: a stream's bytes carry no address */
+		*size = 0; /* as TCP: a stream's bytes carry no address */
 	return got;
 }
 

@@ -12,7 +12,7 @@ static ssize_t read_vector(struct cw_stream *stream, int fd, const struct iovec 
 	size_t total = 0;
 
 	if (count > 1024 || (count && cw_nowhere(iov, 1)))
-		return cw_real.readv(fd, iov, count);	/* the kernel has the errno */
+		return cw_real.readv(fd, iov, count); /* the kernel has the errno */
 	for (int i = 0; i < count; i++)
 		total |= iov[i].iov_len;
 	return total ? cw_receive_iov(stream, fd, iov, (size_t)count, flags) : 0;
@@ -47,8 +47,7 @@ CW_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offs
 
 	if (cw_likely(!stream) || count < 0 || offset != -1 || (flags & ~(RWF_NOWAIT | RWF_HIPRI)))
 		return cw_real.preadv2(fd, iov, count, offset, flags);
-	return CW_RECEIVE(stream, fd, cw_real.preadv2(fd, iov, count, offset, flags),
-			  read_vector(stream, fd, iov, count, flags_of(flags)));
+	return CW_RECEIVE(stream, fd, cw_real.preadv2(fd, iov, count, offset, flags), read_vector(stream, fd, iov, count, flags_of(flags)));
 }
 
 CW_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)

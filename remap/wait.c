@@ -93,7 +93,8 @@ CW_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max, const 
 
 	cw_ensure_started();
 	set = cw_set_of(epfd);
-	if (!set || max <= 0 || cw_nowhere(events, 1) || (timeout && (timeout->tv_sec < 0 || timeout->tv_sec > 1000000000 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)))
+	if (!set || max <= 0 || cw_nowhere(events, 1) ||
+	    (timeout && (timeout->tv_sec < 0 || timeout->tv_sec > 1000000000 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)))
 		return cw_kernel.epoll_pwait2(epfd, events, max, timeout, mask);
 	return wait_set(set, epfd, events, max, timeout ? timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : -1, mask);
 }

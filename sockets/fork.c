@@ -7,15 +7,15 @@
 #include "set.h"
 
 /*
- * The processes that hold one socket which is not moved: their ids, in memory shared by all that come from this one by fork. A holder that died is found out by asking for its
- * id; FORKING is a child that has not yet said its own.
+ * The processes that hold one socket which is not moved: their ids, in memory shared by all that come from this one by fork. A holder that
+ * died is found out by asking for its id; FORKING is a child that has not yet said its own.
  */
 #define FAMILY_HOLDERS 8
-#define FORKING 1u	/* init never comes by our fork */
+#define FORKING        1u /* init never comes by our fork */
 
 static struct families {
 	_Atomic uint32_t holder[CW_BOOK_ENTRIES][FAMILY_HOLDERS];
-} *families;
+} * families;
 
 static int connection;
 
@@ -29,7 +29,8 @@ static bool replace(uint32_t family, uint32_t from, uint32_t to)
 	for (int i = 0; i < FAMILY_HOLDERS; i++) {
 		uint32_t seen = from;
 
-		if (atomic_compare_exchange_strong_explicit(&families->holder[family][i], &seen, to, memory_order_acq_rel, memory_order_relaxed))
+		if (atomic_compare_exchange_strong_explicit(&families->holder[family][i], &seen, to, memory_order_acq_rel,
+							    memory_order_relaxed))
 			return true;
 	}
 	return false;
@@ -165,7 +166,7 @@ void cw_fork_child(void)
 		atomic_store_explicit(&stream->tx_busy, 0, memory_order_relaxed);
 		atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
 		if (atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_OFFERED)
-			atomic_store_explicit(&stream->phase, CW_KERNEL, memory_order_relaxed);	/* the offer is the parent's */
+			atomic_store_explicit(&stream->phase, CW_KERNEL, memory_order_relaxed); /* the offer is the parent's */
 		if (stream->slot)
 			stream->inherited = true;
 		else if (atomic_load_explicit(&stream->family, memory_order_relaxed))

@@ -1,7 +1,8 @@
 /*
- * Who else holds a socket. A socket may be offered only while one process holds it; which others do can't be asked of the kernel, so every holder that comes by fork is
- * counted: for moved streams in the slot (and by the service, which corrects the count when one is killed), for the others in memory shared by parent and children.
- * A holder that is killed leaves the second count too high: the stream stays on kernel TCP.
+ * Who else holds a socket. A socket may be offered only while one process holds it; which others do can't be asked of the kernel, so every
+ * holder that comes by fork is counted: for moved streams in the slot (and by the service, which corrects the count when one is killed),
+ * for the others in memory shared by parent and children. A holder that is killed leaves the second count too high: the stream stays on
+ * kernel TCP.
  */
 #ifndef CW_SOCKETS_FORK_H
 #define CW_SOCKETS_FORK_H

@@ -1,6 +1,7 @@
 /*
- * The kernel, in two ways. cw_kernel.NAME is libc's own function, found behind ours: for calls that may block, since they are cancellation points and follow the
- * program's EINTR rules. cw_raw() is the bare system call, for those that never block: it returns -errno and leaves errno alone.
+ * The kernel, in two ways. cw_kernel.NAME is libc's own function, found behind ours: for calls that may block, since they are cancellation
+ * points and follow the program's EINTR rules. cw_raw() is the bare system call, for those that never block: it returns -errno and leaves
+ * errno alone.
  */
 #ifndef CW_SOCKETS_KERNEL_H
 #define CW_SOCKETS_KERNEL_H
@@ -17,16 +18,16 @@
 #include <time.h>
 
 /* X(result, name, (parameters)): what sockets/ and remap/ call behind the program's back. Filled by remap/real.c. */
-#define CW_KERNEL_CALLS(X)                                                                                                                   \
-	X(ssize_t, sendmsg, (int, const struct msghdr *, int))                                                                               \
-	X(ssize_t, recvmsg, (int, struct msghdr *, int))                                                                                     \
-	X(ssize_t, recv, (int, void *, size_t, int))                                                                                         \
-	X(ssize_t, sendfile, (int, int, off_t *, size_t))                                                                                    \
-	X(int, poll, (struct pollfd *, nfds_t, int))                                                                                         \
-	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                                                  \
-	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                                                \
-	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                                      \
-	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                                         \
+#define CW_KERNEL_CALLS(X)                                                                                                                 \
+	X(ssize_t, sendmsg, (int, const struct msghdr *, int))                                                                             \
+	X(ssize_t, recvmsg, (int, struct msghdr *, int))                                                                                   \
+	X(ssize_t, recv, (int, void *, size_t, int))                                                                                       \
+	X(ssize_t, sendfile, (int, int, off_t *, size_t))                                                                                  \
+	X(int, poll, (struct pollfd *, nfds_t, int))                                                                                       \
+	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                                                \
+	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                                              \
+	X(int, pselect, (int, fd_set *, fd_set *, fd_set *, const struct timespec *, const sigset_t *))                                    \
+	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))                                                       \
 	X(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *))
 
 struct cw_kernel {

@@ -5,7 +5,7 @@
 #include "service.h"
 #include "switch.h"
 
-#define TURNS 200	/* of a millisecond */
+#define TURNS 200 /* of a millisecond */
 
 static void book(struct cw_stream *stream, enum cw_reason reason)
 {
@@ -70,7 +70,7 @@ void cw_leave(struct cw_stream *stream, enum cw_reason reason)
 
 void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
-	struct timespec turn = { .tv_nsec = 1000000 };
+	struct timespec turn = {.tv_nsec = 1000000};
 
 	if (!stream->slot) {
 		cw_stream_stays(stream, reason);
@@ -90,6 +90,7 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 			return;
 		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
 	}
-	/* The writer computes, is stopped or dead, and the next reader can't be given what is in the ring: a reset is honest, a gap is not. */
+	/* The writer computes, is stopped or dead, and the next reader can't be given what is in the ring: a reset is honest, a gap is not.
+	 */
 	cw_switch_break(stream, fd, reason);
 }

@@ -1,7 +1,8 @@
 /*
- * Going back to kernel TCP for good (demotion). The writer's direction seals its ring, or takes it back; the reader's is never offered again and is drained by whoever reads here.
- * cw_leave_to: the socket goes to a reader that doesn't know the ring (another program by exec, a process that is sent the descriptor): what is unread in the ring must come
- * through the kernel, so the writer is asked to send it again, which it does when it next calls; waits 200 ms at most for that.
+ * Going back to kernel TCP for good (demotion). The writer's direction seals its ring, or takes it back; the reader's is never offered
+ * again and is drained by whoever reads here. cw_leave_to: the socket goes to a reader that doesn't know the ring (another program by exec,
+ * a process that is sent the descriptor): what is unread in the ring must come through the kernel, so the writer is asked to send it again,
+ * which it does when it next calls; waits 200 ms at most for that.
  */
 #ifndef CW_SOCKETS_LEAVE_H
 #define CW_SOCKETS_LEAVE_H

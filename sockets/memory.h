@@ -1,6 +1,6 @@
 /*
- * The program's memory. The kernel checks every address that it is given; a copy by us can't without a system call, so what is unreadable ends in SIGSEGV (docs/caveats.md). What
- * no program can have mapped, the first page and the upper half, is told as the kernel tells it.
+ * The program's memory. The kernel checks every address that it is given; a copy by us can't without a system call, so what is unreadable
+ * ends in SIGSEGV (docs/caveats.md). What no program can have mapped, the first page and the upper half, is told as the kernel tells it.
  */
 #ifndef CW_SOCKETS_MEMORY_H
 #define CW_SOCKETS_MEMORY_H
@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CW_LOWEST_ADDRESS 4096ull
+#define CW_LOWEST_ADDRESS  4096ull
 #define CW_HIGHEST_ADDRESS (1ull << 56)
 
 static inline bool cw_nowhere(const void *memory, size_t size)

@@ -4,7 +4,7 @@
 
 #include "stream.h"
 
-int cw_pending_in(struct cw_stream *stream, int fd);	/* the kernel's and the ring's; fd -1: the ring's */
-int cw_pending_out(const struct cw_stream *stream);	/* the ring's alone */
+int cw_pending_in(struct cw_stream *stream, int fd); /* the kernel's and the ring's; fd -1: the ring's */
+int cw_pending_out(const struct cw_stream *stream);  /* the ring's alone */
 
 #endif

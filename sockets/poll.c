@@ -15,19 +15,19 @@
 struct call {
 	struct pollfd *fds;
 	nfds_t count;
-	const struct timespec *timeout;	/* NULL none */
+	const struct timespec *timeout; /* NULL none */
 	const sigset_t *mask;
-	bool plain;			/* poll, not ppoll */
+	bool plain; /* poll, not ppoll */
 	int timeout_ms;
 	int64_t deadline;
-	int asked;			/* what the kernel said during the look */
+	int asked; /* what the kernel said during the look */
 	struct cw_wait_list list;
 };
 
 /* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
 static int ask(const struct call *call, const sigset_t *mask)
 {
-	struct timespec none = { 0 };
+	struct timespec none = {0};
 	long ready = cw_raw(SYS_ppoll, (long)call->fds, (long)call->count, (long)&none, (long)mask, 8, 0);
 
 	if (ready < 0) {
@@ -77,7 +77,8 @@ static bool rings_know_all(const struct call *call)
 		if (call->fds[entry->index].events & ~(READABLE | WRITABLE))
 			return false;
 		word = atomic_load_explicit(&entry->stream->rx->state, memory_order_relaxed);
-		if (cw_state_of(word) != CW_LIVE || (word & (CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT)) || !cw_ready_to_send(entry->stream))
+		if (cw_state_of(word) != CW_LIVE || (word & (CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT)) ||
+		    !cw_ready_to_send(entry->stream))
 			return false;
 	}
 	return true;
@@ -120,13 +121,14 @@ static int sleep_in_kernel(struct call *call)
 
 	pthread_cleanup_push(cancelled, call);
 	if (call->deadline < 0) {
-		ready = call->plain ? cw_kernel.poll(call->fds, call->count, -1) : cw_kernel.ppoll(call->fds, call->count, NULL, call->mask);
+		ready = call->plain ? cw_kernel.poll(call->fds, call->count, -1)
+				    : cw_kernel.ppoll(call->fds, call->count, NULL, call->mask);
 	} else {
 		int64_t left = call->deadline - (int64_t)cw_monotonic_ns();
 		struct timespec rest;
 
 		left = left < 0 ? 0 : left;
-		rest = (struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 };
+		rest = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
 		ready = cw_kernel.ppoll(call->fds, call->count, &rest, call->mask);
 	}
 	pthread_cleanup_pop(0);
@@ -199,7 +201,7 @@ static int start(struct call *call)
 
 int cw_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
-	struct call call = { .fds = fds, .count = count, .plain = true, .timeout_ms = timeout_ms };
+	struct call call = {.fds = fds, .count = count, .plain = true, .timeout_ms = timeout_ms};
 
 	call.deadline = timeout_ms > 0 ? (int64_t)cw_monotonic_ns() + timeout_ms * INT64_C(1000000) : timeout_ms;
 	return start(&call);
@@ -207,7 +209,7 @@ int cw_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 
 int cw_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-	struct call call = { .fds = fds, .count = count, .timeout = timeout, .mask = mask, .deadline = -1 };
+	struct call call = {.fds = fds, .count = count, .timeout = timeout, .mask = mask, .deadline = -1};
 
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return cw_kernel.ppoll(fds, count, timeout, mask);

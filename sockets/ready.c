@@ -17,9 +17,9 @@ bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 	if (state != CW_LIVE && state != CW_SEALED)
 		return false;
 	*edge = atomic_load_explicit(&rx->widx, memory_order_acquire);
-	if (!in_ring(rx))	/* the kernel has what comes first, and the ring has more */
+	if (!in_ring(rx)) /* the kernel has what comes first, and the ring has more */
 		return *edge != atomic_load_explicit(&rx->up, memory_order_relaxed);
-	return cw_switch_unread(stream, word) != 0;	/* nonsense too: the read will say so */
+	return cw_switch_unread(stream, word) != 0; /* nonsense too: the read will say so */
 }
 
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered)
@@ -41,8 +41,9 @@ bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggere
 			return in_ring(rx) && edge_triggered && widx == seen;
 		case CW_LIVE:
 			/*
-			 * Before the switch's offset what comes next comes through the kernel. With the ring empty behind it a plain sleep is right; else another reader
-			 * may take those bytes, and this one would sleep beside a ring that has more (tests/model).
+			 * Before the switch's offset what comes next comes through the kernel. With the ring empty behind it a plain sleep
+			 * is right; else another reader may take those bytes, and this one would sleep beside a ring that has more
+			 * (tests/model).
 			 */
 			if (!in_ring(rx))
 				roff = up;
@@ -83,7 +84,7 @@ bool cw_ready_to_send(const struct cw_stream *stream)
 	case CW_LIVE:
 	case CW_ASLEEP:
 		return true;
-	case CW_CONSENT:	/* offered, and nothing on its way: the kernel has room for a ring's worth too */
+	case CW_CONSENT: /* offered, and nothing on its way: the kernel has room for a ring's worth too */
 		return atomic_load_explicit(&tx->woff, memory_order_relaxed) == atomic_load_explicit(&tx->roff, memory_order_relaxed);
 	default:
 		return false;

@@ -8,8 +8,8 @@
 bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge);
 
 /*
- * About to wait in the kernel for this stream to become readable, under the rx lock: LIVE -> ASLEEP and so on. seen: the edge that the program knows; pass the reader's
- * offset where any unread byte must be told. False: it is readable by ring, don't sleep.
+ * About to wait in the kernel for this stream to become readable, under the rx lock: LIVE -> ASLEEP and so on. seen: the edge that the
+ * program knows; pass the reader's offset where any unread byte must be told. False: it is readable by ring, don't sleep.
  */
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered);
 /* Awake again, under the rx lock, nobody else asleep. */

@@ -12,9 +12,9 @@
 #include "set.h"
 #include "switch.h"
 
-#define MAX_IOV 1024
-#define CUT_IOV 64
-#define RING_FLAGS (MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
+#define MAX_IOV             1024
+#define CUT_IOV             64
+#define RING_FLAGS          (MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
 #define ASK_KERNEL_EVERY_US 5
 
 struct request {
@@ -25,13 +25,13 @@ struct request {
 };
 
 enum outcome {
-	BYTES,		/* some were taken */
-	BYTES_AND_MORE,	/* and behind them the stream goes on elsewhere: look there too */
-	EMPTY,		/* LIVE, and nothing in the ring */
-	EMPTY_KERNEL,	/* what comes next comes through the kernel, but is not there yet */
-	ON_ITS_WAY,	/* and behind it the ring has more */
-	BY_KERNEL,	/* TAKEN, or ASLEEP for others: the kernel may be read without a bound, and without the lock */
-	COLD,		/* ASLEEP, and to wake it the event set's lock is needed */
+	BYTES,          /* some were taken */
+	BYTES_AND_MORE, /* and behind them the stream goes on elsewhere: look there too */
+	EMPTY,          /* LIVE, and nothing in the ring */
+	EMPTY_KERNEL,   /* what comes next comes through the kernel, but is not there yet */
+	ON_ITS_WAY,     /* and behind it the ring has more */
+	BY_KERNEL,      /* TAKEN, or ASLEEP for others: the kernel may be read without a bound, and without the lock */
+	COLD,           /* ASLEEP, and to wake it the event set's lock is needed */
 	END,
 	FAILED
 };
@@ -77,12 +77,13 @@ static void advance(struct cw_stream *stream, struct request *request, size_t co
 	CW_COUNT(stream, bytes_kernel_in, count);
 }
 
-/* LIVE or SEALED before `up`: the kernel has bytes that come first, and behind them perhaps some that come after the ring's, so never more than the former. */
+/* LIVE or SEALED before `up`: the kernel has bytes that come first, and behind them perhaps some that come after the ring's, so never more
+ * than the former. */
 static enum outcome kernel_part(struct cw_stream *stream, int fd, struct request *request, uint64_t roff, uint64_t up)
 {
 	struct cw_direction *rx = stream->rx;
 	struct iovec rest[CUT_IOV];
-	struct msghdr message = { .msg_iov = rest };
+	struct msghdr message = {.msg_iov = rest};
 	size_t left = request->total - request->done;
 	long got;
 
@@ -97,11 +98,12 @@ static enum outcome kernel_part(struct cw_stream *stream, int fd, struct request
 		return roff + (uint64_t)got == up ? BYTES_AND_MORE : BYTES;
 	}
 	if (got == 0)
-		return END;	/* the writer died before what it had said it sent was sent */
+		return END; /* the writer died before what it had said it sent was sent */
 	return got == -EAGAIN || got == -EINTR ? EMPTY_KERNEL : fail(request, (int)-got);
 }
 
-/* Copy out and publish roff by compare-and-swap: it fails if a signal handler on top of us has read in between, and then the copy is made again. */
+/* Copy out and publish roff by compare-and-swap: it fails if a signal handler on top of us has read in between, and then the copy is made
+ * again. */
 static enum outcome ring_part(struct cw_stream *stream, struct request *request, uint64_t word, uint64_t roff, size_t unread)
 {
 	struct cw_direction *rx = stream->rx;
@@ -201,7 +203,8 @@ static bool died_with_unread(struct cw_stream *stream)
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
 
-	if (stream->reset_told || stream->shut_reading || (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
+	if (stream->reset_told || stream->shut_reading ||
+	    (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
 		return false;
 	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
 		return false;
@@ -209,7 +212,8 @@ static bool died_with_unread(struct cw_stream *stream)
 	       (int64_t)(atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff) > 0;
 }
 
-/* In TAKEN the ring holds something only if the writer was killed while it took the stream back; an unlocked kernel read of another thread would make roff too small. */
+/* In TAKEN the ring holds something only if the writer was killed while it took the stream back; an unlocked kernel read of another thread
+ * would make roff too small. */
 static bool still_in_ring(const struct cw_direction *rx, uint64_t word)
 {
 	switch (cw_state_of(word)) {
@@ -242,7 +246,8 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 		cw_switch_wake(stream, &word);
 	unread = cw_switch_unread(stream, word);
 	if (atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
-	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX && still_in_ring(rx, word))
+	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX &&
+	    still_in_ring(rx, word))
 		outcome = ring_part(stream, request, word, roff, unread);
 	cw_rx_unlock(stream, nested);
 	if (outcome == END && died_with_unread(stream)) {
@@ -267,7 +272,7 @@ static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request
 {
 	struct cw_direction *rx = stream->rx;
 	struct iovec rest[CUT_IOV];
-	struct msghdr message = { .msg_iov = rest };
+	struct msghdr message = {.msg_iov = rest};
 	int flags = request->flags | extra;
 	ssize_t got;
 
@@ -333,19 +338,21 @@ static enum outcome ask_kernel(int fd, struct request *request)
 	return got == 0 ? END : fail(request, (int)-got);
 }
 
-/* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never restarted. */
+/* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
+ * restarted. */
 static enum outcome await_rest(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct cw_direction *rx = stream->rx;
-	struct pollfd readable = { .fd = fd, .events = POLLIN };
-	struct timeval limit = { 0 };
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	struct timeval limit = {0};
 	socklen_t size = sizeof(limit);
 	int ready;
 
 	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
 	CW_COUNT(stream, sleeps, 1);
 	pthread_cleanup_push(cancelled, rx);
-	ready = cw_kernel.poll(&readable, 1, limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
+	ready = cw_kernel.poll(&readable, 1,
+			       limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
 	pthread_cleanup_pop(0);
 	CW_COUNT(stream, wakeups, ready > 0);
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
@@ -359,13 +366,14 @@ static bool look(struct cw_stream *stream, int fd)
 	uint32_t most = (uint32_t)cw_policy_spin_us();
 	uint64_t seen = atomic_load_explicit(&rx->roff, memory_order_relaxed), word, first;
 	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start;
-	struct request ignored = { 0 };
+	struct request ignored = {0};
 
 	first = atomic_load_explicit(&rx->state, memory_order_relaxed);
 	while (cw_ticks() - start < budget) {
 		for (int i = 0; i < 8; i++) {
 			word = atomic_load_explicit(&rx->state, memory_order_acquire);
-			if (word != first || (cw_state_of(word) == CW_LIVE && atomic_load_explicit(&rx->widx, memory_order_acquire) != seen)) {
+			if (word != first ||
+			    (cw_state_of(word) == CW_LIVE && atomic_load_explicit(&rx->widx, memory_order_acquire) != seen)) {
 				CW_COUNT(stream, spins_paid, 1);
 				cw_spin_paid(&cw_thread.spin, most);
 				return true;
@@ -395,13 +403,14 @@ static bool blocking(struct cw_stream *stream, int fd, const struct request *req
 }
 
 /*
- * Fall asleep as a blocking call: under the lock, so that a set or another thread sees rx_asleep and the state together. BY_KERNEL: sleep. EMPTY_KERNEL: sleep without reading.
+ * Fall asleep as a blocking call: under the lock, so that a set or another thread sees rx_asleep and the state together. BY_KERNEL: sleep.
+ * EMPTY_KERNEL: sleep without reading.
  */
 static enum outcome settle(struct cw_stream *stream, int fd, struct request *request, enum outcome outcome)
 {
 	struct cw_direction *rx = stream->rx;
-	struct pollfd on_its_way = { .fd = fd, .events = POLLIN };
-	struct timespec turn = { .tv_nsec = 2000000 };
+	struct pollfd on_its_way = {.fd = fd, .events = POLLIN};
+	struct timespec turn = {.tv_nsec = 2000000};
 	uint64_t word, roff;
 	bool nested;
 
@@ -410,8 +419,10 @@ static enum outcome settle(struct cw_stream *stream, int fd, struct request *req
 	word = atomic_load_explicit(&rx->state, memory_order_acquire);
 	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	if (outcome == EMPTY_KERNEL) {
-		/* Asleep, and with nothing in the ring, it can be waited for; else it is on its way, and a short turn is all (tests/model). */
-		if (cw_state_of(word) != CW_LIVE || !cw_switch_fall_asleep(stream, &word, atomic_load_explicit(&rx->up, memory_order_relaxed)))
+		/* Asleep, and with nothing in the ring, it can be waited for; else it is on its way, and a short turn is all (tests/model).
+		 */
+		if (cw_state_of(word) != CW_LIVE ||
+		    !cw_switch_fall_asleep(stream, &word, atomic_load_explicit(&rx->up, memory_order_relaxed)))
 			outcome = cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_LIVE ? ON_ITS_WAY : BYTES_AND_MORE;
 	} else if (cw_switch_fall_asleep(stream, &word, roff)) {
 		outcome = BY_KERNEL;
@@ -535,7 +546,7 @@ static ssize_t peek_locked(struct cw_stream *stream, int fd, struct request *req
 	struct cw_ring ring;
 	size_t count, before = (int64_t)(up - roff) > 0 ? up - roff : 0;
 	struct iovec rest[CUT_IOV];
-	struct msghdr message = { .msg_iov = rest };
+	struct msghdr message = {.msg_iov = rest};
 	uint32_t bits = atomic_load_explicit(&rx->ring_bits, memory_order_relaxed);
 
 	if (before) {
@@ -585,7 +596,7 @@ static bool peek(struct cw_stream *stream, int fd, struct request *request)
 /* MSG_PEEK | MSG_WAITALL with a part there: wait a turn, unless no more can come. */
 static bool more_to_come(struct cw_stream *stream, int fd, struct request *request)
 {
-	struct timespec turn = { .tv_nsec = 500000 };
+	struct timespec turn = {.tv_nsec = 500000};
 	enum outcome outcome;
 
 	if (!blocking(stream, fd, request))
@@ -598,7 +609,7 @@ static bool more_to_come(struct cw_stream *stream, int fd, struct request *reque
 
 static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request *request)
 {
-	struct request one = { .iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL };
+	struct request one = {.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL};
 
 	for (;;) {
 		struct cw_direction *rx = stream->rx;
@@ -649,21 +660,22 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 
 ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
 {
-	struct request request = { .iov = iov, .iovcnt = iovcnt, .flags = flags };
-	struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt };
+	struct request request = {.iov = iov, .iovcnt = iovcnt, .flags = flags};
+	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt};
 
 	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
-			return cw_kernel.recvmsg(fd, &message, flags);	/* the kernel has the errno */
+			return cw_kernel.recvmsg(fd, &message, flags); /* the kernel has the errno */
 		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)) && !(flags & MSG_TRUNC)) {
 			if (!cw_pending_in(stream, fd) && (flags & MSG_DONTWAIT))
-				break;	/* nothing to put there: that comes first */
+				break; /* nothing to put there: that comes first */
 			return cw_bad_address();
 		}
 		request.total += iov[i].iov_len;
 	}
 	if (iovcnt > MAX_IOV || (flags & ~RING_FLAGS))
-		return cw_kernel.recvmsg(fd, &message, flags);	/* takes no byte of the stream: urgent data, the error queue, nothing at all */
+		return cw_kernel.recvmsg(fd, &message,
+					 flags); /* takes no byte of the stream: urgent data, the error queue, nothing at all */
 	if (!request.total && iovcnt && cw_nowhere(iov[0].iov_base, iov[0].iov_len)) {
 		errno = EAGAIN;
 		return -1;
@@ -679,7 +691,7 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags)
 {
 	struct cw_direction *rx = stream->rx;
-	struct iovec iov = { bytes, count };
+	struct iovec iov = {bytes, count};
 	uint32_t free = 0;
 
 	if (cw_likely(count && !cw_nowhere(bytes, count) && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
@@ -701,8 +713,8 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 				if (unread < count && (flags & MSG_WAITALL))
 					unread = 0;
 				cw_ring_get(&ring, roff, bytes, unread);
-				if (cw_unlikely(!atomic_compare_exchange_strong_explicit(&rx->roff, &roff, roff + unread, memory_order_acq_rel,
-											 memory_order_relaxed)))
+				if (cw_unlikely(!atomic_compare_exchange_strong_explicit(&rx->roff, &roff, roff + unread,
+											 memory_order_acq_rel, memory_order_relaxed)))
 					unread = 0;
 			} else {
 				unread = 0;

@@ -1,6 +1,6 @@
 /*
- * Receiving on a moved stream. As recv(2) and its kin: bytes, 0 at the end, or -1 with errno. It looks for a while before it sleeps, and sleeps in the program's own kind of
- * kernel call, so signals, time-outs, cancellation and O_NONBLOCK are the kernel's own.
+ * Receiving on a moved stream. As recv(2) and its kin: bytes, 0 at the end, or -1 with errno. It looks for a while before it sleeps, and
+ * sleeps in the program's own kind of kernel call, so signals, time-outs, cancellation and O_NONBLOCK are the kernel's own.
  */
 #ifndef CW_SOCKETS_RECEIVE_H
 #define CW_SOCKETS_RECEIVE_H

@@ -11,7 +11,8 @@ bool cw_resend(struct cw_slot *slot, unsigned end, unsigned char *data, int fd)
 	uint64_t word;
 	bool done = false;
 
-	if (!atomic_compare_exchange_strong_explicit(&tx->tx_lock.holder, &free, cw_thread_id(), memory_order_acquire, memory_order_relaxed))
+	if (!atomic_compare_exchange_strong_explicit(&tx->tx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
+						     memory_order_relaxed))
 		return false;
 	word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND))

@@ -7,7 +7,7 @@
 #include "poll.h"
 #include "wait_list.h"
 
-#define MAX_WORDS (65536 / 64)	/* sets for more descriptors than this are the kernel's alone */
+#define MAX_WORDS (65536 / 64) /* sets for more descriptors than this are the kernel's alone */
 
 struct bits {
 	unsigned long word[MAX_WORDS];
@@ -15,15 +15,15 @@ struct bits {
 
 struct call {
 	int count;
-	size_t size;			/* bytes of a set that count uses */
-	fd_set *set[3];			/* the program's: readable, writable, urgent; NULL: not asked */
-	unsigned long *asked[3];	/* what it asked */
+	size_t size;             /* bytes of a set that count uses */
+	fd_set *set[3];          /* the program's: readable, writable, urgent; NULL: not asked */
+	unsigned long *asked[3]; /* what it asked */
 	struct timeval *timeval;
 	const struct timespec *timespec;
 	const sigset_t *mask;
-	bool plain;			/* select, not pselect */
+	bool plain; /* select, not pselect */
 	int64_t deadline;
-	int told;			/* what the kernel said during the look */
+	int told; /* what the kernel said during the look */
 	struct cw_wait_list list;
 };
 
@@ -42,11 +42,11 @@ static void restore(struct call *call)
 /* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
 static int ask(struct call *call, const sigset_t *mask)
 {
-	struct timespec none = { 0 };
+	struct timespec none = {0};
 	struct {
 		const sigset_t *mask;
 		size_t size;
-	} signals = { mask, 8 };
+	} signals = {mask, 8};
 	long ready;
 
 	restore(call);
@@ -112,7 +112,7 @@ static int sleep_in_kernel(struct call *call)
 		struct timespec rest;
 
 		left = left < 0 ? 0 : left;
-		rest = (struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 };
+		rest = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
 		ready = cw_kernel.pselect(call->count, call->set[0], call->set[1], call->set[2], &rest, call->mask);
 	}
 	pthread_cleanup_pop(0);
@@ -179,7 +179,7 @@ static int by_kernel(struct call *call)
 static int start(struct call *call)
 {
 	static const struct bits nothing;
-	struct bits asked[3];
+	struct bits asked[3]; /* filled as far as count goes */
 	bool fits = true;
 	int result;
 
@@ -205,6 +205,7 @@ static int start(struct call *call)
 		result = by_kernel(call);
 	} else {
 		for (int i = 0; i < 3; i++) {
+			/* cppcheck-suppress legacyUninitvar */
 			call->asked[i] = asked[i].word;
 			memcpy(asked[i].word, call->set[i] ? (void *)call->set[i] : (void *)&nothing, call->size);
 		}
@@ -223,20 +224,20 @@ static int start(struct call *call)
 
 int cw_select(int count, fd_set *readable, fd_set *writable, fd_set *urgent, struct timeval *timeout)
 {
-	struct call call = { .count = count, .set = { readable, writable, urgent }, .timeval = timeout, .plain = true, .deadline = -1 };
+	struct call call = {.count = count, .set = {readable, writable, urgent}, .timeval = timeout, .plain = true, .deadline = -1};
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0))
 		return by_kernel(&call);
 	if (timeout && timeout->tv_sec < 1000000000)
-		call.deadline = timeout->tv_sec || timeout->tv_usec
-					? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000)
-					: 0;
+		call.deadline = timeout->tv_sec || timeout->tv_usec ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) +
+									      timeout->tv_usec * INT64_C(1000)
+								    : 0;
 	return start(&call);
 }
 
 int cw_pselect(int count, fd_set *readable, fd_set *writable, fd_set *urgent, const struct timespec *timeout, const sigset_t *mask)
 {
-	struct call call = { .count = count, .set = { readable, writable, urgent }, .timespec = timeout, .mask = mask, .deadline = -1 };
+	struct call call = {.count = count, .set = {readable, writable, urgent}, .timespec = timeout, .mask = mask, .deadline = -1};
 
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return by_kernel(&call);

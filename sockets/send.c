@@ -10,11 +10,11 @@
 #include "service.h"
 #include "switch.h"
 
-#define PUBLISH_EVERY 32768u	/* the reader copies the first part while the writer copies the next */
-#define WHOLE 4096u
-#define MAX_IOV 1024
+#define PUBLISH_EVERY 32768u /* the reader copies the first part while the writer copies the next */
+#define WHOLE         4096u
+#define MAX_IOV       1024
 #define MOST_PATIENCE 20 /* times the longest look, with a reader that gets on */
-#define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
+#define RING_FLAGS    (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
 
 struct request {
 	const struct iovec *iov;
@@ -30,7 +30,8 @@ static enum outcome broken(struct cw_stream *stream, int fd)
 	return BROKEN;
 }
 
-/* Room in the ring, from the credit at hand, or from the reader's own index if that says too little for wanted bytes. SIZE_MAX: nonsense. */
+/* Room in the ring, from the credit at hand, or from the reader's own index if that says too little for wanted bytes. SIZE_MAX: nonsense.
+ */
 static size_t room(struct cw_direction *tx, uint64_t widx, uint64_t size, size_t wanted)
 {
 	uint64_t credit = atomic_load_explicit(&tx->tx_credit, memory_order_relaxed), roff;
@@ -49,8 +50,8 @@ static size_t room(struct cw_direction *tx, uint64_t widx, uint64_t size, size_t
 }
 
 /*
- * Publish, then look whether the reader sleeps. The compare-and-swap is both: it fails if a signal handler on top of us has published in between, and it is the fence
- * between the store of widx and the load of the state (A in switch.c).
+ * Publish, then look whether the reader sleeps. The compare-and-swap is both: it fails if a signal handler on top of us has published in
+ * between, and it is the fence between the store of widx and the load of the state (A in switch.c).
  */
 static bool publish(struct cw_stream *stream, int fd, uint64_t widx, size_t count)
 {
@@ -95,13 +96,14 @@ static enum outcome put_part(struct cw_stream *stream, int fd, struct request *r
 }
 
 /*
- * The ring is full and its reader awake: room comes soon, or the reader isn't running. As long as it gets on, be it through what the kernel holds before the ring, it is
- * worth waiting for: going to the kernel costs more, and a while to come back from.
+ * The ring is full and its reader awake: room comes soon, or the reader isn't running. As long as it gets on, be it through what the kernel
+ * holds before the ring, it is worth waiting for: going to the kernel costs more, and a while to come back from.
  */
 static bool look_for_room(struct cw_stream *stream)
 {
 	struct cw_direction *tx = stream->tx;
-	uint64_t credit = atomic_load_explicit(&tx->tx_credit, memory_order_relaxed), patience = (uint64_t)cw_policy_spin_us() * cw_ticks_per_us();
+	uint64_t credit = atomic_load_explicit(&tx->tx_credit, memory_order_relaxed),
+		 patience = (uint64_t)cw_policy_spin_us() * cw_ticks_per_us();
 	uint64_t start = cw_ticks(), seen = atomic_load_explicit(&tx->roff, memory_order_relaxed), moved = start;
 
 	while (cw_ticks() - moved < patience && cw_ticks() - start < MOST_PATIENCE * patience) {
@@ -179,6 +181,7 @@ static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msg
 	ssize_t sent;
 
 	stream->corked = (uint8_t)((stream->corked & CW_CORK_OPTION) | (flags & MSG_MORE ? CW_CORK_MORE : 0));
+	cw_switch_note_wake(stream);
 	pthread_cleanup_push(cancelled, tx);
 	sent = cw_kernel.sendmsg(fd, message, flags);
 	pthread_cleanup_pop(0);
@@ -198,7 +201,7 @@ static ssize_t send_rest(struct cw_stream *stream, int fd, const struct request 
 	struct iovec rest[64];
 	size_t used = 0, skip = request->done;
 	int flags = request->flags | (request->done ? MSG_NOSIGNAL : 0);
-	struct msghdr message = { .msg_iov = rest };
+	struct msghdr message = {.msg_iov = rest};
 
 	if (!request->done) {
 		message.msg_iov = (struct iovec *)request->iov;
@@ -273,7 +276,8 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct request *re
 			if (sent <= 0 || request->done + (size_t)sent >= request->total)
 				return finish(stream, request, sent);
 			request->done += (size_t)sent;
-			/* A short count from the kernel is the call's end: it ran out of room, of time, or was interrupted. Only our own cut of a long iovec goes on. */
+			/* A short count from the kernel is the call's end: it ran out of room, of time, or was interrupted. Only our own
+			 * cut of a long iovec goes on. */
 			if (request->iovcnt <= 64 || request->done == (size_t)sent)
 				return finish(stream, request, 0);
 			break;
@@ -286,14 +290,14 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct request *re
 
 ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
 {
-	struct request request = { .iov = iov, .iovcnt = iovcnt, .flags = flags };
-	struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt };
+	struct request request = {.iov = iov, .iovcnt = iovcnt, .flags = flags};
+	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt};
 
 	if (iovcnt > MAX_IOV)
 		return cw_send_message(stream, fd, &message, flags);
 	for (size_t i = 0; i < iovcnt; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
-			return cw_send_message(stream, fd, &message, flags);	/* the kernel has the errno */
+			return cw_send_message(stream, fd, &message, flags); /* the kernel has the errno */
 		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)))
 			return cw_bad_address();
 		request.total += iov[i].iov_len;
@@ -307,7 +311,7 @@ ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, s
 ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t count, int flags)
 {
 	struct cw_direction *tx = stream->tx;
-	struct iovec iov = { (void *)bytes, count };
+	struct iovec iov = {(void *)bytes, count};
 	uint32_t free = 0;
 
 	if (cw_likely(count - 1 < PUBLISH_EVERY && !cw_nowhere(bytes, count) && !(flags & ~RING_FLAGS) && !stream->broken) &&
@@ -361,7 +365,7 @@ static bool to_kernel(struct cw_stream *stream, int fd)
 
 ssize_t cw_send_message(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
 {
-	struct request nothing = { 0 };
+	struct request nothing = {0};
 
 	if (!to_kernel(stream, fd))
 		return fail(&nothing, ECONNRESET);
@@ -392,7 +396,7 @@ static enum outcome put_file(struct cw_stream *stream, int fd, int from, off_t *
 	got = offset ? cw_raw(SYS_preadv, from, (long)pieces, used, (long)*offset, 0, 0)
 		     : cw_raw(SYS_readv, from, (long)pieces, used, 0, 0, 0);
 	if (got < 0)
-		return USE_KERNEL;	/* no file: the kernel's sendfile has the errno */
+		return USE_KERNEL; /* no file: the kernel's sendfile has the errno */
 	if (got && !publish(stream, fd, widx, (size_t)got))
 		return USE_KERNEL;
 	if (offset)
@@ -411,7 +415,7 @@ static bool is_file(int fd)
 
 ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off_t *offset, size_t count)
 {
-	struct request request = { .total = count };
+	struct request request = {.total = count};
 	bool nested, looked = false, file = is_file(from);
 
 	while (request.done < count) {
@@ -430,7 +434,7 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off_t *offset, 
 		if (outcome == BROKEN)
 			return fail(&request, ECONNRESET);
 		if (outcome == DONE_PART && !part)
-			break;	/* end of the file */
+			break; /* end of the file */
 		request.done += part;
 		if (outcome == DONE_PART) {
 			looked = false;

@@ -1,6 +1,7 @@
 /*
- * Sending on a moved stream. As send(2) and its kin: bytes taken, or -1 with errno; blocking, time-outs, SIGPIPE and EINTR are the kernel's own, since what the ring has no
- * room for goes to the kernel socket. Thread-safe; bytes of one call may be split by another thread's only where TCP's may.
+ * Sending on a moved stream. As send(2) and its kin: bytes taken, or -1 with errno; blocking, time-outs, SIGPIPE and EINTR are the kernel's
+ * own, since what the ring has no room for goes to the kernel socket. Thread-safe; bytes of one call may be split by another thread's only
+ * where TCP's may.
  */
 #ifndef CW_SOCKETS_SEND_H
 #define CW_SOCKETS_SEND_H

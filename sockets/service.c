@@ -4,19 +4,22 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "fork.h"
+#include "set.h"
 #include "kernel.h"
 #include "switch.h"
 #include "transport/window/window.h"
 
 #define WELCOME_LIMIT_US 200000
-#define RETRY_NS 1000000000ull
-#define HIGH_DESCRIPTORS 4096	/* ours goes below this, or below the limit if that is lower */
+#define LOST_OFFER       (~0u) /* on a connection that was given up with it */
+#define RETRY_NS         1000000000ull
+#define HIGH_DESCRIPTORS 4096 /* ours goes below this, or below the limit if that is lower */
 
 struct cw_policy cw_policy;
 bool cw_moving;
@@ -26,12 +29,13 @@ static struct {
 	struct cw_lock lock;
 	char name[64];
 	uint64_t run, number;
-	_Atomic int fd;			/* -1 not registered */
-	uint32_t owner;			/* pid that registered: a vfork child must not speak */
+	_Atomic int fd; /* -1 not registered */
+	uint32_t owner; /* pid that registered: a vfork child must not speak */
 	_Atomic uint32_t mail_seen;
+	uint32_t offers; /* sent on this connection */
 	uint64_t next_try;
 	struct cw_node_page *node;
-} service = { .fd = -1 };
+} service = {.fd = -1};
 
 static uint32_t own_pid(void)
 {
@@ -69,8 +73,8 @@ static bool trusted(int fd)
 
 static int connect_to(const char *name)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval limit = { .tv_usec = WELCOME_LIMIT_US };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timeval limit = {.tv_usec = WELCOME_LIMIT_US};
 	size_t length = strlen(name);
 	int fd;
 
@@ -82,7 +86,8 @@ static int connect_to(const char *name)
 		return -1;
 	cw_raw_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	cw_raw_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	if (cw_raw(SYS_connect, fd, (long)&address, (long)(offsetof(struct sockaddr_un, sun_path) + 1 + length), 0, 0, 0) == 0 && trusted(fd))
+	if (cw_raw(SYS_connect, fd, (long)&address, (long)(offsetof(struct sockaddr_un, sun_path) + 1 + length), 0, 0, 0) == 0 &&
+	    trusted(fd))
 		return fd;
 	cw_raw_close(fd);
 	return -1;
@@ -126,12 +131,12 @@ static int open_connection(void)
 
 static bool send_message(int fd, const struct cw_message *message, int descriptor, int flags)
 {
-	struct iovec iov = { (void *)message, sizeof(*message) };
+	struct iovec iov = {(void *)message, sizeof(*message)};
 	union {
 		struct cmsghdr header;
 		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct msghdr envelope = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} control = {0};
+	struct msghdr envelope = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (descriptor >= 0) {
 		envelope.msg_control = &control;
@@ -147,12 +152,12 @@ static bool send_message(int fd, const struct cw_message *message, int descripto
 /* Returns the number of descriptors that came, or -errno. All of them are the caller's to close. */
 static int receive_message(int fd, struct cw_message *message, int descriptors[2], int flags)
 {
-	struct iovec iov = { message, sizeof(*message) };
+	struct iovec iov = {message, sizeof(*message)};
 	union {
 		struct cmsghdr header;
 		char room[CMSG_SPACE(2 * sizeof(int))];
 	} control;
-	struct msghdr envelope = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.room) };
+	struct msghdr envelope = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.room)};
 	long got = cw_raw_recvmsg(fd, &envelope, flags | MSG_CMSG_CLOEXEC);
 	int count = 0;
 
@@ -172,7 +177,7 @@ static int receive_message(int fd, struct cw_message *message, int descriptors[2
 
 static struct cw_message new_message(uint32_t type)
 {
-	return (struct cw_message){ .magic = CW_MESSAGE_MAGIC + CW_LAYOUT, .type = type };
+	return (struct cw_message){.magic = CW_MESSAGE_MAGIC + CW_LAYOUT, .type = type};
 }
 
 static void say_command(char command[20])
@@ -207,7 +212,7 @@ static int greet(uint64_t parent, struct cw_message *welcome, int descriptors[2]
 		cw_raw_close(descriptors[--count]);
 	cw_raw_close(fd);
 	if (count == -EPROTO)
-		return -EOVERFLOW;	/* another layout: its words are not ours */
+		return -EOVERFLOW; /* another layout: its words are not ours */
 	return count < 0 || !welcome->status ? -ENOENT : -(int)welcome->status;
 }
 
@@ -223,13 +228,15 @@ static bool open_book(int fd)
 	memcpy(book->entry, cw_own_book.entry, count * sizeof(book->entry[0]));
 	atomic_store_explicit(&book->highest, count, memory_order_relaxed);
 	munmap(book, sizeof(cw_own_book));
-	return cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == (long)&cw_own_book;
+	return cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	       (long)&cw_own_book;
 }
 
 /* A book without a service: memory of this process alone, empty. */
 static void blank_book(void)
 {
-	cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE,
+	       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 }
 
 static bool settle_in(int fd, const struct cw_message *welcome, int descriptors[2])
@@ -248,6 +255,7 @@ static bool settle_in(int fd, const struct cw_message *welcome, int descriptors[
 	service.node = node;
 	service.number = welcome->welcome.number;
 	service.owner = own_pid();
+	service.offers = 0;
 	atomic_store_explicit(&service.mail_seen, 0, memory_order_relaxed);
 	cw_table_put(fd, CW_FD_OWN, 0);
 	atomic_store_explicit(&service.fd, fd, memory_order_release);
@@ -285,6 +293,13 @@ bool cw_service_register(void)
 	return fine;
 }
 
+static bool taken_up(const struct cw_stream *stream)
+{
+	uint32_t offer = atomic_load_explicit(&stream->offer, memory_order_relaxed);
+
+	return offer != LOST_OFFER && atomic_load_explicit(&cw_own_book.offers, memory_order_acquire) >= offer;
+}
+
 /* The service is gone: what is moved goes on, and the next offer looks for its successor. */
 static void hang_up(void)
 {
@@ -303,7 +318,12 @@ static void hang_up(void)
 	for (uint32_t i = 0; i < CW_BOOK_ENTRIES && i < atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed); i++) {
 		uint8_t offered = CW_OFFERED;
 
-		atomic_compare_exchange_strong_explicit(&cw_streams[i].phase, &offered, CW_KERNEL, memory_order_relaxed, memory_order_relaxed);
+		if (atomic_load_explicit(&cw_streams[i].offer, memory_order_relaxed) && !taken_up(&cw_streams[i]))
+			atomic_store_explicit(&cw_streams[i].offer, LOST_OFFER, memory_order_relaxed);
+		else
+			atomic_store_explicit(&cw_streams[i].offer, 0, memory_order_relaxed);
+		atomic_compare_exchange_strong_explicit(&cw_streams[i].phase, &offered, CW_KERNEL, memory_order_relaxed,
+							memory_order_relaxed);
 	}
 }
 
@@ -314,7 +334,7 @@ static void to_v6(const struct sockaddr_storage *from, struct in6_addr *address,
 	if (from->ss_family == AF_INET) {
 		const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
 
-		*address = (struct in6_addr){ .s6_addr = { [10] = 0xff, [11] = 0xff } };
+		*address = (struct in6_addr){.s6_addr = {[10] = 0xff, [11] = 0xff}};
 		memcpy(&address->s6_addr[12], &v4->sin_addr, 4);
 		*port = ntohs(v4->sin_port);
 		return;
@@ -352,7 +372,7 @@ static bool is_own(const struct in6_addr *address)
 /* May it be moved at all? Returns the reason if not. */
 static enum cw_reason judge(struct cw_stream *stream, int fd)
 {
-	struct sockaddr_storage local = { 0 }, remote = { 0 };
+	struct sockaddr_storage local = {0}, remote = {0};
 	struct in6_addr local_address, remote_address;
 	uint16_t local_port, remote_port;
 	socklen_t size = sizeof(local);
@@ -395,8 +415,10 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &kernel, CW_OFFERED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
-	if (send_message(atomic_load_explicit(&service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT))
+	if (send_message(atomic_load_explicit(&service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
+		atomic_store_explicit(&stream->offer, ++service.offers, memory_order_relaxed);
 		return true;
+	}
 	hang_up();
 	return false;
 }
@@ -414,6 +436,24 @@ void cw_service_offer(struct cw_stream *stream, int fd)
 		cw_unlock(&service.lock);
 	}
 	errno = error;
+}
+
+void cw_service_part(struct cw_stream *stream, int fd)
+{
+	struct timespec turn = {.tv_nsec = 50000};
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+	int unread = 0;
+
+	for (int i = 0; i < 20 && !taken_up(stream) && atomic_load_explicit(&stream->offer, memory_order_relaxed) != LOST_OFFER; i++)
+		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+	if (taken_up(stream) || !cw_family_alone(stream))
+		return;
+	cw_set_leave_all(stream);
+	cw_raw(SYS_ioctl, fd, FIONREAD, (long)&unread, 0, 0, 0);
+	if (unread > 0)
+		cw_raw(SYS_connect, fd, (long)&nowhere, sizeof(nowhere), 0, 0, 0);
+	else
+		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 }
 
 static void tell(struct cw_message *message)
@@ -448,14 +488,14 @@ static void tell_of_slot(uint32_t type, const struct cw_token *token, uint64_t a
 
 void cw_service_release(struct cw_stream *stream)
 {
-	struct cw_token token = { stream->number, atomic_load_explicit(&stream->generation, memory_order_relaxed) };
+	struct cw_token token = {stream->number, atomic_load_explicit(&stream->generation, memory_order_relaxed)};
 
 	tell_of_slot(CW_RELEASE, &token, stream->arena, stream->slot_number, stream->end);
 }
 
 void cw_service_ask_resend(struct cw_stream *stream)
 {
-	struct cw_token token = { stream->number, atomic_load_explicit(&stream->generation, memory_order_relaxed) };
+	struct cw_token token = {stream->number, atomic_load_explicit(&stream->generation, memory_order_relaxed)};
 
 	tell_of_slot(CW_RESEND, &token, stream->arena, stream->slot_number, stream->end);
 }
@@ -464,7 +504,8 @@ void cw_service_ask_resend(struct cw_stream *stream)
 
 bool cw_service_has_mail(void)
 {
-	return atomic_load_explicit(&cw_own_book.mail, memory_order_acquire) != atomic_load_explicit(&service.mail_seen, memory_order_relaxed);
+	return atomic_load_explicit(&cw_own_book.mail, memory_order_acquire) !=
+	       atomic_load_explicit(&service.mail_seen, memory_order_relaxed);
 }
 
 static bool attach(const struct cw_message *message, struct cw_arena *arena)
@@ -550,7 +591,7 @@ int cw_service_before_fork(bool needed)
 	if (!lock_service())
 		return -1;
 	fd = greet(service.number, &child_welcome, child_descriptors);
-	return fd < 0 ? -2 : fd;	/* the lock is held until after the fork */
+	return fd < 0 ? -2 : fd; /* the lock is held until after the fork */
 }
 
 void cw_service_after_fork(int connection, bool in_child)

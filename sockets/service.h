@@ -1,6 +1,7 @@
 /*
- * The words with the node service. One connection a process, on a high descriptor that the table marks as ours; registered when the first stream is offered, or at the start of
- * a run that is reported. Only registering waits, 200 ms at most; without a service everything stays on kernel TCP and it is asked for again after a second.
+ * The words with the node service. One connection a process, on a high descriptor that the table marks as ours; registered when the first
+ * stream is offered, or at the start of a run that is reported. Only registering waits, 200 ms at most; without a service everything stays
+ * on kernel TCP and it is asked for again after a second.
  */
 #ifndef CW_SOCKETS_SERVICE_H
 #define CW_SOCKETS_SERVICE_H
@@ -11,7 +12,7 @@
 #include "stream.h"
 
 extern struct cw_policy cw_policy;
-extern bool cw_moving;	/* false: nothing is offered; cw_moving_reason says why */
+extern bool cw_moving; /* false: nothing is offered; cw_moving_reason says why */
 extern enum cw_reason cw_moving_reason;
 
 static inline long cw_policy_spin_us(void)
@@ -25,6 +26,11 @@ bool cw_service_register(void);
 
 void cw_service_offer(struct cw_stream *stream, int fd);
 void cw_service_withdraw(struct cw_stream *stream);
+/*
+ * The last descriptor is about to be closed, and an offer of it may still lie unread in the service's queue, which keeps the socket open:
+ * wait a moment, or, if the service is stopped, make the end by hand.
+ */
+void cw_service_part(struct cw_stream *stream, int fd);
 void cw_service_release(struct cw_stream *stream);
 /* The ring that this stream reads has bytes that must come through the kernel now. */
 void cw_service_ask_resend(struct cw_stream *stream);

@@ -10,10 +10,10 @@
 #include "set_item.h"
 #include "switch.h"
 
-#define MAX_SETS 1024
-#define MAX_DEPTH 6		/* the kernel allows five sets within each other */
-#define ASK_KERNEL_EVERY_US 8	/* while streams are served by ring, the kernel's own events wait no longer than this */
-#define IDLE_SLEEPS 3		/* a stream without bytes in so many sleeps of its set is no longer looked at */
+#define MAX_SETS            1024
+#define MAX_DEPTH           6 /* the kernel allows five sets within each other */
+#define ASK_KERNEL_EVERY_US 8 /* while streams are served by ring, the kernel's own events wait no longer than this */
+#define IDLE_SLEEPS         3 /* a stream without bytes in so many sleeps of its set is no longer looked at */
 
 static struct cw_set sets[MAX_SETS];
 static _Atomic uint32_t sets_used;
@@ -75,8 +75,8 @@ bool cw_set_enter(struct cw_stream *stream, bool *in_set)
 		return true;
 	set = item->set;
 	locked = lock_set(set);
-	if (locked && item == atomic_load_explicit(&stream->items, memory_order_relaxed) && item->set == set && !item->of_stream && !set->sleepers &&
-	    !set->shared && (item->hot || set->hot_count < (uint32_t)cw_policy.number[CW_OPTION_hot])) {
+	if (locked && item == atomic_load_explicit(&stream->items, memory_order_relaxed) && item->set == set && !item->of_stream &&
+	    !set->sleepers && !set->shared && (item->hot || set->hot_count < (uint32_t)cw_policy.number[CW_OPTION_hot])) {
 		*in_set = true;
 		return true;
 	}
@@ -119,11 +119,12 @@ static bool with_rx_lock(struct cw_stream *stream, int fd, bool *nested)
 	return stream->slot && !stream->broken && cw_rx_lock(stream, fd, nested);
 }
 
-/* A thread sleeps in the set already: the stream must be with the kernel, and if it has bytes in its ring that the sleeper would be told of, the sleeper must be woken. */
+/* A thread sleeps in the set already: the stream must be with the kernel, and if it has bytes in its ring that the sleeper would be told
+ * of, the sleeper must be woken. */
 static void settle_for_sleepers(struct cw_item *item, int epfd)
 {
 	struct cw_stream *stream = item->stream;
-	struct epoll_event kick = { .events = EPOLLOUT, .data.u64 = item->data };
+	struct epoll_event kick = {.events = EPOLLOUT, .data.u64 = item->data};
 	bool nested, fine = true;
 
 	if (!with_rx_lock(stream, item->fd, &nested))
@@ -222,7 +223,7 @@ static void flush(struct cw_set *set)
 {
 	while (set->dirty) {
 		struct cw_item *item = set->dirty;
-		struct epoll_event event = { .events = item->events, .data.u64 = item->data };
+		struct epoll_event event = {.events = item->events, .data.u64 = item->data};
 
 		set->dirty = item->dirty_next;
 		item->dirty = false;
@@ -270,7 +271,7 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 	item->data = event->data.u64;
 	item->armed = true;
 	item->kicked = false;
-	item->seen = ~0ull;	/* as in the kernel, MOD tells an edge-triggered reader again what is there */
+	item->seen = ~0ull; /* as in the kernel, MOD tells an edge-triggered reader again what is there */
 	if (item->events & EPOLLONESHOT)
 		item->set->oneshots++;
 }
@@ -375,13 +376,21 @@ void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const s
 		item->kernel_data = event->data.u64;
 	} else if (operation == EPOLL_CTL_ADD) {
 		if (item)
-			forget(item);	/* of an earlier life of the number, that we did not see end */
+			forget(item); /* of an earlier life of the number, that we did not see end */
 		add(set, stream, inner, fd, event);
 		item = stream ? find(set, stream, inner, fd) : NULL;
 	}
 	if (item && item->stream)
 		admit(item, epfd);
 	unlock_set(set, locked);
+}
+
+void cw_set_leave_all(struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		cw_raw(SYS_epoll_ctl, item->set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
 }
 
 void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last)
@@ -392,7 +401,7 @@ void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last)
 		if (item->fd == fd && item->dirty) {
 			bool locked = lock_set(item->set);
 
-			flush(item->set);	/* the kernel can't be told by this number later, and may keep the socket */
+			flush(item->set); /* the kernel can't be told by this number later, and may keep the socket */
 			unlock_set(item->set, locked);
 			break;
 		}
@@ -419,7 +428,8 @@ void cw_set_open(int epfd)
 
 		if (!atomic_compare_exchange_strong_explicit(&sets[i].references, &free, 1, memory_order_acq_rel, memory_order_relaxed))
 			continue;
-		while (i >= used && !atomic_compare_exchange_weak_explicit(&sets_used, &used, i + 1, memory_order_relaxed, memory_order_relaxed))
+		while (i >= used &&
+		       !atomic_compare_exchange_weak_explicit(&sets_used, &used, i + 1, memory_order_relaxed, memory_order_relaxed))
 			;
 		sets[i].epfd = epfd;
 		sets[i].shared = false;
@@ -524,7 +534,7 @@ bool cw_set_ready(struct cw_set *set)
 	uint64_t pulse = 0;
 	bool locked = lock_set(set);
 
-	flush(set);	/* its own descriptor is about to be asked for */
+	flush(set); /* its own descriptor is about to be asked for */
 	unlock_set(set, locked);
 	return set_ready(set, 0, &pulse);
 }
@@ -532,7 +542,7 @@ bool cw_set_ready(struct cw_set *set)
 /* ONESHOT told by ring: the kernel must not tell it again. */
 static void disarm(struct cw_item *item, int epfd)
 {
-	struct epoll_event nothing = { .events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data };
+	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
 
 	item->armed = false;
 	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
@@ -547,8 +557,8 @@ static uint32_t told(const struct cw_item *item)
 		events |= EPOLLOUT | EPOLLWRNORM;
 	/* The other bits are the kernel's: asked for where an end is in sight, and where the registration is told but once. */
 	if ((word & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)) || (item->events & EPOLLONESHOT)) {
-		struct pollfd whole = { .fd = item->fd, .events = (short)(item->events & 0x7fff) };
-		struct timespec none = { 0 };
+		struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
+		struct timespec none = {0};
 
 		if (cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) > 0)
 			return (events & item->events) | ((uint32_t)whole.revents & (item->events | EPOLLERR | EPOLLHUP));
@@ -567,7 +577,7 @@ static int collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 		next = item->hot_next;
 		if (item_ready(item, &edge)) {
 			item->seen = edge;
-			*ask |= (item->events & EPOLLET) != 0;	/* an edge that the kernel may have too is one with this one */
+			*ask |= (item->events & EPOLLET) != 0; /* an edge that the kernel may have too is one with this one */
 			events[count].events = told(item);
 		} else if (item_writable(item)) {
 			events[count].events = item->events & (EPOLLOUT | EPOLLWRNORM);
@@ -615,7 +625,7 @@ static int undo_kicks(struct cw_set *set, int epfd, struct epoll_event *events, 
 	struct cw_item *item;
 
 	for (item = set->items; item; item = item->next) {
-		struct epoll_event own = { .events = item->events, .data.u64 = item->data };
+		struct epoll_event own = {.events = item->events, .data.u64 = item->data};
 
 		if (!item->kicked)
 			continue;
@@ -777,7 +787,7 @@ struct waiting {
 	int epfd, max;
 	struct epoll_event *events;
 	const sigset_t *mask;
-	int64_t deadline;	/* monotonic ns, -1 none, 0 don't wait */
+	int64_t deadline; /* monotonic ns, -1 none, 0 don't wait */
 };
 
 static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
@@ -796,11 +806,15 @@ static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *eve
 	left = waiting->deadline - (int64_t)cw_monotonic_ns();
 	if (left < 0)
 		left = 0;
-	/* Whole milliseconds as epoll_wait has them, rounded up: never early. */
-	if (!cw_kernel.epoll_pwait2)
-		return cw_kernel.epoll_pwait(waiting->epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
-	return cw_kernel.epoll_pwait2(waiting->epfd, events, max,
-				      &(struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 }, waiting->mask);
+	if (cw_kernel.epoll_pwait2) {
+		struct timespec rest = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+		int count = cw_kernel.epoll_pwait2(waiting->epfd, events, max, &rest, waiting->mask);
+
+		if (count >= 0 || errno != ENOSYS)
+			return count;
+	}
+	/* An old kernel, or a debugger that is one. Whole milliseconds as epoll_wait has them, rounded up: never early. */
+	return cw_kernel.epoll_pwait(waiting->epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
 }
 
 /* Rings and, if it is time, the kernel. */
@@ -837,7 +851,8 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 static int spin(struct cw_set *set, const struct waiting *waiting)
 {
 	uint32_t most = (uint32_t)cw_policy_spin_us();
-	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
+	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start,
+		 every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
 
 	while (cw_ticks() - start < budget) {
 		bool ask = cw_ticks() - asked > every;
@@ -873,7 +888,7 @@ static void cancelled(void *argument)
 
 static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 {
-	struct sleeping sleeping = { set };
+	struct sleeping sleeping = {set};
 	int count, error;
 	bool locked;
 
@@ -888,7 +903,7 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 		locked = lock_set(set);
 		count = after_kernel(set, waiting->epfd, waiting->events, count);
 		if (!count)
-			count = -2;	/* all of it was our own knocking */
+			count = -2; /* all of it was our own knocking */
 		else if (set->hot && count < waiting->max) {
 			int by_kernel = count;
 			bool ignored;
@@ -904,8 +919,11 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 
 int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask)
 {
-	struct waiting waiting = { .epfd = epfd, .max = max, .events = events, .mask = mask,
-				   .deadline = timeout_ns > 0 ? (int64_t)cw_monotonic_ns() + timeout_ns : timeout_ns };
+	struct waiting waiting = {.epfd = epfd,
+				  .max = max,
+				  .events = events,
+				  .mask = mask,
+				  .deadline = timeout_ns > 0 ? (int64_t)cw_monotonic_ns() + timeout_ns : timeout_ns};
 	uint64_t start = cw_ticks();
 	int count;
 

@@ -1,7 +1,8 @@
 /*
- * Event sets (epoll). The real set in the kernel has every registration, and while a thread sleeps in it, it alone decides. Awake, a set looks at its *hot* streams: those
- * whose reader's side is CONSENT, LIVE or SEALED. Invariant: a stream in one of these states that is registered in a set is on that set's hot list; who puts a thread to sleep in
- * the set walks the list and takes each to ASLEEP or TAKEN first. Lock order: set, then stream (rx_lock).
+ * Event sets (epoll). The real set in the kernel has every registration, and while a thread sleeps in it, it alone decides. Awake, a set
+ * looks at its *hot* streams: those whose reader's side is CONSENT, LIVE or SEALED. Invariant: a stream in one of these states that is
+ * registered in a set is on that set's hot list; who puts a thread to sleep in the set walks the list and takes each to ASLEEP or TAKEN
+ * first. Lock order: set, then stream (rx_lock).
  */
 #ifndef CW_SOCKETS_SET_H
 #define CW_SOCKETS_SET_H
@@ -23,8 +24,9 @@ struct cw_set *cw_set_of(int epfd);
 /* epoll_ctl(2), after the kernel has done it for fd. */
 void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event);
 /*
- * epoll_ctl(2) of a moved stream, as far as nobody but this process's next wait needs to know of it: kept here and told to the kernel before it is next asked, if by then it still
- * makes a difference. Programs that ask for POLLOUT before each send and POLLIN before each receive change their minds without a system call. False: do it at once.
+ * epoll_ctl(2) of a moved stream, as far as nobody but this process's next wait needs to know of it: kept here and told to the kernel
+ * before it is next asked, if by then it still makes a difference. Programs that ask for POLLOUT before each send and POLLIN before each
+ * receive change their minds without a system call. False: do it at once.
  */
 bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_event *event, int *result);
 /* Tell the kernel all that was deferred: the set is about to be seen by others. */
@@ -39,7 +41,8 @@ bool cw_set_ready(struct cw_set *set);
 bool cw_set_settle(struct cw_set *set);
 void cw_set_rise(struct cw_set *set);
 
-/* For the steps of a stream (switch.c): enter locks the stream's set, if it is in one. False, nothing locked: a thread sleeps there, or there are several sets, or too many are hot. */
+/* For the steps of a stream (switch.c): enter locks the stream's set, if it is in one. False, nothing locked: a thread sleeps there, or
+ * there are several sets, or too many are hot. */
 bool cw_set_enter(struct cw_stream *stream, bool *in_set);
 void cw_set_leave(struct cw_stream *stream);
 void cw_set_heat(struct cw_stream *stream);
@@ -48,6 +51,8 @@ bool cw_set_hot_or_none(const struct cw_stream *stream);
 /* A stream offered or awake without a set has been registered meanwhile. */
 void cw_set_notice(struct cw_stream *stream);
 
+/* Take the stream out of all sets in the kernel by hand: its socket will outlive its last descriptor. */
+void cw_set_leave_all(struct cw_stream *stream);
 /* fd is being closed: the kernel forgets the registrations with the last descriptor of the socket. */
 void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last);
 /* After fork, in the child: no other thread is left that could hold a lock or sleep; the sets are shared with the parent now. */

@@ -7,23 +7,23 @@
 
 struct cw_item {
 	struct cw_set *set;
-	struct cw_stream *stream;		/* or */
+	struct cw_stream *stream; /* or */
 	struct cw_set *inner;
-	struct cw_item *next, **before;		/* the set's registrations */
-	struct cw_item *hot_next, **hot_before;	/* its hot ones */
-	struct cw_item *_Atomic of_stream;	/* the stream's other registrations */
+	struct cw_item *next, **before;         /* the set's registrations */
+	struct cw_item *hot_next, **hot_before; /* its hot ones */
+	struct cw_item *_Atomic of_stream;      /* the stream's other registrations */
 	int fd;
 	uint32_t events;
 	uint64_t data;
-	uint64_t seen;		/* the edge last told */
-	uint64_t roff;		/* at the last sleep */
-	uint32_t idle;		/* sleeps since bytes came */
+	uint64_t seen; /* the edge last told */
+	uint64_t roff; /* at the last sleep */
+	uint32_t idle; /* sleeps since bytes came */
 	struct cw_item *dirty_next;
-	uint32_t in_kernel;	/* the interest that the kernel's set has */
+	uint32_t in_kernel; /* the interest that the kernel's set has */
 	uint64_t kernel_data;
 	bool hot, armed, kicked;
-	bool dirty;		/* on the set's list of those whose interest the kernel has not been told */
-	bool gone;		/* deleted by the program, and the kernel has not been told */
+	bool dirty; /* on the set's list of those whose interest the kernel has not been told */
+	bool gone;  /* deleted by the program, and the kernel has not been told */
 };
 
 struct cw_set {
@@ -33,13 +33,13 @@ struct cw_set {
 	struct cw_item *items, *hot, *dirty;
 	uint32_t hot_count, nested, oneshots;
 	_Atomic uint32_t outers;
-	_Atomic int32_t sleepers;	/* threads of this process that sleep in it, or in a set around it */
-	_Atomic bool shared;		/* with another process, by fork: its sleepers can't be seen, so nothing in it is looked at */
+	_Atomic int32_t sleepers; /* threads of this process that sleep in it, or in a set around it */
+	_Atomic bool shared;      /* with another process, by fork: its sleepers can't be seen, so nothing in it is looked at */
 	bool kicked;
-	uint64_t asked;			/* ticks, when the kernel was last asked while awake */
+	uint64_t asked; /* ticks, when the kernel was last asked while awake */
 };
 
-struct cw_item *cw_item_new(void);	/* zeroed; NULL if there are too many */
+struct cw_item *cw_item_new(void); /* zeroed; NULL if there are too many */
 void cw_item_free(struct cw_item *item);
 
 #endif

@@ -17,7 +17,8 @@ _Atomic uint32_t cw_table_highest;
 struct cw_kernel cw_kernel;
 union cw_book_memory cw_book_memory __attribute__((aligned(CW_BOOK_ALIGNMENT)));
 
-/* The free entries: a stack whose head carries a count of its changes, so that a signal handler or thread in the middle of a take does no harm. */
+/* The free entries: a stack whose head carries a count of its changes, so that a signal handler or thread in the middle of a take does no
+ * harm. */
 static _Atomic uint64_t free_head;
 static _Atomic uint32_t free_next[CW_BOOK_ENTRIES];
 static _Atomic uint32_t never_used;
@@ -92,6 +93,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;
+	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 	stream->rcvbuf = 0;
 	atomic_store_explicit(&stream->slot, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->items, NULL, memory_order_relaxed);
@@ -171,6 +173,8 @@ void cw_stream_close(struct cw_stream *stream, int fd)
 		cw_set_forget_descriptor(stream, fd, false);
 		return;
 	}
+	if (atomic_load_explicit(&stream->offer, memory_order_relaxed))
+		cw_service_part(stream, fd);
 	cw_set_forget_descriptor(stream, fd, true);
 	phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
 	if (phase == CW_MOVED)
@@ -204,7 +208,8 @@ bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy)
 
 	if (phase == CW_OFFERED && cw_service_has_mail())
 		cw_service_take_mail();
-	/* E0: the count is raised before the slot is looked at; the one that attaches sets the slot before it looks at the count (switch.c, E1). */
+	/* E0: the count is raised before the slot is looked at; the one that attaches sets the slot before it looks at the count (switch.c,
+	 * E1). */
 	atomic_fetch_add_explicit(busy, 1, memory_order_seq_cst);
 	if (cw_likely(!atomic_load_explicit(&stream->slot, memory_order_seq_cst)))
 		return true;

@@ -1,6 +1,6 @@
 /*
- * A TCP socket of this process. Its number is also its entry in the book. Streams are never freed, only used again, so a pointer taken from the table stays
- * valid memory whatever another thread closes.
+ * A TCP socket of this process. Its number is also its entry in the book. Streams are never freed, only used again, so a pointer taken from
+ *the table stays valid memory whatever another thread closes.
  *
  * phase	UNBORN	not connected yet, or a listener
  *		KERNEL	connected; counted until it has shown that it lives
@@ -25,50 +25,52 @@
 
 enum cw_phase { CW_UNBORN, CW_KERNEL, CW_OFFERED, CW_MOVED, CW_STAYS };
 
-#define CW_CORK_OPTION 1	/* TCP_CORK */
-#define CW_CORK_MORE 2		/* MSG_MORE at the last send */
+#define CW_CORK_OPTION 1 /* TCP_CORK */
+#define CW_CORK_MORE   2 /* MSG_MORE at the last send */
 
 struct cw_item;
 
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
-	_Atomic bool nonblocking;	/* as last seen; only spinning depends on it while the process holds the socket alone */
-	uint8_t corked;			/* CW_CORK_*: bytes in the kernel may wait for more, and the ring would be kept waiting for them */
-	bool nagle;			/* the program did not ask for TCP_NODELAY; we did (switch.c) */
-	bool broken;			/* reset because of shared memory; every call says ECONNRESET */
-	bool reset_told;		/* ECONNRESET for a peer that died with unread bytes is told once */
-	bool clamped, bounded;		/* the kernel's buffers have been bounded for this direction (switch.h) */
+	_Atomic bool nonblocking; /* as last seen; only spinning depends on it while the process holds the socket alone */
+	uint8_t corked;           /* CW_CORK_*: bytes in the kernel may wait for more, and the ring would be kept waiting for them */
+	bool nagle;               /* the program did not ask for TCP_NODELAY; we did (switch.c) */
+	bool broken;              /* reset because of shared memory; every call says ECONNRESET */
+	bool reset_told;          /* ECONNRESET for a peer that died with unread bytes is told once */
+	bool clamped, bounded;    /* the kernel's buffers have been bounded for this direction (switch.h) */
 	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
-	bool shut_writing;		/* by us, perhaps before it was moved */
-	bool shut_reading;		/* by us: an end of file says nothing of the peer */
-	_Atomic int error;		/* of the kernel, that came behind bytes and is still to be told */
-	bool inherited;			/* came by fork while moved; this process has not used it yet */
-	uint8_t end;			/* of the slot */
-	uint8_t most_bits;		/* class of the largest ring that the program's buffer sizes allow */
+	bool shut_writing;                    /* by us, perhaps before it was moved */
+	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
+	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */
+	bool inherited;                       /* came by fork while moved; this process has not used it yet */
+	uint8_t end;                          /* of the slot */
+	uint8_t most_bits;                    /* class of the largest ring that the program's buffer sizes allow */
 	uint32_t number;
 	struct cw_slot *_Atomic slot;
 	struct cw_direction *tx, *rx;
 	unsigned char *tx_data, *rx_data;
-	struct cw_item *_Atomic items;	/* its entries in event sets of this process; guarded by the set lock */
+	struct cw_item *_Atomic items; /* its entries in event sets of this process; guarded by the set lock */
 
 	/* Before it is moved. */
-	_Atomic uint32_t tx_busy, rx_busy;	/* calls in the kernel that don't know of a slot */
-	_Atomic uint32_t generation;		/* of this use of the entry */
-	_Atomic int32_t references;		/* descriptors of this process */
-	_Atomic uint32_t family;		/* shared count of the processes that hold it, 0 none but us (fork.h) */
-	_Atomic uint32_t calls;			/* 0: already decided */
+	_Atomic uint32_t tx_busy, rx_busy; /* calls in the kernel that don't know of a slot */
+	_Atomic uint32_t generation;       /* of this use of the entry */
+	_Atomic int32_t references;        /* descriptors of this process */
+	_Atomic uint32_t family;           /* shared count of the processes that hold it, 0 none but us (fork.h) */
+	_Atomic uint32_t calls;            /* 0: already decided */
+	_Atomic uint32_t
+		offer; /* which of our offers it was; 0: none. While the service has not taken it up, the socket is held there too */
 	uint64_t cookie;
 	uint64_t arena;
 	uint32_t slot_number;
-	uint32_t rcvbuf;			/* SO_RCVBUF if the program set it */
-	int32_t fd;				/* one of its descriptors */
+	uint32_t rcvbuf; /* SO_RCVBUF if the program set it */
+	int32_t fd;      /* one of its descriptors */
 };
 
 /* What a thread needs at hand. */
 struct cw_thread {
 	uint32_t tid;
-	struct cw_spin spin;		/* waiting for bytes */
+	struct cw_spin spin; /* waiting for bytes */
 };
 
 extern __thread struct cw_thread cw_thread;
@@ -107,10 +109,11 @@ void cw_count(enum cw_counter counter);
 
 static inline struct cw_ring cw_stream_ring(unsigned char *data, uint32_t bits)
 {
-	return (struct cw_ring){ data, 1ull << bits };
+	return (struct cw_ring){data, 1ull << bits};
 }
 
-/* A new socket of the program. connected: by accept, or by an earlier life of the descriptor. Without room in the table fd stays the kernel's. */
+/* A new socket of the program. connected: by accept, or by an earlier life of the descriptor. Without room in the table fd stays the
+ * kernel's. */
 struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking);
 void cw_stream_connected(struct cw_stream *stream);
 /* Another descriptor of the same socket. */

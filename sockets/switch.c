@@ -12,7 +12,7 @@
 #include "service.h"
 #include "set.h"
 
-#define STREAMS_BYTES (1u << 20)	/* a connection that has sent so much streams: it gets the largest ring */
+#define STREAMS_BYTES   (1u << 20) /* a connection that has sent so much streams: it gets the largest ring */
 #define RESEND_LIMIT_NS 1000000000ull
 
 /* ---- offsets: the kernel's own counters tell where in the stream a side is (SWITCH.md, Offsets) ---- */
@@ -44,8 +44,8 @@ static bool offset_sent(int fd, uint64_t *offset)
 /* FIONREAD counts to the urgent mark only: the offset can't be told. */
 static bool urgent_data(int fd)
 {
-	struct pollfd urgent = { .fd = fd, .events = POLLPRI };
-	struct timespec none = { 0 };
+	struct pollfd urgent = {.fd = fd, .events = POLLPRI};
+	struct timespec none = {0};
 
 	return cw_raw(SYS_ppoll, (long)&urgent, 1, (long)&none, 0, 0, 0) > 0 && (urgent.revents & POLLPRI);
 }
@@ -66,14 +66,14 @@ static bool offset_received(int fd, uint64_t *offset)
 			return false;
 		if (before.tcpi_bytes_received == after.tcpi_bytes_received) {
 			*offset = after.tcpi_bytes_received - (fin_received(&after) ? 1 : 0) - (uint64_t)unread;
-			return after.tcpi_state != 7;	/* TCP_CLOSE: reset, the counters say nothing */
+			return after.tcpi_state != 7; /* TCP_CLOSE: reset, the counters say nothing */
 		}
 	}
 	return false;
 }
 
-#define IN_BULK (128u << 10)
-#define WINDOW (128u << 10)
+#define IN_BULK  (128u << 10)
+#define WINDOW   (128u << 10)
 #define NOT_SENT (32u << 10)
 
 static void set_tcp(int fd, int name, int value)
@@ -103,7 +103,7 @@ void cw_switch_unbound(struct cw_stream *stream, int fd)
 		set_tcp(fd, TCP_WINDOW_CLAMP, 1 << 30);
 	if (stream->bounded)
 		set_tcp(fd, TCP_NOTSENT_LOWAT, 0);
-	stream->clamped = stream->bounded = true;	/* and never again */
+	stream->clamped = stream->bounded = true; /* and never again */
 }
 
 void cw_switch_no_nagle(struct cw_stream *stream)
@@ -142,8 +142,8 @@ static void try_attach_tx(struct cw_stream *stream, int fd)
 	struct cw_direction *tx = stream->tx;
 	uint64_t offset;
 
-	if (atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) ||
-	    atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire) || !offset_sent(fd, &offset))
+	if (atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) || atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire) ||
+	    !offset_sent(fd, &offset))
 		return;
 	atomic_store_explicit(&tx->woff, offset, memory_order_relaxed);
 	atomic_store_explicit(&tx->tx_attached, 1, memory_order_release);
@@ -168,15 +168,16 @@ static void try_attach_rx(struct cw_stream *stream, int fd)
 
 /* ---- locks ---- */
 
-/* The holder died inside. If it had a kernel call under way that was not yet booked, our offset is unknown and the stream can't go on by ring; all else is consistent
- * at every instruction, because indices are published last. */
+/* The holder died inside. If it had a kernel call under way that was not yet booked, our offset is unknown and the stream can't go on by
+ * ring; all else is consistent at every instruction, because indices are published last. */
 static bool mend(struct cw_stream *stream, int fd, _Atomic uint32_t *kernel_op)
 {
 	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 
 	CW_COUNT(stream, recovered, 1);
 	if (kernel_op == &stream->tx->tx_kernel_op && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP))
-		atomic_store_explicit(&stream->tx->woff, atomic_load_explicit(&stream->tx->widx, memory_order_relaxed), memory_order_relaxed);
+		atomic_store_explicit(&stream->tx->woff, atomic_load_explicit(&stream->tx->widx, memory_order_relaxed),
+				      memory_order_relaxed);
 	if (!atomic_load_explicit(kernel_op, memory_order_acquire))
 		return true;
 	cw_switch_break(stream, fd, CW_REASON_lock_lost);
@@ -238,6 +239,18 @@ void cw_rx_unlock(struct cw_stream *stream, bool nested)
 		cw_unlock(&stream->rx->rx_lock);
 }
 
+void cw_switch_note_wake(struct cw_stream *stream)
+{
+	struct cw_end *end = stream->slot->end;
+	uint32_t here;
+
+	if (!cw_policy.number[CW_OPTION_step_aside])
+		return;
+	here = cw_aside_here();
+	atomic_store_explicit(&end[stream->end].processor, here, memory_order_relaxed);
+	cw_aside_note(&cw_thread.spin.aside, atomic_load_explicit(&end[1 - stream->end].processor, memory_order_relaxed), here);
+}
+
 /* ---- the writer's steps ---- */
 
 static uint32_t choose_class(const struct cw_stream *stream, uint64_t woff)
@@ -273,7 +286,8 @@ bool cw_switch_accept(struct cw_stream *stream, uint64_t *word)
 
 	if ((*word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) || stream->corked || shared_by_others(stream, &tx->tx_shared) ||
 	    !atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) ||
-	    atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire))	/* S0: pairs with the release of a kernel send that booked woff (send.c) */
+	    atomic_load_explicit(&tx->tx_in_kernel,
+				 memory_order_acquire)) /* S0: pairs with the release of a kernel send that booked woff (send.c) */
 		return false;
 	woff = atomic_load_explicit(&tx->woff, memory_order_relaxed);
 	atomic_store_explicit(&tx->ring_bits, choose_class(stream, woff), memory_order_relaxed);
@@ -287,7 +301,8 @@ bool cw_switch_accept(struct cw_stream *stream, uint64_t *word)
 	return true;
 }
 
-/* Send pieces of the ring through the kernel now. The reader is awake or being woken, so room comes; a bigger buffer makes most of it go in at once. */
+/* Send pieces of the ring through the kernel now. The reader is awake or being woken, so room comes; a bigger buffer makes most of it go in
+ * at once. */
 static bool resend(struct cw_stream *stream, int fd, uint64_t from, uint64_t to, uint32_t bits)
 {
 	struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
@@ -296,8 +311,8 @@ static bool resend(struct cw_stream *stream, int fd, uint64_t from, uint64_t to,
 
 	while (from < to) {
 		struct iovec pieces[2];
-		struct msghdr message = { .msg_iov = pieces };
-		struct pollfd writable = { .fd = fd, .events = POLLOUT };
+		struct msghdr message = {.msg_iov = pieces};
+		struct pollfd writable = {.fd = fd, .events = POLLOUT};
 		long sent;
 
 		message.msg_iovlen = (size_t)cw_ring_pieces(&ring, from, to - from, pieces);
@@ -310,14 +325,14 @@ static bool resend(struct cw_stream *stream, int fd, uint64_t from, uint64_t to,
 		if (sent == -EINTR)
 			continue;
 		if (sent != -EAGAIN)
-			return true;	/* the peer is gone: the bytes are lost as TCP's would be, and the next call says so */
+			return true; /* the peer is gone: the bytes are lost as TCP's would be, and the next call says so */
 		if (!start) {
 			start = cw_monotonic_ns();
 			cw_raw_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 		} else if (cw_monotonic_ns() - start > RESEND_LIMIT_NS) {
 			return false;
 		}
-		struct timespec turn = { .tv_nsec = 10000000 };
+		struct timespec turn = {.tv_nsec = 10000000};
 		cw_raw(SYS_ppoll, (long)&writable, 1, (long)&turn, 0, 0, 0);
 	}
 	return true;
@@ -334,7 +349,7 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 	atomic_store_explicit(&tx->tx_kernel_op, CW_TAKING_BACK, memory_order_relaxed);
 	if (!cw_state_step(&tx->state, word, CW_TAKEN)) {
 		atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_relaxed);
-		return false;	/* the reader has woken */
+		return false; /* the reader has woken */
 	}
 	/* The reader stored the exact roff before it fell asleep: the step above acquired it. */
 	widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
@@ -347,6 +362,7 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 		return false;
 	}
 	CW_COUNT(stream, doorbells, 1);
+	cw_switch_note_wake(stream);
 	fine = resend(stream, fd, roff, widx, bits);
 	atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_release);
 	if (!fine)
@@ -424,7 +440,7 @@ void cw_switch_offer(struct cw_stream *stream, int fd)
 	if (in_set)
 		cw_set_leave(stream);
 	else if (cw_unlikely(atomic_load_explicit(&stream->items, memory_order_seq_cst) != NULL))
-		cw_set_notice(stream);	/* registered while we offered */
+		cw_set_notice(stream); /* registered while we offered */
 }
 
 void cw_switch_offer_again(struct cw_stream *stream)
@@ -481,7 +497,7 @@ size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word)
 	if (cw_state_of(word) == CW_SEALED)
 		last = atomic_load_explicit(&rx->seal, memory_order_relaxed);
 	else
-		last = atomic_load_explicit(&rx->widx, memory_order_acquire);	/* R: pairs with A, the writer's publishing */
+		last = atomic_load_explicit(&rx->widx, memory_order_acquire); /* R: pairs with A, the writer's publishing */
 	if (cw_unlikely(!cw_class_sane(bits) || last - roff > 1ull << bits))
 		return SIZE_MAX;
 	return last - roff;
@@ -497,7 +513,7 @@ static bool leaves_unread(struct cw_stream *stream)
 	size_t unread;
 
 	if (state == CW_TAKEN || state == CW_CONSENT || (int64_t)(roff - atomic_load_explicit(&stream->rx->up, memory_order_relaxed)) < 0)
-		return false;	/* what is unread is in the kernel, which resets by itself */
+		return false; /* what is unread is in the kernel, which resets by itself */
 	unread = cw_switch_unread(stream, word);
 	return unread && unread != SIZE_MAX;
 }
@@ -516,7 +532,7 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 		cw_tx_unlock(stream, nested);
 	}
 	if (atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1) {
-		struct linger reset = { .l_onoff = 1 };
+		struct linger reset = {.l_onoff = 1};
 
 		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT);
 		/* C: READER_GONE is marked before the ring is looked at; pairs with A: the writer sees the mark, or we see its bytes. */
@@ -530,7 +546,7 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 
 void cw_switch_break(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
-	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
 	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
 
 	if (stream->broken)

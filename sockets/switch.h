@@ -1,13 +1,13 @@
 /*
- * The steps of one direction between the kernel socket and the ring, by the names of shared/SWITCH.md and tests/model. Each is made under the lock of its side (tx_lock for the
- * writer's, rx_lock for the reader's); the state word alone is what the two sides share.
+ * The steps of one direction between the kernel socket and the ring, by the names of shared/SWITCH.md and tests/model. Each is made under
+ * the lock of its side (tx_lock for the writer's, rx_lock for the reader's); the state word alone is what the two sides share.
  */
 #ifndef CW_SOCKETS_SWITCH_H
 #define CW_SOCKETS_SWITCH_H
 
 #include "stream.h"
 
-#define CW_RING_LEAST_BITS 12u	/* classes below CW_RING_MIN_BITS are for programs that set small buffers */
+#define CW_RING_LEAST_BITS 12u /* classes below CW_RING_MIN_BITS are for programs that set small buffers */
 
 /* A ring's class as found in shared memory: false if it is nonsense. */
 static inline bool cw_class_sane(uint32_t bits)
@@ -19,44 +19,51 @@ static inline bool cw_class_sane(uint32_t bits)
 void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t slot, unsigned end);
 
 /*
- * The kernel's bytes of a moved stream are doorbells: each goes at once. Nagle's rule (RFC 896) would hold the second until the first is acknowledged, which a peer that answers
- * by ring does 40 ms late.
+ * The kernel's bytes of a moved stream are doorbells: each goes at once. Nagle's rule (RFC 896) would hold the second until the first is
+ * acknowledged, which a peer that answers by ring does 40 ms late.
  */
 void cw_switch_no_nagle(struct cw_stream *stream);
 
 /*
- * A moved stream that goes through the kernel in bulk for a while (its ring was full) comes back only when its reader has come through what the kernel holds: megabytes, by
- * default. So both sides bound that, without touching the buffer sizes that the program sees: the reader by TCP_WINDOW_CLAMP, the writer by TCP_NOTSENT_LOWAT, which POLLOUT
- * follows. Count bytes that went by the kernel; the bound is set after the first 128 KiB, and taken away when the stream leaves the ring for good.
+ * A moved stream that goes through the kernel in bulk for a while (its ring was full) comes back only when its reader has come through what
+ * the kernel holds: megabytes, by default. So both sides bound that, without touching the buffer sizes that the program sees: the reader by
+ * TCP_WINDOW_CLAMP, the writer by TCP_NOTSENT_LOWAT, which POLLOUT follows. Count bytes that went by the kernel; the bound is set after the
+ * first 128 KiB, and taken away when the stream leaves the ring for good.
  */
 void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count);
 void cw_switch_bound_out(struct cw_stream *stream, int fd, size_t count);
 void cw_switch_unbound(struct cw_stream *stream, int fd);
 
-/* Locks. false: the lock was not to be had; the stream has been reset. *nested: a signal handler on top of a locked section of its own thread; then don't unlock. */
+/* Locks. false: the lock was not to be had; the stream has been reset. *nested: a signal handler on top of a locked section of its own
+ * thread; then don't unlock. */
 bool cw_tx_lock(struct cw_stream *stream, int fd, bool *nested);
 bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested);
 void cw_tx_unlock(struct cw_stream *stream, bool nested);
 void cw_rx_unlock(struct cw_stream *stream, bool nested);
 
+/* The other end is about to be woken through the kernel: where does it run? */
+void cw_switch_note_wake(struct cw_stream *stream);
+
 /* Writer. */
-bool cw_switch_accept(struct cw_stream *stream, uint64_t *word);		/* CONSENT -> LIVE */
-bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word);	/* ASLEEP -> TAKEN, and what is unread goes through the kernel */
-bool cw_switch_seal(struct cw_stream *stream, uint64_t *word);		/* LIVE -> SEALED */
+bool cw_switch_accept(struct cw_stream *stream, uint64_t *word); /* CONSENT -> LIVE */
+bool cw_switch_take_back(struct cw_stream *stream, int fd,
+			 uint64_t *word);                      /* ASLEEP -> TAKEN, and what is unread goes through the kernel */
+bool cw_switch_seal(struct cw_stream *stream, uint64_t *word); /* LIVE -> SEALED */
 
 /* A second process begins to use the stream: what it or the other writes goes through the kernel, and nobody offers, until one is left. */
 void cw_switch_share(struct cw_stream *stream, int fd);
 
 /* Reader. */
 bool cw_switch_others_asleep(const struct cw_stream *stream);
-void cw_switch_offer(struct cw_stream *stream, int fd);			/* TAKEN -> CONSENT, if nobody waits in the kernel; takes the locks itself */
+void cw_switch_offer(struct cw_stream *stream, int fd); /* TAKEN -> CONSENT, if nobody waits in the kernel; takes the locks itself */
 /* The same under the rx lock (and the set's, if it is in one and on its hot list): who has just woken offers what it withdrew to sleep. */
 void cw_switch_offer_again(struct cw_stream *stream);
-bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word);		/* CONSENT -> TAKEN */
-/* LIVE -> ASLEEP, unless more than seen is in the ring by then (the second look): then it is LIVE again, or TAKEN. CONSENT -> TAKEN. True: wait in the kernel. */
+bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word); /* CONSENT -> TAKEN */
+/* LIVE -> ASLEEP, unless more than seen is in the ring by then (the second look): then it is LIVE again, or TAKEN. CONSENT -> TAKEN. True:
+ * wait in the kernel. */
 bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t seen);
-bool cw_switch_wake(struct cw_stream *stream, uint64_t *word);		/* ASLEEP -> LIVE */
-bool cw_switch_drained(struct cw_stream *stream, uint64_t *word);		/* SEALED -> TAKEN */
+bool cw_switch_wake(struct cw_stream *stream, uint64_t *word);    /* ASLEEP -> LIVE */
+bool cw_switch_drained(struct cw_stream *stream, uint64_t *word); /* SEALED -> TAKEN */
 
 /* Bytes of the ring that the reader may read now, given the word; 0 in TAKEN. SIZE_MAX: nonsense. */
 size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word);

@@ -1,6 +1,6 @@
 /*
- * What a descriptor number is to us: nothing (the kernel's alone), a stream, an event set, or one of our own that the program must not touch.
- * One load decides. Numbers beyond the table are the kernel's alone.
+ * What a descriptor number is to us: nothing (the kernel's alone), a stream, an event set, or one of our own that the program must not
+ * touch. One load decides. Numbers beyond the table are the kernel's alone.
  */
 #ifndef CW_SOCKETS_TABLE_H
 #define CW_SOCKETS_TABLE_H
@@ -33,8 +33,8 @@ static inline void cw_table_put(int fd, enum cw_descriptor_kind kind, uint32_t i
 
 	if ((unsigned)fd >= CW_DESCRIPTORS)
 		return;
-	while ((unsigned)fd > highest &&
-	       !atomic_compare_exchange_weak_explicit(&cw_table_highest, &highest, (unsigned)fd, memory_order_relaxed, memory_order_relaxed))
+	while ((unsigned)fd > highest && !atomic_compare_exchange_weak_explicit(&cw_table_highest, &highest, (unsigned)fd,
+										memory_order_relaxed, memory_order_relaxed))
 		;
 	atomic_store_explicit(&cw_table[fd], index << 2 | kind, memory_order_release);
 }

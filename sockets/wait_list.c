@@ -40,7 +40,7 @@ static bool grow(struct cw_wait_list *list)
 
 bool cw_wait_list_add(struct cw_wait_list *list, int fd, uint32_t index)
 {
-	struct cw_wait_entry entry = { .stream = cw_stream_of(fd), .set = cw_set_of(fd), .fd = fd, .index = index };
+	struct cw_wait_entry entry = {.stream = cw_stream_of(fd), .set = cw_set_of(fd), .fd = fd, .index = index};
 	uint8_t phase;
 
 	if (!entry.stream && !entry.set)
@@ -74,7 +74,7 @@ static bool settle_unmoved(struct cw_wait_entry *entry)
 {
 	if (cw_stream_enter(entry->stream, &entry->stream->rx_busy))
 		return true;
-	entry->moved = true;	/* it has a slot by now */
+	entry->moved = true; /* it has a slot by now */
 	return false;
 }
 
@@ -104,7 +104,7 @@ bool cw_wait_list_settle(struct cw_wait_list *list)
 			continue;
 		}
 		if (entry->stream->broken)
-			continue;	/* the kernel has the hang-up */
+			continue; /* the kernel has the hang-up */
 		if (!entry->moved && settle_unmoved(entry)) {
 			entry->settled = true;
 			continue;
@@ -147,7 +147,8 @@ void cw_wait_list_rise(struct cw_wait_list *list)
 bool cw_wait_list_spin(struct cw_wait_list *list, bool (*ask)(void *), void *argument)
 {
 	uint32_t most = (uint32_t)cw_policy_spin_us();
-	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
+	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start,
+		 every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
 
 	while (cw_ticks() - start < budget) {
 		bool ready = cw_wait_list_look(list) > 0;

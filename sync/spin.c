@@ -6,8 +6,8 @@
 
 #include "cpu.h"
 
-#define LEAST_US 5
-#define SHORT_SLEEP 8 /* times the longest look */
+#define LEAST_US                  5
+#define SHORT_SLEEP               8 /* times the longest look */
 #define LOSSES_BEFORE_SHORT_LOOKS 8
 #define LOSSES_BETWEEN_LONG_LOOKS 32
 
@@ -55,6 +55,10 @@ uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 
 	if (!max_us || alone())
 		return 0;
+	if (cw_unlikely(cw_aside_step(&spin->aside))) {
+		spin->losses = 0;
+		spin->budget = (uint32_t)most;
+	}
 	if (spin->losses && spin->losses % LOSSES_BETWEEN_LONG_LOOKS == 0)
 		return 2 * most;
 	if (!spin->budget || spin->budget > most)
@@ -65,6 +69,7 @@ uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us)
 {
 	spin->losses = 0;
+	spin->aside.patience = 1;
 	spin->budget = (uint32_t)(max_us * cw_ticks_per_us());
 }
 

@@ -1,12 +1,11 @@
 /*
- * How long to look before sleeping. A budget a thread, because waiting pays or not by what the thread waits for. What looking found, and how long the sleep was that
- * followed a look in vain, decide the next one:
+ * How long to look before sleeping. A budget a thread, because waiting pays or not by what the thread waits for. What looking found, and
+ *how long the sleep was that followed a look in vain, decide the next one:
  *
  *	found something			as long as may be
- *	slept a short while		longer: the answer came just past the budget. After several of these in a row the peer is taken to have no core of its own,
- *					and the look is short again, but for one long one now and then: two ends that both sleep between messages answer each other at
- *					the speed of wake-ups, and only a look longer than that gets both out of it.
- *	slept long			short
+ *	slept a short while		longer: the answer came just past the budget. After several of these in a row the peer is taken to
+ *have no core of its own, and the look is short again, but for one long one now and then: two ends that both sleep between messages answer
+ *each other at the speed of wake-ups, and only a look longer than that gets both out of it. slept long			short
  *
  * So an idle program looks some microseconds before a sleep of milliseconds, and a busy one never sleeps.
  */
@@ -15,7 +14,10 @@
 
 #include <stdint.h>
 
+#include "aside.h"
+
 struct cw_spin {
+	struct cw_aside aside;
 	uint32_t budget; /* ticks */
 	uint32_t losses; /* looks in vain before a short sleep, in a row */
 };

@@ -197,7 +197,7 @@ def not_ours(runner, scale):
 
 
 def epoll_idle(runner, scale):
-    own = ("--seconds", scale.seconds, "--idle", scale.idle_streams)
+    own = ("--pin", "--seconds", scale.seconds, "--idle", scale.idle_streams)
     found = []
 
     def measure(mode):

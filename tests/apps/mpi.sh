@@ -23,7 +23,7 @@ started_and_ended() {
 	mpirun_ lo 16 "$program" short
 }
 
-spawned() { mpirun_ lo 1 "$program" spawn; }
+spawned() { for i in 1 2 3; do mpirun_ lo 1 "$program" spawn; done; }
 
 # Without `causeway run`: the library alone, in mpirun and so in the ranks, or in the ranks alone; causeway ss counts for them.
 preloaded() {

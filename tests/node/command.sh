@@ -2,7 +2,7 @@
 # The causeway command as people use it. CAUSEWAY names the binary; the daemon and the library lie beside it.
 # Prints ok NAME, not ok NAME, skip NAME # reason. In a network namespace of its own where that is allowed: then the names of services
 # (abstract sockets) are free, and nobody else's service is touched.
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2016
 set -u
 here=$(cd "$(dirname "$0")/../.." && pwd)
 CAUSEWAY=${CAUSEWAY:-$here/build/causeway}
@@ -38,10 +38,9 @@ check() {
 	name=$1
 	shift
 	if "$@" >"$work/check" 2>&1; then
-		echo "ok command_$name"
+		echo "ok node: command $name"
 	else
-		echo "not ok command_$name"
-		sed 's/^/# /' "$work/check"
+		echo "not ok node: command $name # $(tr '\n' ' ' <"$work/check")"
 		failed=1
 	fi
 }
@@ -57,7 +56,7 @@ until_true() {
 	shift
 	while ! "$@" >/dev/null 2>&1; do
 		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
+		[ "$tries" -gt 0 ] || return 1
 		sleep 0.05
 	done
 }
@@ -136,7 +135,7 @@ check stop_of_nothing is $? 1
 pipe_ends() { timeout 20 sh -c '"$1" run --service "$2" true | cat' sh "$causeway" "$service/two"; }
 check service_keeps_no_pipe_open pipe_ends
 timeout 10 "$causeway" stop --service "$service/two"
-for i in 1 2 3 4 5 6 7 8; do timeout 20 "$causeway" run --service "$service/two" true & done
+for _ in 1 2 3 4 5 6 7 8; do timeout 20 "$causeway" run --service "$service/two" true & done
 wait
 one_service() {
 	count=0
@@ -200,7 +199,7 @@ check daemon_refuses_nonsense daemon_refuses
 # ---- who is believed
 if [ "$alone" != 1 ] || [ "$(id -u)" != 0 ]; then
 	for name in own_service system_service_of_root users_take_the_system_service squatter_is_not_believed; do
-		echo "skip command_$name # needs root and a network namespace of its own"
+		echo "skip node: command $name # needs root and a network namespace of its own"
 	done
 	exit $failed
 fi

@@ -403,6 +403,18 @@ void move(const struct program *a, const struct program *b, const struct pair *p
 	grants[1] = await_grant(b);
 }
 
+void enter_moved(const struct program *program, uint32_t index, const struct grant *grant, int fd)
+{
+	struct cw_book_entry *entry = &program->book->entry[index];
+
+	entry->fd = fd;
+	entry->arena = grant->message.grant.arena;
+	entry->slot = grant->message.grant.slot;
+	entry->end = grant->message.grant.end;
+	entry->kind = CW_ENTRY_MOVED;
+	program->book->highest = index + 1;
+}
+
 struct mail {
 	const struct program *program;
 	uint32_t mail;

@@ -72,6 +72,9 @@ bool has_message(const struct service *service, const struct program *program);
 /* Both ends offered, both grants fetched. */
 void move(const struct program *a, const struct program *b, const struct pair *pair, uint32_t index, struct grant grants[2]);
 
+/* As the library writes it into the program's book. */
+void enter_moved(const struct program *program, uint32_t index, const struct grant *grant, int fd);
+
 void await(bool (*true_now)(void *), void *argument, const char *what);
 void await_mail(const struct program *program, uint32_t mail);
 void await_marks(_Atomic uint64_t *word, uint64_t marks);

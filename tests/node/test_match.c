@@ -305,13 +305,20 @@ END_TEST
 /* One who could show an end of a connection that is gone would get what is said on the next one with the same addresses. */
 START_TEST(an_end_of_an_earlier_connection_is_stale)
 {
-	struct service service = service_start(NULL);
-	struct program thief = program_start(&service), victim = program_start(&service), owner = program_start(&service);
+	struct program thief, victim, owner;
 	struct linger abort = {.l_onoff = 1};
 	struct sockaddr_in from, to;
 	socklen_t length = sizeof(from);
-	struct pair pair = connection(NULL);
+	struct service service;
+	struct pair pair;
 
+	if (unshare(CLONE_NEWNET) == 0)
+		loopback_up(); /* so that nobody else takes our ports in between */
+	service = service_start(NULL);
+	thief = program_start(&service);
+	victim = program_start(&service);
+	owner = program_start(&service);
+	pair = connection(NULL);
 	ck_assert_int_eq(getsockname(pair.end[0], (struct sockaddr *)&from, &length), 0);
 	ck_assert_int_eq(getpeername(pair.end[0], (struct sockaddr *)&to, &length), 0);
 	offer(&thief, pair.end[1], 0);

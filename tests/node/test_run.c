@@ -267,18 +267,6 @@ static void end_text(int fd, bool remote, char text[64])
 	snprintf(text, 64, "127.0.0.1:%u", ntohs(address.sin_port));
 }
 
-static void enter_moved(struct cw_book *book, uint32_t index, const struct grant *grant, int fd)
-{
-	struct cw_book_entry *entry = &book->entry[index];
-
-	entry->fd = fd;
-	entry->arena = grant->message.grant.arena;
-	entry->slot = grant->message.grant.slot;
-	entry->end = grant->message.grant.end;
-	entry->kind = CW_ENTRY_MOVED;
-	book->highest = index + 1;
-}
-
 START_TEST(a_moved_socket_is_listed)
 {
 	struct service service = service_start(NULL);
@@ -290,7 +278,7 @@ START_TEST(a_moved_socket_is_listed)
 	json_t *list, *socket;
 
 	move(&a, &b, &pair, 0, grants);
-	enter_moved(a.book, 0, &grants[0], pair.end[0]);
+	enter_moved(&a, 0, &grants[0], pair.end[0]);
 	a.book->entry[0].counter[CW_COUNT_doorbells] = 3;
 	out = &grants[0].slot->direction[grants[0].message.grant.end];
 	out->widx = 500;
@@ -355,10 +343,17 @@ START_TEST(a_list_shows_no_slot_that_is_not_held)
 	json_t *list;
 
 	move(&a, &b, &pair, 0, grants);
-	enter_moved(liar.book, 0, &grants[0], -1);
+	enter_moved(&liar, 0, &grants[0], -1);
+	for (uint32_t i = 0; i < 4; i++)
+		enter_moved(&a, i, &grants[0], -1);
+	a.book->entry[0].slot = grants[0].message.grant.slots;
+	a.book->entry[1].slot = UINT32_MAX / 4;
+	a.book->entry[2].end = 1 - grants[0].message.grant.end;
+	a.book->entry[3].end = 2;
 	list = service_ask(&service, CW_LIST);
-	ck_assert_uint_eq(json_array_size(list), 1);
-	ck_assert_str_eq(text_of(json_array_get(list, 0), "transport"), "tcp");
+	ck_assert_uint_eq(json_array_size(list), 5);
+	for (size_t i = 0; i < 5; i++)
+		ck_assert_str_eq(text_of(json_array_get(list, i), "transport"), "tcp");
 	json_decref(list);
 	service_end(&service);
 }
@@ -412,6 +407,29 @@ START_TEST(an_idle_instance_ends)
 }
 END_TEST
 
+/* `causeway run` says that it begins something, hangs up, and becomes a command that may need the service later. */
+START_TEST(an_idle_instance_waits_for_who_asked_for_it)
+{
+	struct service service = service_start("--idle-exit", "1", NULL);
+	pid_t guest = fork();
+
+	if (guest == 0) {
+		struct cw_message message = cw_link_message(CW_RUN);
+		int fd = cw_link_connect(service.name);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		cw_link_send(fd, &message, NULL, 0);
+		close(fd);
+		pause();
+	}
+	sleep(4);
+	ck_assert_int_eq(waitpid(service.pid, NULL, WNOHANG), 0);
+	kill(guest, SIGKILL);
+	waitpid(guest, NULL, 0);
+	await(ended_well, &service, "an idle service to end");
+}
+END_TEST
+
 START_TEST(its_owner_stops_it)
 {
 	struct service service = service_start(NULL);
@@ -439,6 +457,7 @@ TCase *run_tests(void)
 	tcase_add_test(tests, a_list_shows_no_slot_that_is_not_held);
 	tcase_add_test(tests, a_second_instance_gives_way);
 	tcase_add_test(tests, an_idle_instance_ends);
+	tcase_add_test(tests, an_idle_instance_waits_for_who_asked_for_it);
 	tcase_add_test(tests, its_owner_stops_it);
 	return tests;
 }

@@ -202,7 +202,7 @@ int main(int words, char **word)
 
 		snprintf(number, sizeof(number), "%d", listener);
 		fcntl(listener, F_SETFD, 0);
-		execl("/proc/self/exe", "crowd", word[1], word[2], number, NULL);
+		execl(own_path(), "crowd", word[1], word[2], number, NULL);
 		fail("exec: %m");
 	}
 	close(listener);

@@ -178,50 +178,77 @@ static void use_while_stopped(int fd, uint64_t *given)
 		complain("held up for %ld us by a stopped peer", (long)(now_us() - begin));
 }
 
-static void take_to_the_end(int fd, uint64_t *given)
+/* How far the survivor is. */
+struct stage {
+	int fd;
+	uint64_t given, back;
+};
+
+/* One receive, its bytes checked; in the deed `first` each message is answered. */
+static ssize_t take_some(struct stage *s)
 {
 	unsigned char bytes[4096];
-	uint64_t back = 0;
+	ssize_t n = recv(s->fd, bytes, sizeof(bytes), 0);
+	size_t good = n > 0 ? content_good(0, shared->taken, bytes, (size_t)n) : 0;
+
+	if (n <= 0)
+		return n;
+	if (good < (size_t)n)
+		complain("the survivor got a wrong byte at %ld", (long)(shared->taken + good));
+	shared->taken += (uint64_t)n;
+	for (; !strcmp(deed, "first") && s->back < shared->taken / MESSAGE; s->back++) {
+		content_fill(1, s->given, bytes, MESSAGE);
+		if (send_all(s->fd, bytes, MESSAGE))
+			s->given += MESSAGE;
+	}
+	return n;
+}
+
+static void take_to_the_end(struct stage *s)
+{
 	ssize_t n;
 
-	while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0) {
-		size_t good = content_good(0, shared->taken, bytes, (size_t)n);
-
-		if (good < (size_t)n)
-			complain("the survivor got a wrong byte at %ld", (long)(shared->taken + good));
-		shared->taken += (uint64_t)n;
-		for (; !strcmp(deed, "first") && back < shared->taken / MESSAGE; back++) {
-			content_fill(1, *given, bytes, MESSAGE);
-			if (send_all(fd, bytes, MESSAGE))
-				*given += MESSAGE;
-		}
-	}
+	while ((n = take_some(s)) > 0)
+		;
 	snprintf(shared->end, sizeof(shared->end), "%s", n ? strerrorname_np(errno) : "EOF");
+}
+
+/* Until the victim stands still: it goes only as far as it is answered. */
+static void answer_meanwhile(struct stage *s)
+{
+	while (!shared->go) {
+		struct pollfd p = {s->fd, POLLIN, 0};
+
+		if (strcmp(deed, "first"))
+			pause_us(500);
+		else if (poll(&p, 1, 1) > 0 && take_some(s) <= 0)
+			return;
+	}
 }
 
 static int survivor(int listener)
 {
 	int fd = (int)MUST(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
 	unsigned char bytes[MESSAGE];
-	uint64_t given = 0;
+	struct stage s = {fd, 0, 0};
 
 	if (strcmp(deed, "first"))
 		warm(fd, false, WARMTH);
 	shared->stage = 1;
 	if (!strcmp(deed, "recv")) {
 		for (unsigned i = 0; i < MESSAGES; i++) {
-			content_fill(1, given, bytes, sizeof(bytes));
+			content_fill(1, s.given, bytes, sizeof(bytes));
 			if (!send_all(fd, bytes, sizeof(bytes)))
 				break;
-			given += sizeof(bytes);
+			s.given += sizeof(bytes);
 		}
 	}
 	if (!strcmp(fate, "stop")) {
-		wait_for(&shared->go, 1);
-		use_while_stopped(fd, &given);
+		answer_meanwhile(&s);
+		use_while_stopped(fd, &s.given);
 		shared->stage = 2;
 	}
-	take_to_the_end(fd, &given);
+	take_to_the_end(&s);
 	return 0;
 }
 
@@ -238,7 +265,7 @@ static pid_t start(const char *role, const char *argument, int shared_fd, int ke
 	fcntl(shared_fd, F_SETFD, 0);
 	if (keep >= 0)
 		fcntl(keep, F_SETFD, 0);
-	execl("/proc/self/exe", "step", role, argument, number, deed, fate, NULL);
+	execl(own_path(), "step", role, argument, number, deed, fate, NULL);
 	fail("exec: %m");
 }
 

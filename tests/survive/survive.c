@@ -103,6 +103,14 @@ void pause_us(long us)
 		;
 }
 
+const char *own_path(void)
+{
+	static char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	return n > 0 ? path : "/proc/self/exe";
+}
+
 void warm(int fd, bool first, unsigned messages)
 {
 	char message[8] = "warm up";

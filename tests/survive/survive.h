@@ -28,6 +28,9 @@ bool recv_all(int fd, void *bytes, size_t count);
 uint64_t now_us(void);
 void pause_us(long us);
 
+/* The program's own file, by a name that tools which run it understand too. */
+const char *own_path(void);
+
 /* Enough messages to and fro for a stream to be moved; both ends call it, one with first. */
 void warm(int fd, bool first, unsigned messages);
 

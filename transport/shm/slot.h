@@ -50,8 +50,9 @@ struct cw_direction {
 	_Atomic uint64_t woff;         /* offset of the next byte to be written, to the ring or the kernel */
 	_Atomic uint64_t tx_credit;    /* roff as last seen by the writer */
 	_Atomic uint32_t tx_bits;      /* class wanted for the next LIVE */
-	_Atomic uint32_t tx_kernel_op; /* CW_TAKING_BACK: what was in the ring is on its way through the kernel; its death here ends the stream */
-	_Atomic uint32_t tx_shared;    /* two processes write here: nobody takes the ring */
+	_Atomic uint32_t
+		tx_kernel_op; /* CW_TAKING_BACK: what was in the ring is on its way through the kernel; its death here ends the stream */
+	_Atomic uint32_t tx_shared; /* two processes write here: nobody takes the ring */
 
 	/* The holders of the reading end. */
 	_Alignas(CW_CACHE_LINE) struct cw_lock rx_lock;
@@ -63,6 +64,7 @@ struct cw_direction {
 
 struct cw_end {
 	_Alignas(CW_CACHE_LINE) _Atomic uint32_t holders; /* processes; corrected by the service when one dies */
+	_Atomic uint32_t processor;                       /* and 1: where this end last woke the other through the kernel (sync/aside.h) */
 	_Atomic uint32_t rcvbuf; /* SO_RCVBUF if the program set it, else 0: bounds what the ring may hold unread */
 };
 

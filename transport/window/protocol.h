@@ -20,10 +20,11 @@
  *             <-  GRANT the slot; + arena (memfd) the first time this program gets a slot in it. The `mail` word of the
  *                 book is raised after a GRANT was sent, so that a program looks for it without a system call.
  *   RELEASE   ->  this program no longer uses this slot end.
- *	RESEND		->				(as RELEASE, the reader's end) the reader leaves with unread bytes in its ring and marked it
- *							CW_MARK_RESEND: if the writer doesn't, the service sends them through the writer's kernel socket.
- *	RUN		->  (the causeway command) begin a run; + the report's file. Answered with RUN and its number. The run
+ *   RESEND    ->  (as RELEASE, the reader's end) the reader leaves with unread bytes in its ring and marked it
+ *                 CW_MARK_RESEND: if the writer doesn't, the service sends them through the writer's kernel socket.
+ *   RUN       ->  (the causeway command) begin a run; + the report's file. Answered with RUN and its number. The run
  *                 ends when the sender's process and every program that said HELLO with this number have ended.
+ *                 Without a file there is no answer: a service that ends when idle stays while that process lives.
  *   LIST      ->  (the causeway command) answered with LIST + memfd of JSON text.
  *   STATUS    ->  (the causeway command, doctor) answered with STATUS + memfd of JSON text.
  *   STOP      ->  (root or the owner) end the service. Answered with STOP and status EPERM, or the end of the connection.
@@ -49,7 +50,10 @@ enum cw_message_type {
 	CW_RELEASE,
 	CW_RUN,
 	CW_LIST,
-	CW_STATUS, CW_STOP, CW_RESEND, CW_MESSAGE_TYPES
+	CW_STATUS,
+	CW_STOP,
+	CW_RESEND,
+	CW_MESSAGE_TYPES
 };
 
 /* One end's view of a connection: which stream of the program it is. Echoed in the GRANT. */
