@@ -538,6 +538,7 @@ static bool attach(const struct cw_message *message, struct cw_arena *arena)
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &offered, CW_MOVED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
+	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed); /* taken up, as it is answered */
 	entry = &cw_own_book.entry[stream->number];
 	atomic_store_explicit(&entry->arena, arena->id, memory_order_relaxed);
 	atomic_store_explicit(&entry->slot, message->grant.slot, memory_order_relaxed);
