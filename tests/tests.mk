@@ -24,6 +24,7 @@ tests: units $(TESTS_BUILT) $(if $(wildcard benchmarks/benchmarks.mk),benchmarks
 check check-long soak:
 	tests/packages
 	$(MAKE) --jobs="$$(nproc)" all
+	-$(MAKE) --jobs="$$(nproc)" --keep-going --silent tests
 	BUILD="$(BUILD)" tests/run $@ $(SUITES)
 
 -include $(wildcard tests/*/*.mk)
