@@ -20,12 +20,12 @@ from_listener() {
 
 to_listener() {
 	local port=$(free_port)
-	start listener socat -u "TCP-LISTEN:$port" "SYSTEM:sha256sum >$dir/got"
+	start listener socat -u "TCP-LISTEN:$port" EXEC:sha256sum
 	wait_for_port "$port"
 	call connector socat -u "OPEN:$file" "TCP:$host:$port"
 	wait_end "$pid"
-	within 20 test -s "$dir/got"
-	cut -c1-32 "$dir/got" | result
+	wait_for_line "$dir/listener.log" '  -$'
+	grep '  -$' "$dir/listener.log" | cut -c1-32 | result
 }
 
 # The listener echoes through a process of its own; the file goes both ways at once.
