@@ -192,7 +192,7 @@ report() {
 
 # reported ROLE WHAT FILTER: the filter must hold for the role's report of the exercise before.
 # What does not hold everywhere yet: how much of these goes by ring.
-open='^((1 GB .*|a replica; each side restarted|.* streams.*|ranks .*|[0-9] ranks .*|pgbench|COPY .*|proxy .*|as .*|under-load|throughput|three .*): .*: bytes go by ring)$'
+open='^(1 GB .*|a replica; each side restarted|saved by fork under load|many clients.*|.* streams.*|ranks .*|[0-9] ranks .*|pgbench|COPY .*|proxy .*|as .*|reload .*|small files|under-load|throughput|three .*|multiprocessing .*|an asyncio server): .*: bytes go by ring$'
 reported() {
 	local text
 	if [ "$baseline" = 1 ]; then
