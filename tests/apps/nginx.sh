@@ -23,7 +23,7 @@ configure() {
 		http {
 			access_log off;
 			sendfile on;
-			tcp_nopush on;
+			tcp_nopush ${nopush-off};
 			client_max_body_size 1g;
 			client_body_temp_path $dir/$1/body;
 			proxy_temp_path $dir/$1/proxy;
@@ -124,7 +124,9 @@ proxied() {
 	done
 }
 
+# With Debian's own settings, which cork what they send.
 as_daemon() {
+	local nopush=on
 	port=$(free_port)
 	configure server
 	call server nginx -c "$dir/server.conf" -e "$dir/server/error.log"
