@@ -73,12 +73,12 @@ CW_EXPORT int shutdown(int fd, int how)
 	if (stream && (how == SHUT_WR || how == SHUT_RDWR))
 		stream->shut_writing = true;
 	if (stream && cw_is_moved(stream, fd) && !stream->broken && how != SHUT_RD && cw_tx_lock(stream, fd, &nested)) {
-		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+		/* What is sent after this goes to the kernel, which has the EPIPE. Marked before it is looked for RESEND, as in
+		 * cw_switch_close. */
+		uint64_t word = cw_state_mark(&stream->tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
 
 		if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND) && !nested)
 			cw_switch_take_back(stream, fd, &word);
-		/* What is sent after this goes to the kernel, which has the EPIPE. */
-		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
 		cw_tx_unlock(stream, nested);
 	}
 	return cw_real.shutdown(fd, how);

@@ -68,9 +68,20 @@ void cw_leave(struct cw_stream *stream, enum cw_reason reason)
 	cw_switch_unbound(stream, stream->fd);
 }
 
+/* Nothing of the stream is in the ring, or on its way from there: a writer, or the service for it, that is killed while it takes back
+ * leaves a gap. */
+static bool all_in_kernel(const struct cw_stream *stream, bool empty)
+{
+	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+
+	return (empty || cw_state_of(word) == CW_TAKEN) &&
+	       atomic_load_explicit(&stream->rx->tx_kernel_op, memory_order_acquire) != CW_TAKING_BACK;
+}
+
 void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
 	struct timespec turn = {.tv_nsec = 1000000};
+	bool empty;
 
 	if (!stream->slot) {
 		cw_stream_stays(stream, reason);
@@ -80,13 +91,11 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 		return;
 	cw_leave_sending(stream, fd, reason);
 	cw_switch_unbound(stream, fd);
-	if (leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND))
-		return;
-	cw_service_ask_resend(stream);
+	empty = leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND);
+	if (!empty)
+		cw_service_ask_resend(stream);
 	for (int i = 0; i < TURNS; i++) {
-		uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
-
-		if (cw_state_of(word) == CW_TAKEN)
+		if (all_in_kernel(stream, empty))
 			return;
 		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
 	}

@@ -347,10 +347,12 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 
 	/* Before the step: killed between the two, the reader must know that the ring still has the rest. */
 	atomic_store_explicit(&tx->tx_kernel_op, CW_TAKING_BACK, memory_order_relaxed);
-	if (!cw_state_step(&tx->state, word, CW_TAKEN)) {
-		atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_relaxed);
-		return false; /* the reader has woken */
-	}
+	/* A step may fail because of a mark alone: only another state says that the reader has woken, and needs no doorbell. */
+	while (!cw_state_step(&tx->state, word, CW_TAKEN))
+		if (cw_state_of(*word) != CW_ASLEEP) {
+			atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_relaxed);
+			return false;
+		}
 	/* The reader stored the exact roff before it fell asleep: the step above acquired it. */
 	widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
 	roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
@@ -480,7 +482,11 @@ bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t se
 
 bool cw_switch_wake(struct cw_stream *stream, uint64_t *word)
 {
-	return cw_state_step(&stream->rx->state, word, CW_LIVE);
+	/* As in take_back: a mark is no reason to stay asleep. */
+	while (cw_state_of(*word) == CW_ASLEEP)
+		if (cw_state_step(&stream->rx->state, word, CW_LIVE))
+			return true;
+	return false;
 }
 
 bool cw_switch_drained(struct cw_stream *stream, uint64_t *word)
@@ -521,8 +527,11 @@ static bool leaves_unread(struct cw_stream *stream)
 void cw_switch_close(struct cw_stream *stream, int fd)
 {
 	struct cw_slot *slot = stream->slot;
-	bool nested;
+	bool nested, last = atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1;
 
+	/* Marked before it is looked for RESEND: a reader that leaves sees the mark, or we see its. */
+	if (last)
+		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT);
 	if (cw_tx_lock(stream, fd, &nested)) {
 		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 
@@ -531,10 +540,9 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 			cw_switch_take_back(stream, fd, &word);
 		cw_tx_unlock(stream, nested);
 	}
-	if (atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1) {
+	if (last) {
 		struct linger reset = {.l_onoff = 1};
 
-		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT);
 		/* C: READER_GONE is marked before the ring is looked at; pairs with A: the writer sees the mark, or we see its bytes. */
 		cw_state_mark(&stream->rx->state, CW_MARK_READER_GONE);
 		/* Closing with unread bytes is a reset in TCP (RFC 2525, 2.17); the kernel does it for those in its own queue. */
