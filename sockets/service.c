@@ -393,6 +393,15 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	return CW_REASON_none;
 }
 
+/* The queue is full, but somebody is there to read it. */
+static bool waits_for_service(void)
+{
+	struct pollfd connection = {.fd = atomic_load_explicit(&service.fd, memory_order_relaxed)};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
+}
+
 static bool offer_locked(struct cw_stream *stream, int fd)
 {
 	struct cw_message offer = new_message(CW_OFFER);
@@ -419,6 +428,12 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 		atomic_store_explicit(&stream->offer, ++service.offers, memory_order_relaxed);
 		return true;
 	}
+	if (waits_for_service()) {
+		/* It has much to read: offer again later. */
+		atomic_store_explicit(&stream->calls, 0, memory_order_relaxed);
+		atomic_store_explicit(&stream->phase, CW_KERNEL, memory_order_release);
+		return false;
+	}
 	hang_up();
 	return false;
 }
@@ -444,7 +459,7 @@ void cw_service_part(struct cw_stream *stream, int fd)
 	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
 	int unread = 0;
 
-	for (int i = 0; i < 20 && !taken_up(stream) && atomic_load_explicit(&stream->offer, memory_order_relaxed) != LOST_OFFER; i++)
+	for (int i = 0; i < 400 && !taken_up(stream) && atomic_load_explicit(&stream->offer, memory_order_relaxed) != LOST_OFFER; i++)
 		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
 	if (taken_up(stream) || !cw_family_alone(stream))
 		return;
@@ -523,6 +538,7 @@ static bool attach(const struct cw_message *message, struct cw_arena *arena)
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &offered, CW_MOVED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
+	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed); /* taken up, as it is answered */
 	entry = &cw_own_book.entry[stream->number];
 	atomic_store_explicit(&entry->arena, arena->id, memory_order_relaxed);
 	atomic_store_explicit(&entry->slot, message->grant.slot, memory_order_relaxed);
