@@ -3,11 +3,14 @@
 #include "peer.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -37,9 +40,48 @@ void rest(void)
 	pause_us(30000);
 }
 
+/* Does this program's other thread sleep? One that just began counts as running. */
+static bool thread_sleeps(const char *tid)
+{
+	char path[64], text[256];
+	int fd;
+
+	if (atoi(tid) == gettid())
+		return true;
+	snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return true;
+	text[n] = 0;
+	const char *state = strrchr(text, ')');
+
+	return !state || state[2] != 'R';
+}
+
+static bool others_sleep(void)
+{
+	DIR *directory = opendir("/proc/self/task");
+	struct dirent *entry;
+	bool all = true;
+
+	while (directory && (entry = readdir(directory)))
+		all &= entry->d_name[0] == '.' || thread_sleeps(entry->d_name);
+	if (directory)
+		closedir(directory);
+	return all;
+}
+
 void settle_down(void)
 {
+	uint64_t limit = now_ms() + 2000;
+
 	pause_us(40000);
+	while (!others_sleep() && now_ms() < limit)
+		pause_us(5000);
 }
 
 void arrive(const struct end *e, int bytes)
