@@ -147,8 +147,9 @@ static enum outcome live(struct cw_stream *stream, int fd, struct request *reque
 }
 
 /*
- * CONSENT: the writer has booked what it sent through the kernel so far, and the switch, if it comes, comes behind that. So it may be read while the offer stands; a reader
- * that withdrew it to read would meet a busy writer with an offer only by chance. False: nothing of the kind is there.
+ * CONSENT: the writer has booked what it sent through the kernel so far, and the switch, if it comes, comes behind that. So it may be read
+ * while the offer stands; a reader that withdrew it to read would meet a busy writer with an offer only by chance. False: nothing of the
+ * kind is there.
  */
 static bool booked_part(struct cw_stream *stream, int fd, struct request *request, uint64_t word, enum outcome *outcome)
 {
