@@ -215,7 +215,12 @@ void cw_outbox_forget(const struct cw_mapping *mapping);
 bool cw_outbox_holds(const struct cw_program *program, uint64_t arena, uint32_t end);
 
 /* service_socket.c */
-enum cw_inspection { CW_SOCKET_FINE, CW_SOCKET_REFUSED, CW_SOCKET_ELSEWHERE };
+enum cw_inspection {
+	CW_SOCKET_FINE,
+	CW_SOCKET_ENDED,     /* a TCP socket, but no connection any more */
+	CW_SOCKET_ELSEWHERE, /* can't be matched safely */
+	CW_SOCKET_OTHER      /* something else */
+};
 enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *cookie);
 uint64_t cw_own_netns(void);
 /* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */

@@ -72,10 +72,7 @@ static struct cw_offer *make(struct cw_program *program, const struct cw_message
 	return offer;
 }
 
-static void retry(struct cw_timer *timer)
-{
-	cw_offers_retry();
-}
+static void retry(struct cw_timer *timer);
 
 static struct cw_timer again = {.expired = retry};
 
@@ -119,64 +116,82 @@ static void feed_no_more(struct cw_offer *offer)
 	offer->starved = false;
 }
 
-/* False if there is no memory yet. */
-static bool feed(struct cw_offer *offer)
+static void feed(struct cw_offer *offer)
 {
 	const struct cw_offer *other = find_other_end(offer);
 
 	if (other && !cw_memory_admits(offer->program->peer.uid, other->program->peer.uid))
-		return false;
+		return;
 	if (!cw_diag_lives(&offer->tuple, offer->cookie, true)) {
 		cw_tally(CW_SERVICE_offers_stale);
 		drop(offer);
-		return true;
+		return;
 	}
-	if (match(offer))
-		return true;
-	if (find_other_end(offer))
-		return false;
-	feed_no_more(offer); /* the other end was taken back, or is another connection's */
-	return true;
+	if (!match(offer) && !find_other_end(offer))
+		feed_no_more(offer); /* the other end was taken back, or is another connection's */
 }
 
-/* Tried at every turn of the loop, which costs little; and once more when memory has been measured anew, but not for ever: what could give
- * memory back is somebody's message, or end. */
+/* All of them, because one user's bound must not keep another's waiting. */
+static void feed_all(void)
+{
+	struct cw_offer *offer, *next;
+
+	DL_FOREACH_SAFE(service.starved, offer, next)
+	feed(offer); /* drops at most itself and its other end, which is not in this list */
+}
+
+/* Tried when slots were given back; and once more when memory has been measured anew, but not for ever: what could give memory back is
+ * somebody's message, or end. */
 void cw_offers_retry(void)
 {
 	static uint32_t slots;
-	bool changed = service.slots != slots;
 
-	while (service.starved && feed(service.starved))
-		changed = true;
-	slots = service.slots;
-	if (service.starved && changed)
+	if (service.starved && service.slots < slots) {
+		feed_all();
 		cw_timer_set(&again, RETRY_NS);
+	}
+	slots = service.slots;
+}
+
+static void retry(struct cw_timer *timer)
+{
+	uint32_t before = service.slots;
+
+	feed_all();
+	if (service.starved && service.slots != before)
+		cw_timer_set(&again, RETRY_NS);
+}
+
+static void keep(struct cw_program *program, const struct cw_message *message, const struct cw_tuple *tuple)
+{
+	struct cw_offer *offer = make(program, message, tuple);
+
+	if (offer)
+		match(offer);
 }
 
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd)
 {
 	struct cw_tuple tuple;
-	struct cw_offer *offer;
 	uint64_t cookie = 0;
 	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
 
-	if (result == CW_SOCKET_REFUSED)
+	if (result == CW_SOCKET_OTHER)
 		cw_close_foreign(fd);
 	else
 		cw_close_tcp(fd);
 	cw_tally(CW_SERVICE_offers);
-	if (result == CW_SOCKET_REFUSED || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES) {
-		cw_tally(CW_SERVICE_offers_refused);
-		cw_nonsense(program);
-		return;
-	}
 	if (result == CW_SOCKET_ELSEWHERE) {
 		cw_tally(CW_SERVICE_offers_elsewhere);
 		return;
 	}
-	offer = make(program, message, &tuple);
-	if (offer)
-		match(offer);
+	if (result == CW_SOCKET_OTHER || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES)
+		cw_nonsense(program);
+	else if (result == CW_SOCKET_FINE) {
+		keep(program, message, &tuple);
+		return;
+	}
+	cw_tally(CW_SERVICE_offers_refused);
 }
 
 void cw_withdraw(struct cw_program *program, const struct cw_message *message)

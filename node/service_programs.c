@@ -84,9 +84,13 @@ static void from_program(struct cw_program *program, struct cw_received *receive
 
 	switch (message->type) {
 	case CW_OFFER:
-		if (received->fds == 1 && !received->truncated) {
+		if (received->truncated) {
+			cw_tally(CW_SERVICE_offers_refused); /* perhaps because we have no descriptor left */
+		} else if (received->fds == 1) {
 			cw_offer(program, message, received->fd[0]);
 			received->fds = 0;
+			if (program->book)
+				atomic_fetch_add_explicit(&program->book->offers, 1, memory_order_release);
 		} else {
 			cw_nonsense(program);
 		}

@@ -52,7 +52,7 @@ static bool is_end_of(int fd, const struct cw_tuple *tuple, uint32_t end)
 		wanted.local_port = tuple->remote_port;
 		wanted.remote_port = tuple->local_port;
 	}
-	return cw_socket_inspect(fd, &found, &cookie) != CW_SOCKET_REFUSED && memcmp(&found, &wanted, sizeof(found)) == 0;
+	return cw_socket_inspect(fd, &found, &cookie) == CW_SOCKET_FINE && memcmp(&found, &wanted, sizeof(found)) == 0;
 }
 
 static uint64_t work(int fd, void *argument)
@@ -109,7 +109,9 @@ void cw_resend_asked(struct cw_program *reader, const struct cw_message *message
 	uint32_t slot = message->grant.slot, end = message->grant.end;
 	struct resend job;
 
-	if (!mapping || slot >= mapping->record->arena.slots || end > 1 || !holds(mapping, slot, end)) {
+	if (!mapping)
+		return; /* of an earlier instance */
+	if (slot >= mapping->record->arena.slots || end > 1 || !holds(mapping, slot, end)) {
 		cw_nonsense(reader);
 		return;
 	}

@@ -98,15 +98,14 @@ enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *c
 	int domain = integer(fd, SO_DOMAIN);
 
 	memset(tuple, 0, sizeof(*tuple));
-	if ((domain != AF_INET && domain != AF_INET6) || integer(fd, SO_PROTOCOL) != IPPROTO_TCP)
-		return CW_SOCKET_REFUSED;
+	if ((domain != AF_INET && domain != AF_INET6) || integer(fd, SO_PROTOCOL) != IPPROTO_TCP || integer(fd, SO_TYPE) != SOCK_STREAM)
+		return CW_SOCKET_OTHER;
 	tuple->netns = cookie_of(fd, SO_NETNS_COOKIE);
 	*cookie = cookie_of(fd, SO_COOKIE);
-	/* TCP_INFO is refused by all that is no TCP socket, whatever its protocol number says. */
 	if (!*cookie || !established(fd) || !read_tuple(fd, tuple))
-		return CW_SOCKET_REFUSED;
+		return CW_SOCKET_ENDED;
 	if (tuple->local_port == tuple->remote_port && memcmp(&tuple->local, &tuple->remote, sizeof(tuple->local)) == 0)
-		return CW_SOCKET_REFUSED; /* one socket connected to itself has no second end */
+		return CW_SOCKET_ELSEWHERE; /* one socket connected to itself has no second end */
 	return ambiguous(fd, tuple) ? CW_SOCKET_ELSEWHERE : CW_SOCKET_FINE;
 }
 

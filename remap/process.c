@@ -58,6 +58,15 @@ static bool survives_exec(int fd)
 	return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
+/* Another process may hold our sockets now: closing them ends nothing (cw_service_part). */
+static void hold_in_common(void)
+{
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
+		atomic_store_explicit(&cw_streams[i].offer, 0, memory_order_relaxed);
+}
+
 static void leave_inherited(void)
 {
 	for (unsigned fd = 0; fd < cw_table_end(); fd++) {
@@ -122,6 +131,7 @@ static void before_exec(const char *path)
 	uint32_t tid = cw_thread.tid;
 
 	cw_ensure_started();
+	hold_in_common();
 	if (!cw_is_other_process()) {
 		cw_set_flush_all();
 		each_closed_by_exec(cw_family_suspend);
@@ -238,6 +248,7 @@ CW_EXPORT int execle(const char *path, const char *first, ...)
 static void before_spawn(void)
 {
 	cw_ensure_started();
+	hold_in_common();
 	if (any_moved() && !cw_is_other_process())
 		leave_inherited();
 }
@@ -292,6 +303,8 @@ void cw_before_passing(const struct msghdr *message)
 
 			memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(fd));
 			stream = cw_stream_of(fd);
+			if (stream)
+				atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 			if (stream)
 				cw_leave_to(stream, fd, CW_REASON_passed);
 			else if (cw_set_of(fd))

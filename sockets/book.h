@@ -49,6 +49,8 @@ struct cw_book {
 	uint32_t entries;
 	_Atomic uint32_t mail;    /* raised by the service after each GRANT; the program's copy tells whether to look */
 	_Atomic uint32_t highest; /* entries above were never used */
+	_Atomic uint32_t offers;  /* raised by the service after each OFFER whose descriptor it has closed again */
+	uint32_t unused;
 	struct cw_book_totals totals;
 	struct cw_book_entry entry[CW_BOOK_ENTRIES];
 };

@@ -94,6 +94,8 @@ static void share(struct cw_stream *stream)
 {
 	uint32_t family;
 
+	/* Closing it here ends nothing any more (cw_service_part). */
+	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 	if (stream->slot) {
 		atomic_fetch_add_explicit(&stream->slot->end[stream->end].holders, 1, memory_order_relaxed);
 		return;

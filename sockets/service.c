@@ -4,17 +4,20 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "fork.h"
+#include "set.h"
 #include "kernel.h"
 #include "switch.h"
 #include "transport/window/window.h"
 
 #define WELCOME_LIMIT_US 200000
+#define LOST_OFFER       (~0u) /* on a connection that was given up with it */
 #define RETRY_NS         1000000000ull
 #define HIGH_DESCRIPTORS 4096 /* ours goes below this, or below the limit if that is lower */
 
@@ -29,6 +32,7 @@ static struct {
 	_Atomic int fd; /* -1 not registered */
 	uint32_t owner; /* pid that registered: a vfork child must not speak */
 	_Atomic uint32_t mail_seen;
+	uint32_t offers; /* sent on this connection */
 	uint64_t next_try;
 	struct cw_node_page *node;
 } service = {.fd = -1};
@@ -251,6 +255,7 @@ static bool settle_in(int fd, const struct cw_message *welcome, int descriptors[
 	service.node = node;
 	service.number = welcome->welcome.number;
 	service.owner = own_pid();
+	service.offers = 0;
 	atomic_store_explicit(&service.mail_seen, 0, memory_order_relaxed);
 	cw_table_put(fd, CW_FD_OWN, 0);
 	atomic_store_explicit(&service.fd, fd, memory_order_release);
@@ -288,6 +293,13 @@ bool cw_service_register(void)
 	return fine;
 }
 
+static bool taken_up(const struct cw_stream *stream)
+{
+	uint32_t offer = atomic_load_explicit(&stream->offer, memory_order_relaxed);
+
+	return offer != LOST_OFFER && atomic_load_explicit(&cw_own_book.offers, memory_order_acquire) >= offer;
+}
+
 /* The service is gone: what is moved goes on, and the next offer looks for its successor. */
 static void hang_up(void)
 {
@@ -306,6 +318,10 @@ static void hang_up(void)
 	for (uint32_t i = 0; i < CW_BOOK_ENTRIES && i < atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed); i++) {
 		uint8_t offered = CW_OFFERED;
 
+		if (atomic_load_explicit(&cw_streams[i].offer, memory_order_relaxed) && !taken_up(&cw_streams[i]))
+			atomic_store_explicit(&cw_streams[i].offer, LOST_OFFER, memory_order_relaxed);
+		else
+			atomic_store_explicit(&cw_streams[i].offer, 0, memory_order_relaxed);
 		atomic_compare_exchange_strong_explicit(&cw_streams[i].phase, &offered, CW_KERNEL, memory_order_relaxed,
 							memory_order_relaxed);
 	}
@@ -377,6 +393,15 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	return CW_REASON_none;
 }
 
+/* The queue is full, but somebody is there to read it. */
+static bool waits_for_service(void)
+{
+	struct pollfd connection = {.fd = atomic_load_explicit(&service.fd, memory_order_relaxed)};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
+}
+
 static bool offer_locked(struct cw_stream *stream, int fd)
 {
 	struct cw_message offer = new_message(CW_OFFER);
@@ -399,8 +424,16 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &kernel, CW_OFFERED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
-	if (send_message(atomic_load_explicit(&service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT))
+	if (send_message(atomic_load_explicit(&service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
+		atomic_store_explicit(&stream->offer, ++service.offers, memory_order_relaxed);
 		return true;
+	}
+	if (waits_for_service()) {
+		/* It has much to read: offer again later. */
+		atomic_store_explicit(&stream->calls, 0, memory_order_relaxed);
+		atomic_store_explicit(&stream->phase, CW_KERNEL, memory_order_release);
+		return false;
+	}
 	hang_up();
 	return false;
 }
@@ -418,6 +451,24 @@ void cw_service_offer(struct cw_stream *stream, int fd)
 		cw_unlock(&service.lock);
 	}
 	errno = error;
+}
+
+void cw_service_part(struct cw_stream *stream, int fd)
+{
+	struct timespec turn = {.tv_nsec = 50000};
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+	int unread = 0;
+
+	for (int i = 0; i < 400 && !taken_up(stream) && atomic_load_explicit(&stream->offer, memory_order_relaxed) != LOST_OFFER; i++)
+		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+	if (taken_up(stream) || !cw_family_alone(stream))
+		return;
+	cw_set_leave_all(stream);
+	cw_raw(SYS_ioctl, fd, FIONREAD, (long)&unread, 0, 0, 0);
+	if (unread > 0)
+		cw_raw(SYS_connect, fd, (long)&nowhere, sizeof(nowhere), 0, 0, 0);
+	else
+		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 }
 
 static void tell(struct cw_message *message)
@@ -487,6 +538,7 @@ static bool attach(const struct cw_message *message, struct cw_arena *arena)
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &offered, CW_MOVED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
+	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed); /* taken up, as it is answered */
 	entry = &cw_own_book.entry[stream->number];
 	atomic_store_explicit(&entry->arena, arena->id, memory_order_relaxed);
 	atomic_store_explicit(&entry->slot, message->grant.slot, memory_order_relaxed);

@@ -26,6 +26,11 @@ bool cw_service_register(void);
 
 void cw_service_offer(struct cw_stream *stream, int fd);
 void cw_service_withdraw(struct cw_stream *stream);
+/*
+ * The last descriptor is about to be closed, and an offer of it may still lie unread in the service's queue, which keeps the socket open:
+ * wait a moment, or, if the service is stopped, make the end by hand.
+ */
+void cw_service_part(struct cw_stream *stream, int fd);
 void cw_service_release(struct cw_stream *stream);
 /* The ring that this stream reads has bytes that must come through the kernel now. */
 void cw_service_ask_resend(struct cw_stream *stream);

@@ -385,6 +385,14 @@ void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const s
 	unlock_set(set, locked);
 }
 
+void cw_set_leave_all(struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		cw_raw(SYS_epoll_ctl, item->set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
+}
+
 void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last)
 {
 	struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire), *next;
@@ -798,11 +806,15 @@ static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *eve
 	left = waiting->deadline - (int64_t)cw_monotonic_ns();
 	if (left < 0)
 		left = 0;
-	/* Whole milliseconds as epoll_wait has them, rounded up: never early. */
-	if (!cw_kernel.epoll_pwait2)
-		return cw_kernel.epoll_pwait(waiting->epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
-	return cw_kernel.epoll_pwait2(waiting->epfd, events, max,
-				      &(struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000}, waiting->mask);
+	if (cw_kernel.epoll_pwait2) {
+		struct timespec rest = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+		int count = cw_kernel.epoll_pwait2(waiting->epfd, events, max, &rest, waiting->mask);
+
+		if (count >= 0 || errno != ENOSYS)
+			return count;
+	}
+	/* An old kernel, or a debugger that is one. Whole milliseconds as epoll_wait has them, rounded up: never early. */
+	return cw_kernel.epoll_pwait(waiting->epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
 }
 
 /* Rings and, if it is time, the kernel. */

@@ -51,6 +51,8 @@ bool cw_set_hot_or_none(const struct cw_stream *stream);
 /* A stream offered or awake without a set has been registered meanwhile. */
 void cw_set_notice(struct cw_stream *stream);
 
+/* Take the stream out of all sets in the kernel by hand: its socket will outlive its last descriptor. */
+void cw_set_leave_all(struct cw_stream *stream);
 /* fd is being closed: the kernel forgets the registrations with the last descriptor of the socket. */
 void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last);
 /* After fork, in the child: no other thread is left that could hold a lock or sleep; the sets are shared with the parent now. */

@@ -93,6 +93,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;
+	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 	stream->rcvbuf = 0;
 	atomic_store_explicit(&stream->slot, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->items, NULL, memory_order_relaxed);
@@ -172,6 +173,8 @@ void cw_stream_close(struct cw_stream *stream, int fd)
 		cw_set_forget_descriptor(stream, fd, false);
 		return;
 	}
+	if (atomic_load_explicit(&stream->offer, memory_order_relaxed))
+		cw_service_part(stream, fd);
 	cw_set_forget_descriptor(stream, fd, true);
 	phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
 	if (phase == CW_MOVED)

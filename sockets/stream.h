@@ -58,6 +58,8 @@ struct cw_stream {
 	_Atomic int32_t references;        /* descriptors of this process */
 	_Atomic uint32_t family;           /* shared count of the processes that hold it, 0 none but us (fork.h) */
 	_Atomic uint32_t calls;            /* 0: already decided */
+	_Atomic uint32_t
+		offer; /* which of our offers it was; 0: none. While the service has not taken it up, the socket is held there too */
 	uint64_t cookie;
 	uint64_t arena;
 	uint32_t slot_number;

@@ -61,6 +61,8 @@ def one(runner, scale, function, results):
 def measure(options, scale, functions):
     results = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "rounds": scale.rounds, "machine": figures.machine(), "figures": [],
                "curves": [], "limits": {}, "not run": {}}
+    if results["machine"]["load at the start"] > 0.5:
+        print("Other programs use this machine (load {load at the start:.1f}): the figures will be worse than they need be.".format(**results["machine"]))
     modes = (KERNEL,) if options.kernel_only else MODES
     with tempfile.TemporaryDirectory(prefix="causeway-bench-") as scratch, Runner(options.build, scratch, modes) as runner:
         for function in functions:

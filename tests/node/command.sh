@@ -14,6 +14,7 @@ if [ "${CAUSEWAY_TEST_ALONE:-}" = "" ]; then
 	CAUSEWAY_TEST_ALONE=0
 fi
 alone=$CAUSEWAY_TEST_ALONE
+[ "$alone" = 0 ] || ip link set lo up
 unset CAUSEWAY_TEST_ALONE CAUSEWAY_CONFIG CAUSEWAY_SERVICE CAUSEWAY_RUN CAUSEWAY_MOVE CAUSEWAY_LIBRARY LD_PRELOAD 2>/dev/null
 
 work=$(mktemp -d)
@@ -171,6 +172,56 @@ report_has_all_keys() {
 	done
 }
 check report_has_all_keys report_has_all_keys
+# A program connected to itself. It talks until told, says how many bytes went each way, and waits to be looked at.
+cat >"$work/talk.py" <<'PYTHON'
+import os, socket, sys, time
+listener = socket.create_server(("127.0.0.1", 0))
+one = socket.create_connection(listener.getsockname())
+other, _ = listener.accept()
+sent = 0
+while sent < 20000 or not os.path.exists(sys.argv[1]):
+    for a, b in ((one, other), (other, one)):
+        a.sendall(b"x" * 100)
+        got = 0
+        while got < 100:
+            got += len(b.recv(100 - got))
+    sent += 100
+    time.sleep(0.001)
+print(sent, flush=True)
+sys.stdin.read()
+PYTHON
+python=$(python3 -c 'import sys; print(sys.executable)') # not what starts it
+mkfifo "$work/hold"
+timeout 60 "$causeway" run --service "$service" --report "$work/talk.json" "$python" "$work/talk.py" "$work/enough" <"$work/hold" >"$work/talked" &
+talker=$!
+exec 5>"$work/hold"
+moved_sockets() {
+	timeout 10 "$causeway" ss --json --service "$service" >"$work/ss" || return 1
+	is "$(json "$work/ss" "sum(one['transport'] == 'shm' for one in value)")" 2
+}
+talk_is_listed() {
+	until_true 20 moved_sockets || { echo "it was not moved"; return 1; }
+	touch "$work/enough"
+	until_true 20 test -s "$work/talked" || { echo "it did not end talking"; return 1; }
+	moved_sockets || return 1
+	sent=$(cat "$work/talked")
+	is "$(json "$work/ss" "sorted((one['command'][:6], one['bytes']['ring_in'] + one['bytes']['kernel_in']) for one in value if one['transport'] == 'shm')")" \
+		"[('python', $sent), ('python', $sent)]" &&
+		is "$(json "$work/ss" "sorted(one['local'] for one in value if one['transport'] == 'shm') == sorted(one['remote'] for one in value if one['transport'] == 'shm')")" True &&
+		is "$(json "$work/ss" "[one['reason'] for one in value if one['transport'] == 'tcp']")" "['not_connected']"
+}
+check ss_lists_moved_sockets talk_is_listed
+talk_is_reported() {
+	until_true 20 json "$work/talk.json" value || { echo "no report"; return 1; }
+	sent=$(cat "$work/talked")
+	is "$(json "$work/talk.json" "value['processes'], value['sockets'], value['reasons']")" \
+		"(1, {'made': 3, 'moved': 2, 'demoted': 0, 'kernel': 1}, {'not_connected': 1})" &&
+		is "$(json "$work/talk.json" "value['bytes']['ring_in'] + value['bytes']['kernel_in'], value['bytes']['ring_out'] + value['bytes']['kernel_out']")" "($((2 * sent)), $((2 * sent)))" &&
+		is "$(json "$work/talk.json" "value['bytes']['ring_in'] > 0 and value['messages'] >= 800")" True
+}
+exec 5>&-
+wait "$talker"
+check report_of_moved_sockets talk_is_reported
 run --report /nonexistent/report true 2>"$work/err"
 check report_that_cannot_be is $? 0
 check report_that_cannot_be_says has "$(cat "$work/err")" "/nonexistent/report: No such file"

@@ -415,6 +415,15 @@ void enter_moved(const struct program *program, uint32_t index, const struct gra
 	program->book->highest = index + 1;
 }
 
+size_t bytes_that_are(const unsigned char *ring, unsigned char wanted)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < CW_RING_MAX; i++)
+		count += ring[i] == wanted;
+	return count;
+}
+
 struct mail {
 	const struct program *program;
 	uint32_t mail;

@@ -75,6 +75,8 @@ void move(const struct program *a, const struct program *b, const struct pair *p
 /* As the library writes it into the program's book. */
 void enter_moved(const struct program *program, uint32_t index, const struct grant *grant, int fd);
 
+size_t bytes_that_are(const unsigned char *ring, unsigned char wanted);
+
 void await(bool (*true_now)(void *), void *argument, const char *what);
 void await_mail(const struct program *program, uint32_t mail);
 void await_marks(_Atomic uint64_t *word, uint64_t marks);
@@ -85,6 +87,7 @@ void skip_test(const char *test, const char *why);
 
 TCase *match_tests(void);
 TCase *slot_tests(void);
+TCase *memory_tests(void);
 TCase *hostile_tests(void);
 TCase *run_tests(void);
 TCase *policy_tests(void);

@@ -103,19 +103,20 @@ static bool report_is_empty(const struct run *run)
 
 static void fill_book(struct cw_book *book)
 {
-	book->totals.made = 4;
+	book->totals.made = 5;
 	book->totals.moved = 1;
 	book->totals.reasons[CW_REASON_remote_host] = 1;
 	book->totals.counter[CW_COUNT_bytes_ring_in] = 1000;
 	book->totals.counter[CW_COUNT_messages_in] = 10;
-	/* Two are open when the program dies. */
+	/* Three are open when the program dies. */
 	book->entry[0].kind = CW_ENTRY_MOVED;
 	book->entry[0].counter[CW_COUNT_bytes_ring_in] = 234;
 	book->entry[0].counter[CW_COUNT_messages_out] = 5;
 	book->entry[2].kind = CW_ENTRY_OPEN;
 	book->entry[2].reason = CW_REASON_peer_absent;
 	book->entry[2].counter[CW_COUNT_bytes_kernel_out] = 77;
-	book->highest = 3;
+	book->entry[3].kind = CW_ENTRY_OPEN; /* the program had no time to say why */
+	book->highest = 4;
 }
 
 START_TEST(a_report_adds_up_what_ended_and_what_was_open)
@@ -132,13 +133,14 @@ START_TEST(a_report_adds_up_what_ended_and_what_was_open)
 	command_end(&run);
 	report = await_report(&run);
 	ck_assert_int_eq(value(report, "processes"), 1);
-	ck_assert_int_eq(value(report, "sockets.made"), 4);
+	ck_assert_int_eq(value(report, "sockets.made"), 5);
 	ck_assert_int_eq(value(report, "sockets.moved"), 2);
 	ck_assert_int_eq(value(report, "sockets.demoted"), 0);
-	ck_assert_int_eq(value(report, "sockets.kernel"), 2);
+	ck_assert_int_eq(value(report, "sockets.kernel"), 3);
 	ck_assert_int_eq(value(report, "reasons.remote_host"), 1);
 	ck_assert_int_eq(value(report, "reasons.peer_absent"), 1);
-	ck_assert_uint_eq(json_object_size(json_object_get(report, "reasons")), 2);
+	ck_assert_int_eq(value(report, "reasons.short_lived"), 1);
+	ck_assert_uint_eq(json_object_size(json_object_get(report, "reasons")), 3);
 	ck_assert_int_eq(value(report, "bytes.ring_in"), 1234);
 	ck_assert_int_eq(value(report, "bytes.ring_out"), 0);
 	ck_assert_int_eq(value(report, "bytes.kernel_in"), 0);

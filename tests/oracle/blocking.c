@@ -454,68 +454,6 @@ SCENARIO(signal_storm, 0)
 	peer_wait();
 }
 
-SCENARIO(waits_interrupted, 0)
-{
-	int set = (int)MUST(epoll_create1(0));
-	struct epoll_event event = {EPOLLIN, {.fd = 1}};
-	struct pollfd p = {e->fd, POLLIN, 0};
-	static const int flags[] = {0, SA_RESTART};
-
-	MUST(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
-	for (size_t i = 0; i < 2; i++) {
-		fd_set in;
-
-		on_signal(SIGUSR1, flags[i]);
-		later(50);
-		peer_signal(SIGUSR1);
-		CALL(poll(&p, 1, 5000));
-		peer_wait();
-		later(50);
-		peer_signal(SIGUSR1);
-		CALL(epoll_wait(set, &event, 1, 5000));
-		peer_wait();
-		later(50);
-		peer_signal(SIGUSR1);
-		FD_ZERO(&in);
-		FD_SET(e->fd, &in);
-		CALL(select(e->fd + 1, &in, NULL, NULL, &(struct timeval){5, 0}));
-		say("  still set: %d", !!FD_ISSET(e->fd, &in));
-		peer_wait();
-		later(50);
-		peer_signal(SIGUSR1);
-		CALL(poll(&p, 1, -1));
-		peer_wait();
-	}
-	peer_send(e, 10);
-	arrive(e, 10);
-	CALL(poll(&p, 1, -1));
-	RECV(e, recv(e->fd, room, 100, 0));
-	close(set);
-}
-
-SCENARIO(stopped_and_continued, ALONE)
-{
-	int set = (int)MUST(epoll_create1(0));
-	struct epoll_event event = {EPOLLIN, {.fd = 1}};
-	struct pollfd p = {e->fd, POLLIN, 0};
-
-	MUST(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
-	later(50);
-	peer_stop_and_go();
-	CALL(epoll_wait(set, &event, 1, 5000));
-	peer_wait();
-	later(50);
-	peer_stop_and_go();
-	CALL(poll(&p, 1, 400));
-	peer_wait();
-	receive_limit(e->fd, 400);
-	later(50);
-	peer_stop_and_go();
-	CALL(recv(e->fd, room, 10, 0));
-	peer_wait();
-	close(set);
-}
-
 static void *receive_for_ever(void *argument)
 {
 	unsigned char bytes[100];

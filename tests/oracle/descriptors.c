@@ -271,3 +271,102 @@ SCENARIO(truth_of_the_file, 0)
 	CALL(open(path, O_RDWR));
 	close(twin);
 }
+
+/* ---- registered in event sets ---- */
+
+SCENARIO(closed_while_its_dup_lives, 0)
+{
+	int set = new_set(), twin = (int)MUST(dup(e->fd));
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	CALL(close(e->fd));
+	e->fd = twin;
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	RECV(e, recv(twin, room, 100, 0));
+	look(set, 0);
+	later(30);
+	peer_send(e, 10);
+	look(set, 5000);
+	peer_wait();
+	CALL(control(set, EPOLL_CTL_DEL, twin, 0, 0));
+	look(set, 0);
+	CALL(close(twin));
+	look(set, 0);
+	peer_drain(e);
+	close(set);
+}
+
+SCENARIO(closed_and_gone, 0)
+{
+	struct end other;
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	peer_send(e, 10);
+	arrive(e, 10);
+	int was = e->fd;
+
+	CALL(close(was));
+	look(set, 0);
+	open_end(&other, AF_INET, false);
+	/* Perhaps the same number, certainly not the same open file. */
+	peer_send(&other, 10);
+	arrive(&other, 10);
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_ADD, other.fd, EPOLLIN, 2));
+	look(set, 0);
+	close(set);
+}
+
+SCENARIO(both_dups_registered, 0)
+{
+	int set = new_set(), twin = (int)MUST(dup(e->fd));
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	CALL(control(set, EPOLL_CTL_ADD, twin, EPOLLIN | EPOLLET, 2));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 0);
+	look(set, 0);
+	later(40);
+	peer_send(e, 10);
+	rest();
+	rest();
+	rest();
+	look(set, 1000);
+	peer_wait();
+	RECV(e, recv(twin, room, 100, 0));
+	look(set, 0);
+	CALL(close(twin));
+	later(40);
+	peer_send(e, 10);
+	look(set, 5000);
+	peer_wait();
+	close(set);
+}
+
+/* dup2 over a registered descriptor. */
+SCENARIO(replaced, 0)
+{
+	struct end other;
+	int set = new_set();
+
+	open_end(&other, AF_INET, false);
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	CALL(dup2(other.fd, e->fd) == e->fd);
+	peer_send(&other, 10);
+	arrive(&other, 10);
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 2));
+	look(set, 0);
+	RECV(&other, recv(e->fd, room, 100, 0));
+	look(set, 0);
+	later(30);
+	peer_send(&other, 10);
+	look(set, 5000);
+	peer_wait();
+	peer_drain(e);
+	close(set);
+}

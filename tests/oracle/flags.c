@@ -371,3 +371,20 @@ SCENARIO(urgent_signal, 0)
 	arrive(e, 10);
 	RECV(e, recv(e->fd, room, 10, 0));
 }
+
+#ifndef SO_PEEK_OFF
+#define SO_PEEK_OFF 42
+#endif
+SCENARIO(peek_from_an_offset, 0)
+{
+	int offset = 5;
+
+	peer_send(e, 100);
+	arrive(e, 100);
+	if (CALL(setsockopt(e->fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset))) < 0)
+		return;
+	CALL(recv(e->fd, room, 10, MSG_PEEK));
+	CALL(recv(e->fd, room, 1000, MSG_PEEK));
+	RECV(e, recv(e->fd, room, 50, 0));
+	RECV(e, recv(e->fd, room, 1000, 0));
+}

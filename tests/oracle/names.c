@@ -293,3 +293,43 @@ SCENARIO(connecting_without_waiting, UNOPENED)
 	warm_up(e);
 	converse(e);
 }
+
+/* What comes beside the bytes if it is asked for. */
+SCENARIO(beside_the_bytes, 0)
+{
+	union {
+		struct cmsghdr header;
+		char room[256];
+	} control;
+	struct iovec v = {room, 60};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	int on = 1, off = 0, unread = -1;
+
+	CALL(setsockopt(e->fd, SOL_TCP, TCP_INQ, &on, sizeof(on)));
+	peer_send(e, 100);
+	arrive(e, 100);
+	RECV(e, recvmsg(e->fd, &m, 0));
+	say("  control length %zu", m.msg_controllen);
+	if (m.msg_controllen >= CMSG_LEN(sizeof(unread)))
+		memcpy(&unread, CMSG_DATA(&control.header), sizeof(unread));
+	say("  unread %d", unread);
+	CALL(setsockopt(e->fd, SOL_TCP, TCP_INQ, &off, sizeof(off)));
+	RECV(e, recv(e->fd, room, 100, 0));
+}
+
+SCENARIO(after_the_end, 0)
+{
+	struct sockaddr_storage name;
+	socklen_t length = sizeof(name);
+
+	peer_close(e);
+	rest();
+	CALL(getpeername(e->fd, (struct sockaddr *)&name, &length));
+	CALL(recv(e->fd, room, 10, 0));
+	CALL(getpeername(e->fd, (struct sockaddr *)&name, &length));
+	CALL(shutdown(e->fd, SHUT_WR));
+	rest();
+	CALL(getpeername(e->fd, (struct sockaddr *)&name, &length));
+	CALL(getsockname(e->fd, (struct sockaddr *)&name, &length));
+	CALL(recv(e->fd, room, 10, 0));
+}

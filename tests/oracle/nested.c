@@ -416,3 +416,42 @@ SCENARIO(closed_under_a_receiver, 0)
 	pthread_join(w.thread, NULL);
 	say("bytes %ld, end %ld", w.bytes, w.events);
 }
+
+/* The set itself is a descriptor: twins of it, its number used again. */
+SCENARIO(twin_of_a_set, 0)
+{
+	int set = new_set(), twin = (int)MUST(dup(set));
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	CALL(control(twin, EPOLL_CTL_ADD, e->fd, EPOLLIN, 2));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 0);
+	look(twin, 0);
+	CALL(close(set));
+	look(twin, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	later(30);
+	peer_send(e, 10);
+	look(twin, 5000);
+	peer_wait();
+	CALL(control(twin, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET, 3));
+	look(twin, 0);
+	look(twin, 0);
+	int again = new_set();
+
+	look(again, 0);
+	CALL(control(again, EPOLL_CTL_DEL, e->fd, 0, 0));
+	CALL(control(again, EPOLL_CTL_ADD, e->fd, EPOLLIN, 4));
+	look(again, 0);
+	CALL(close(twin));
+	CALL(dup2(again, twin) == twin);
+	CALL(close(again));
+	look(twin, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	later(30);
+	peer_send(e, 10);
+	look(twin, 5000);
+	peer_wait();
+	close(twin);
+}

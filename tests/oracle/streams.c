@@ -3,6 +3,7 @@
 #include "oracle.h"
 #include "peer.h"
 
+#include <aio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <wchar.h>
@@ -186,4 +187,35 @@ SCENARIO(command_inherits, ALONE)
 
 	CALL(recv(e->fd, text, 7, 0));
 	say("%s", text);
+}
+
+static long aio_one(int what, int fd, void *bytes, size_t count)
+{
+	struct aiocb block = {.aio_fildes = fd, .aio_buf = bytes, .aio_nbytes = count};
+	const struct aiocb *list[1] = {&block};
+
+	if (what ? aio_write(&block) : aio_read(&block))
+		return -1;
+	while (aio_error(&block) == EINPROGRESS)
+		aio_suspend(list, 1, NULL);
+	errno = aio_error(&block);
+	return aio_return(&block);
+}
+
+/* POSIX asynchronous calls: threads of the C library make them. */
+SCENARIO(asynchronous_calls, 0)
+{
+	for (int i = 0; i < 4; i++) {
+		peer_send(e, 100);
+		arrive(e, 100);
+		RECV(e, aio_one(0, e->fd, room, 1000));
+		SEND(e, 50, aio_one(1, e->fd, room, 50));
+		peer_recv_all(e, 50);
+		later(30);
+		peer_send(e, 100);
+		RECV(e, aio_one(0, e->fd, room, 1000));
+		peer_wait();
+	}
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
 }

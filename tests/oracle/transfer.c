@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
@@ -400,4 +401,84 @@ SCENARIO(lengths_of_zero, 0)
 	CALL(recv(e->fd, room, 0, 0));
 	CALL(read(e->fd, room, 0));
 	CALL(recv(e->fd, room, 10, 0));
+}
+
+/* Proxies: socket to pipe to socket. */
+SCENARIO(spliced_through, 0)
+{
+	struct end other;
+	int pipes[2];
+
+	open_end(&other, AF_INET, false);
+	MUST(pipe(pipes));
+	peer_send_all(e, 30000);
+	arrive(e, 30000);
+	for (long left = 30000; left > 0;) {
+		ssize_t n = splice(e->fd, NULL, pipes[1], NULL, (size_t)left, SPLICE_F_MOVE);
+
+		if (n <= 0) {
+			say("splice in: %s", RESULT(n));
+			break;
+		}
+		for (ssize_t m = n; m > 0;) {
+			ssize_t out = splice(pipes[0], NULL, other.fd, NULL, (size_t)m, SPLICE_F_MOVE | SPLICE_F_MORE);
+
+			if (out <= 0) {
+				say("splice out: %s", RESULT(out));
+				return;
+			}
+			m -= out;
+		}
+		left -= n;
+	}
+	e->taken += 30000;
+	/* The other peer descriptor has the content of the first one's sender. */
+	struct peer_answer answer = peer_ask((struct peer_order){.does = PEER_MIRROR, .number = other.number, .count = 30000});
+
+	say("  %ld", answer.result);
+	ssize_t got = 0;
+
+	while (got < 30000) {
+		ssize_t n = recv(other.fd, room + got, 30000 - (size_t)got, 0);
+
+		if (n <= 0)
+			break;
+		got += n;
+	}
+	say("good %zu", content_good(1, e->taken - 30000, room, (size_t)got));
+}
+
+static long writev_parts(struct end *e, size_t count)
+{
+	struct iovec v[3] = {{room, count / 3}, {room + count / 3, count / 3}, {room + count / 3 * 2, count - count / 3 * 2}};
+
+	fill(e, room, count);
+	return writev(e->fd, v, 3);
+}
+
+/* Not blocking, each call takes what it takes; no byte may be lost or doubled. */
+SCENARIO(parts_of_writes, 0)
+{
+	nonblocking(e->fd, true);
+	for (int way = 0; way < 2; way++) {
+		size_t left = 6u << 20;
+		int file = file_at(e, left);
+
+		later(20);
+		peer_recv_all(e, 6 << 20);
+		while (left) {
+			size_t part = left < 100000 ? left : 100000;
+			ssize_t n = way ? sendfile(e->fd, file, NULL, part) : writev_parts(e, part);
+
+			if (n > 0) {
+				gave(e, n);
+				left -= (size_t)n;
+			} else if (n == 0 || errno != EAGAIN || poll(&(struct pollfd){e->fd, POLLOUT, 0}, 1, 5000) != 1) {
+				say("%zu left: %s", left, RESULT(n));
+				break;
+			}
+		}
+		peer_wait();
+		close(file);
+	}
 }

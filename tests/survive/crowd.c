@@ -60,8 +60,8 @@ static void tell(const char *who)
 	       number_in("/proc/self/maps", NULL));
 }
 
-/* Sends back what comes. Tells what it holds each time that the last connection has gone. */
-static void serve(int listener, unsigned count, unsigned cycles)
+/* Sends back what comes. Tells what it holds each time that the last connection of a cycle has gone, for which the client waits. */
+static void serve(int listener, int told, unsigned count, unsigned cycles)
 {
 	struct epoll_event events[256], event = {EPOLLIN, {.u64 = 0}};
 	int set = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
@@ -99,6 +99,7 @@ static void serve(int listener, unsigned count, unsigned cycles)
 				seen = 0;
 				cycles--;
 				tell("server");
+				MUST(write(told, "t", 1));
 			}
 		}
 	}
@@ -190,26 +191,36 @@ int main(int words, char **word)
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
-	if (words > 3) {
-		serve(atoi(word[3]), count, cycles);
+	if (words > 4) {
+		serve(atoi(word[3]), atoi(word[4]), count, cycles);
 		return 0;
 	}
+	int told[2];
+
+	MUST(pipe2(told, O_CLOEXEC));
 	int listener = listen_here(&port);
 	pid_t server = (pid_t)MUST(fork());
 
 	if (!server) {
-		char number[16];
+		char number[2][16];
 
-		snprintf(number, sizeof(number), "%d", listener);
+		snprintf(number[0], sizeof(number[0]), "%d", listener);
+		snprintf(number[1], sizeof(number[1]), "%d", told[1]);
 		fcntl(listener, F_SETFD, 0);
-		execl(own_path(), "crowd", word[1], word[2], number, NULL);
+		fcntl(told[1], F_SETFD, 0);
+		execl(own_path(), "crowd", word[1], word[2], number[0], number[1], NULL);
 		fail("exec: %m");
 	}
 	close(listener);
+	close(told[1]);
 	struct connection *all = calloc(count, sizeof(*all));
 
 	for (unsigned i = 0; i < cycles; i++) {
+		char byte;
+
 		cycle(all, count, port);
+		if (read(told[0], &byte, 1) != 1)
+			fail("the server is gone");
 		tell("client");
 	}
 	MUST(waitpid(server, &status, 0));
