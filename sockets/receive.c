@@ -146,8 +146,30 @@ static enum outcome live(struct cw_stream *stream, int fd, struct request *reque
 	return EMPTY;
 }
 
+/*
+ * CONSENT: the writer has booked what it sent through the kernel so far, and the switch, if it comes, comes behind that. So it may be read
+ * while the offer stands; a reader that withdrew it to read would meet a busy writer with an offer only by chance. False: nothing of the
+ * kind is there.
+ */
+static bool booked_part(struct cw_stream *stream, int fd, struct request *request, uint64_t word, enum outcome *outcome)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
+	uint64_t woff = atomic_load_explicit(&rx->woff, memory_order_acquire);
+
+	if (!atomic_load_explicit(&rx->tx_attached, memory_order_relaxed) || (int64_t)(woff - roff) <= 0)
+		return false;
+	/* Looked at after woff was: as long as it is the same offer, none of the bytes before woff is the ring's. */
+	if (atomic_load_explicit(&rx->state, memory_order_acquire) != word)
+		return false;
+	*outcome = kernel_part(stream, fd, request, roff, woff);
+	if (*outcome == BYTES_AND_MORE)
+		*outcome = BYTES;
+	return *outcome != EMPTY_KERNEL;
+}
+
 /* One look at the state, under the lock. */
-static enum outcome step(struct cw_stream *stream, int fd, struct request *request)
+static enum outcome step(struct cw_stream *stream, int fd, struct request *request, bool nested)
 {
 	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
 	enum outcome outcome;
@@ -161,6 +183,8 @@ static enum outcome step(struct cw_stream *stream, int fd, struct request *reque
 			outcome = live(stream, fd, request, &word, &again);
 			break;
 		case CW_CONSENT:
+			if (!nested && booked_part(stream, fd, request, word, &outcome))
+				break;
 			cw_switch_withdraw(stream, &word);
 			again = true;
 			break;
@@ -499,7 +523,7 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 	for (;;) {
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
-		outcome = step(stream, fd, request);
+		outcome = step(stream, fd, request, nested);
 		sleepy = outcome == BY_KERNEL;
 		if (sleepy)
 			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);

@@ -19,6 +19,7 @@
 #define ALL_GONE 9  /* both ends left the ring */
 #define TOO_LATE 10 /* the reader left with bytes that nobody can send again */
 #define RANG 11     /* the bell of a set */
+#define BOOKED 12   /* a byte was read through the kernel while the ring was offered */
 #ifdef REACH
 #define NOTE(place) assert((place) != REACH)
 #else

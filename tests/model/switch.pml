@@ -243,7 +243,7 @@ inline reader_leaves()
 
 active proctype Reader()
 {
-	byte b, s, n;
+	byte b, s, n, w;
 	bit sawfin = 0, won;
 
 	do
@@ -262,6 +262,24 @@ active proctype Reader()
 	:: !eof && !gone ->
 		s = st;
 		if
+		:: STATE(s) == CONSENT && woff > roff -> /* what the writer has booked is before any switch */
+			w = woff;
+			if
+#ifdef M_BOOKED_WITHOUT_LOOK
+			:: true ->
+#else
+			:: st == s ->
+#endif
+				kernel_read(w - roff, n, b);
+				if
+				:: n == 0 || n == END -> step(s, TAKEN, won) /* withdraw */
+				:: else -> roff = roff + n; NOTE(BOOKED)
+				fi
+#ifndef M_BOOKED_WITHOUT_LOOK
+			:: st != s
+#endif
+			fi;
+			w = 0
 		:: STATE(s) == CONSENT ->
 #ifdef M_NO_WITHDRAW
 			kernel_read(2, n, b);
