@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "asynchronous.h"
 #include "call.h"
 
 static long by_kernel(long number, const long a[6])
@@ -115,6 +116,8 @@ CW_EXPORT long syscall(long number, ...)
 		return epoll_ctl((int)a[0], (int)a[1], (int)a[2], (struct epoll_event *)a[3]);
 	case SYS_execve:
 		return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
+	case SYS_io_uring_setup:
+		return cw_uring_made((int)by_kernel(number, a));
 	}
 	return by_kernel(number, a);
 }

@@ -14,6 +14,9 @@
 
 #define CW_EXPORT __attribute__((visibility("default")))
 
+struct aiocb;
+struct sigevent;
+
 /* X(result, name, (parameters)) */
 #define CW_REAL_CALLS(X)                                                                                                                   \
 	X(ssize_t, read, (int, void *, size_t))                                                                                            \
@@ -56,6 +59,9 @@
 	X(int, posix_spawnp,                                                                                                               \
 	  (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]))            \
 	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *, int, int))                                                 \
+	X(int, aio_read, (struct aiocb *))                                                                                                 \
+	X(int, aio_write, (struct aiocb *))                                                                                                \
+	X(int, lio_listio, (int, struct aiocb *const[], int, struct sigevent *))                                                           \
 	X(int, system, (const char *))                                                                                                     \
 	X(FILE *, popen, (const char *, const char *))
 

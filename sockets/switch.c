@@ -136,8 +136,8 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
 }
 
-/* The first call of a side after the grant, when no call that knew nothing of the slot is still in the kernel. A direction that was left has
- * no use for it: and the kernel's counters no longer tell the offset, once bytes went by ring. */
+/* The first call of a side after the grant, when no call that knew nothing of the slot is still in the kernel. A direction that was left
+ * has no use for it: and the kernel's counters no longer tell the offset, once bytes went by ring. */
 static void try_attach_tx(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *tx = stream->tx;
