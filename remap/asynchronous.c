@@ -73,7 +73,7 @@ int cw_uring_made(int result)
 {
 	int error = errno;
 
-	if (result >= 0)
+	if (result >= 0 && !cw_is_plain())
 		cw_leave_process(CW_REASON_splice);
 	errno = error;
 	return result;

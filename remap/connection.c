@@ -8,11 +8,10 @@
 
 CW_EXPORT int socket(int domain, int type, int protocol)
 {
-	int fd;
+	bool plain = cw_is_plain();
+	int fd = cw_real.socket(domain, type, protocol);
 
-	cw_ensure_started();
-	fd = cw_real.socket(domain, type, protocol);
-	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
+	if (fd >= 0 && !plain && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
 	    (protocol == 0 || protocol == IPPROTO_TCP))
 		cw_stream_open(fd, false, type & SOCK_NONBLOCK);
 	return fd;
@@ -36,13 +35,15 @@ static int accepted(int listener, int fd, bool nonblocking)
 
 CW_EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *size)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_real.accept(fd, *(struct sockaddr **)&address, size);
 	return accepted(fd, cw_real.accept(fd, *(struct sockaddr **)&address, size), false);
 }
 
 CW_EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *size, int flags)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_real.accept4(fd, *(struct sockaddr **)&address, size, flags);
 	return accepted(fd, cw_real.accept4(fd, *(struct sockaddr **)&address, size, flags), flags & SOCK_NONBLOCK);
 }
 
