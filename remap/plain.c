@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 
 #include "call.h"
+#include "process.h"
 #include "sockets/leave.h"
 #include "sockets/set.h"
 
@@ -28,8 +29,8 @@ void cw_before_filter(bool installs)
 	static _Atomic bool begun;
 	int error = errno;
 
-	/* Once: behind a first filter there is nothing to leave, or no way to. */
-	if (!installs || cw_is_plain() || atomic_exchange_explicit(&begun, true, memory_order_relaxed))
+	/* Once: behind a first filter there is nothing to leave, or no way to. A vfork child's memory is its parent's. */
+	if (!installs || cw_is_plain() || cw_is_other_process() || atomic_exchange_explicit(&begun, true, memory_order_relaxed))
 		return;
 	cw_set_flush_all();
 	if (cw_leave_process(CW_REASON_filter)) {
