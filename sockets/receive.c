@@ -104,18 +104,16 @@ static enum outcome kernel_part(struct cw_stream *stream, int fd, struct request
 
 /* Copy out and publish roff by compare-and-swap: it fails if a signal handler on top of us has read in between, and then the copy is made
  * again. */
-static enum outcome ring_part(struct cw_stream *stream, struct request *request, uint64_t word, uint64_t roff, size_t unread)
+static enum outcome ring_part(struct cw_stream *stream, struct request *request, uint64_t word, uint64_t roff, const struct cw_ring *ring,
+			      size_t unread)
 {
 	struct cw_direction *rx = stream->rx;
-	struct cw_ring ring = cw_stream_ring(stream->rx_data, atomic_load_explicit(&rx->ring_bits, memory_order_relaxed));
 	size_t count = request->total - request->done;
 
 	if (count > unread)
 		count = unread;
-	if (cw_unlikely(!cw_class_sane((uint32_t)__builtin_ctzll(ring.size))))
-		return fail(request, ECONNRESET);
 	if (!(request->flags & MSG_TRUNC))
-		cw_ring_get_iov(&ring, roff, request->iov, request->iovcnt, request->done, count);
+		cw_ring_get_iov(ring, roff, request->iov, request->iovcnt, request->done, count);
 	/* V: release, pairs with W (send.c): the bytes are out before the writer may use their place. */
 	if (!atomic_compare_exchange_strong_explicit(&rx->roff, &roff, roff + count, memory_order_acq_rel, memory_order_relaxed))
 		return BYTES_AND_MORE;
@@ -130,15 +128,16 @@ static enum outcome live(struct cw_stream *stream, int fd, struct request *reque
 	struct cw_direction *rx = stream->rx;
 	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	uint64_t up = atomic_load_explicit(&rx->up, memory_order_relaxed);
+	struct cw_ring ring;
 	size_t unread;
 
 	if (cw_unlikely((int64_t)(up - roff) > 0))
 		return kernel_part(stream, fd, request, roff, up);
-	unread = cw_switch_unread(stream, *word);
+	unread = cw_switch_unread(stream, *word, roff, &ring);
 	if (cw_unlikely(unread == SIZE_MAX))
 		return broken(stream, fd, request);
 	if (unread)
-		return ring_part(stream, request, *word, roff, unread);
+		return ring_part(stream, request, *word, roff, &ring, unread);
 	if (cw_state_of(*word) == CW_LIVE)
 		return EMPTY;
 	cw_switch_drained(stream, word);
@@ -257,6 +256,7 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 	struct cw_direction *rx = stream->rx;
 	enum outcome outcome = END;
 	uint64_t word, roff;
+	struct cw_ring ring;
 	size_t unread;
 	bool nested;
 
@@ -268,11 +268,11 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 		cw_switch_withdraw(stream, &word);
 	if (cw_state_of(word) == CW_ASLEEP && !nested)
 		cw_switch_wake(stream, &word);
-	unread = cw_switch_unread(stream, word);
+	unread = cw_switch_unread(stream, word, roff, &ring);
 	if (atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
 	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX &&
 	    still_in_ring(rx, word))
-		outcome = ring_part(stream, request, word, roff, unread);
+		outcome = ring_part(stream, request, word, roff, &ring, unread);
 	cw_rx_unlock(stream, nested);
 	if (outcome == END && died_with_unread(stream)) {
 		stream->reset_told = true;
@@ -631,8 +631,18 @@ static bool more_to_come(struct cw_stream *stream, int fd, struct request *reque
 	return cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0) != -EINTR;
 }
 
+/* The kernel has seen the end: what a look finds from now on is all that comes. */
+static bool at_end(int fd)
+{
+	struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&end, 1, (long)&none, 0, 0, 0) > 0;
+}
+
 static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request *request)
 {
+	bool last = false;
 	struct request one = {.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL};
 
 	for (;;) {
@@ -643,10 +653,12 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		request->done = 0;
 		if (peek(stream, fd, request))
 			return result(stream, request, BYTES);
-		if (request->done && !more_to_come(stream, fd, request))
+		if (request->done && (last || !more_to_come(stream, fd, request)))
 			return result(stream, request, BYTES);
-		if (request->done)
+		if (request->done) {
+			last = at_end(fd);
 			continue;
+		}
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -668,7 +680,8 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		/* LIVE and nothing there: wait as a reader of one byte would, without taking it. */
 		one.done = 0;
 		one.flags = request->flags & ~(MSG_WAITALL);
-		enum outcome outcome = wait(stream, fd, &one, EMPTY);
+		enum outcome outcome = last ? END : wait(stream, fd, &one, EMPTY);
+		last = outcome == BYTES_AND_MORE && at_end(fd);
 		if (outcome == END || outcome == FAILED) {
 			/* Nothing more comes: what is there is the answer. */
 			request->flags &= ~MSG_WAITALL;
