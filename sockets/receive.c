@@ -363,13 +363,14 @@ static enum outcome ask_kernel(int fd, struct request *request)
 }
 
 /* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
- * restarted. */
+ * restarted. What came is taken before the state can leave the kernel's side. */
 static enum outcome await_rest(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct cw_direction *rx = stream->rx;
 	struct pollfd readable = {.fd = fd, .events = POLLIN};
 	struct timeval limit = {0};
 	socklen_t size = sizeof(limit);
+	enum outcome outcome;
 	int ready;
 
 	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
@@ -379,8 +380,12 @@ static enum outcome await_rest(struct cw_stream *stream, int fd, struct request 
 			       limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
 	pthread_cleanup_pop(0);
 	CW_COUNT(stream, wakeups, ready > 0);
-	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
-	return ready > 0 ? ask_kernel(fd, request) : FAILED;
+	if (ready <= 0) {
+		atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+		return FAILED;
+	}
+	outcome = read_kernel(stream, fd, request, MSG_DONTWAIT);
+	return outcome == FAILED && request->error == EAGAIN ? BYTES_AND_MORE : outcome;
 }
 
 /* Look for bytes for a while. True if something has changed. */
@@ -462,6 +467,20 @@ static enum outcome settle(struct cw_stream *stream, int fd, struct request *req
 	return BYTES_AND_MORE;
 }
 
+/*
+ * LIVE, and nothing in the ring, for who doesn't wait. If the kernel has bytes the writer has sealed the ring by now; or it wrote from a
+ * signal handler on top of a send, or is no writer of ours: they are read as by who has fallen asleep.
+ */
+static enum outcome look_in_kernel(struct cw_stream *stream, int fd, struct request *request)
+{
+	enum outcome outcome = ask_kernel(fd, request);
+
+	if (outcome != BYTES_AND_MORE)
+		return outcome;
+	outcome = settle(stream, fd, request, EMPTY);
+	return outcome == BY_KERNEL ? read_kernel(stream, fd, request, MSG_DONTWAIT) : outcome;
+}
+
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
 static enum outcome wait(struct cw_stream *stream, int fd, struct request *request, enum outcome outcome)
 {
@@ -469,10 +488,8 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 
 	if (request->done && !(request->flags & MSG_WAITALL))
 		return BYTES;
-	if (!blocking(stream, fd, request)) {
-		outcome = outcome == EMPTY_KERNEL ? fail(request, EAGAIN) : ask_kernel(fd, request);
-		return outcome;
-	}
+	if (!blocking(stream, fd, request))
+		return outcome == EMPTY_KERNEL ? fail(request, EAGAIN) : look_in_kernel(stream, fd, request);
 	start = cw_ticks();
 	if (outcome != EMPTY_KERNEL) {
 		cw_switch_offer(stream, fd);
@@ -677,6 +694,8 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 			return result(stream, request, outcome);
 		}
 		cw_rx_unlock(stream, nested);
+		if (cw_state_of(word) >= CW_STATES)
+			return result(stream, request, broken(stream, fd, request));
 		/* LIVE and nothing there: wait as a reader of one byte would, without taking it. */
 		one.done = 0;
 		one.flags = request->flags & ~(MSG_WAITALL);

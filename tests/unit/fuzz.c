@@ -3,7 +3,8 @@
  * send anything, but every call must come back, and the process stay unharmed: it is built with the sanitizers too.
  *
  * Both ends, with two threads each, are in one process, and so is who writes the nonsense. A round is a connection; its numbers come from
- * a seed that is told where it fails: FUZZ_SEED=N runs that round alone. FUZZ_SECONDS: for how long rounds are begun.
+ * a seed that is told where it fails: FUZZ_SEED=N runs that round alone, FUZZ_FROM=N begins there. FUZZ_SECONDS: for how long rounds are
+ * begun.
  */
 #include "pair.h"
 
@@ -193,13 +194,35 @@ static uint32_t some_short(uint64_t *seed)
 		return UINT32_MAX - (uint32_t)(next_random(seed) % 3);
 	case 2:
 		return (uint32_t)next_random(seed);
-	case 3: /* a lock's holder that lives, or is the one who looks: costs a time-out, so it is seldom */
-		return next_random(seed) % 16 ? 3 : workers[next_random(seed) % THREADS].tid;
+	case 3:
+		return workers[next_random(seed) % THREADS].tid;
 	case 4:
 		return (uint32_t)(64 * (next_random(seed) % 3) + CW_RING_MIN_BITS - 3 + next_random(seed) % 10);
 	default:
 		return (uint32_t)(next_random(seed) % 4);
 	}
+}
+
+/* A lock's holder that lives, or is the one who looks, costs a time-out of 2 s: so it is seldom. */
+static uint32_t some_holder(uint64_t *seed)
+{
+	switch (next_random(seed) % 32) {
+	case 0:
+		return workers[next_random(seed) % THREADS].tid;
+	case 1:
+		return some_short(seed);
+	default:
+		return (1u << 22) + (uint32_t)next_random(seed) % 2 * (1u << 31) + 1;
+	}
+}
+
+static bool is_holder(size_t place)
+{
+	size_t in_direction = place * sizeof(uint32_t) % sizeof(struct cw_direction);
+
+	return place < 2 * sizeof(struct cw_direction) / sizeof(uint32_t) &&
+	       (in_direction == offsetof(struct cw_direction, tx_lock.holder) ||
+		in_direction == offsetof(struct cw_direction, rx_lock.holder));
 }
 
 static void write_nonsense(uint64_t *seed)
@@ -217,7 +240,7 @@ static void write_nonsense(uint64_t *seed)
 		break;
 	default: /* any word at all */
 		place = next_random(seed) % (sizeof(*slot) / sizeof(uint32_t));
-		atomic_store((_Atomic uint32_t *)slot + place, some_short(seed));
+		atomic_store((_Atomic uint32_t *)slot + place, is_holder(place) ? some_holder(seed) : some_short(seed));
 		break;
 	}
 }
@@ -265,6 +288,32 @@ static void too_long(int number)
 			words->rx_asleep, words->tx_lock.holder, words->rx_lock.holder);
 	}
 	abort();
+}
+
+/* The sanitizers', where there are any. */
+void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+
+static void tell_seed(void)
+{
+	dprintf(STDERR_FILENO, "# FUZZ_SEED=%lu was the round\n", (unsigned long)round_seed);
+}
+
+static void died(int number)
+{
+	tell_seed();
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+static void tell_seed_at_death(void)
+{
+	if (__sanitizer_set_death_callback) {
+		__sanitizer_set_death_callback(tell_seed);
+		return;
+	}
+	signal(SIGSEGV, died);
+	signal(SIGBUS, died);
+	signal(SIGABRT, died);
 }
 
 static int set_with(struct worker *worker)
@@ -335,13 +384,16 @@ static void one_round(uint64_t first)
 
 START_TEST(nonsense_in_every_word)
 {
-	const char *one = getenv("FUZZ_SEED"), *seconds = getenv("FUZZ_SECONDS");
+	const char *one = getenv("FUZZ_SEED"), *from = getenv("FUZZ_FROM"), *seconds = getenv("FUZZ_SECONDS");
 	uint64_t begin = cw_monotonic_ns(), limit = 12, seed = 1;
 
 	if (seconds)
 		limit = strtoull(seconds, NULL, 10);
 	else if (getenv("CW_TEST_LONG"))
 		limit = 90;
+	if (from)
+		seed = strtoull(from, NULL, 10);
+	tell_seed_at_death();
 	signal(SIGALRM, too_long);
 	signal(SIGPIPE, SIG_IGN);
 	pair_start(50);
