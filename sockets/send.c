@@ -13,7 +13,11 @@
 #define PUBLISH_EVERY 32768u /* the reader copies the first part while the writer copies the next */
 #define WHOLE         4096u
 #define MAX_IOV       1024
+#define CUT_IOV       64
 #define MOST_PATIENCE 20 /* times the longest look, with a reader that gets on */
+#define PIECE         65536u
+#define MOST_MISSES   8
+#define TRY_AGAIN     32
 #define RING_FLAGS    (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
 
 struct request {
@@ -22,7 +26,12 @@ struct request {
 	int flags;
 };
 
-enum outcome { DONE_PART, NO_ROOM, USE_KERNEL, BROKEN };
+enum outcome { DONE_PART, NO_ROOM, AWAIT_OFFER, USE_KERNEL, BROKEN };
+
+/* What a call has looked for in vain. */
+#define LOOKED_FOR_ROOM  1u
+#define LOOKED_FOR_OFFER 2u
+#define NO_MORE_PIECES   4u
 
 static enum outcome broken(struct cw_stream *stream, int fd)
 {
@@ -121,8 +130,46 @@ static bool look_for_room(struct cw_stream *stream)
 	return false;
 }
 
-/* One look at the state, under the lock. looked: whether room has been waited for in vain. */
-static enum outcome step(struct cw_stream *stream, int fd, struct request *request, bool nested, bool looked)
+/*
+ * In bulk, a reader that was woken through the kernel is about to offer the ring, and what fills the kernel's buffers meanwhile keeps both
+ * ends at the speed of wake-ups: each finds the other asleep, for ever. So what a call sends through the kernel goes in pieces, and between
+ * them it looks for the offer; not where that was in vain several times, and nothing is on its way that would make the reader come.
+ */
+static bool in_bulk(const struct cw_stream *stream, uint64_t word)
+{
+	struct cw_direction *tx = stream->tx;
+
+	return stream->bounded && !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) &&
+	       atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) && !atomic_load_explicit(&tx->rx_shared, memory_order_relaxed) &&
+	       (stream->offers_missed < MOST_MISSES || stream->offers_missed % TRY_AGAIN == 0);
+}
+
+static bool offer_expected(struct cw_stream *stream, uint64_t word)
+{
+	struct cw_direction *tx = stream->tx;
+
+	if (stream->offers_missed >= MOST_MISSES)
+		stream->offers_missed++;
+	return in_bulk(stream, word) &&
+	       atomic_load_explicit(&tx->woff, memory_order_relaxed) != atomic_load_explicit(&tx->roff, memory_order_relaxed);
+}
+
+static void look_for_offer(struct cw_stream *stream)
+{
+	uint64_t start = cw_ticks(), patience = (uint64_t)cw_policy_spin_us() * cw_ticks_per_us();
+
+	do {
+		if (cw_state_of(atomic_load_explicit(&stream->tx->state, memory_order_relaxed)) != CW_TAKEN) {
+			stream->offers_missed = 0;
+			return;
+		}
+		cw_pause();
+	} while (cw_ticks() - start < patience);
+	stream->offers_missed++;
+}
+
+/* One look at the state, under the lock. */
+static enum outcome step(struct cw_stream *stream, int fd, struct request *request, bool nested, unsigned looked)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
@@ -137,13 +184,13 @@ static enum outcome step(struct cw_stream *stream, int fd, struct request *reque
 				continue;
 			}
 			outcome = put_part(stream, fd, request);
-			if (outcome != NO_ROOM || !looked || nested)
+			if (outcome != NO_ROOM || !(looked & LOOKED_FOR_ROOM) || nested)
 				return outcome;
 			if (cw_switch_seal(stream, &word))
 				return USE_KERNEL;
 			continue;
 		case CW_CONSENT:
-			if (nested || !cw_switch_accept(stream, &word)) {
+			if (nested || !cw_switch_accept(stream, fd, &word)) {
 				if (cw_state_of(word) != CW_CONSENT)
 					continue;
 				return USE_KERNEL;
@@ -158,6 +205,10 @@ static enum outcome step(struct cw_stream *stream, int fd, struct request *reque
 				return BROKEN;
 			continue;
 		case CW_TAKEN:
+			if (!nested && !(looked & LOOKED_FOR_OFFER) && request->total - request->done > WHOLE &&
+			    offer_expected(stream, word))
+				return AWAIT_OFFER;
+			return USE_KERNEL;
 		case CW_SEALED:
 			return USE_KERNEL;
 		default:
@@ -176,6 +227,19 @@ static void cancelled(void *argument)
 	atomic_fetch_sub_explicit(&tx->tx_in_kernel, 1, memory_order_release);
 }
 
+static void book(struct cw_stream *stream, int fd, ssize_t sent)
+{
+	struct cw_direction *tx = stream->tx;
+
+	if (sent > 0) {
+		atomic_fetch_add_explicit(&tx->woff, (uint64_t)sent, memory_order_relaxed);
+		CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
+		cw_switch_bound_out(stream, fd, (size_t)sent);
+	}
+	/* Pairs with S0 (switch.c): who finds the count zero finds woff booked. */
+	atomic_fetch_sub_explicit(&tx->tx_in_kernel, 1, memory_order_release);
+}
+
 static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
 {
 	struct cw_direction *tx = stream->tx;
@@ -186,21 +250,35 @@ static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msg
 	pthread_cleanup_push(cancelled, tx);
 	sent = cw_kernel.sendmsg(fd, message, flags);
 	pthread_cleanup_pop(0);
-	if (sent > 0) {
-		atomic_fetch_add_explicit(&tx->woff, (uint64_t)sent, memory_order_relaxed);
-		CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
-		cw_switch_bound_out(stream, fd, (size_t)sent);
-	}
-	/* Pairs with S0 (switch.c): who finds the count zero finds woff booked. */
-	atomic_fetch_sub_explicit(&tx->tx_in_kernel, 1, memory_order_release);
+	book(stream, fd, sent);
 	return sent;
 }
 
-/* The rest of a request through the kernel: its iovec without what has been taken. */
+/* A request's iovec without what has been taken, up to limit bytes. Returns the pieces used. */
+static size_t untaken(const struct request *request, size_t limit, struct iovec rest[CUT_IOV])
+{
+	size_t used = 0, skip = request->done;
+
+	for (size_t i = 0; i < request->iovcnt && used < CUT_IOV && limit; i++) {
+		size_t part = request->iov[i].iov_len;
+
+		if (skip >= part) {
+			skip -= part;
+			continue;
+		}
+		part = part - skip < limit ? part - skip : limit;
+		rest[used].iov_base = (char *)request->iov[i].iov_base + skip;
+		rest[used++].iov_len = part;
+		limit -= part;
+		skip = 0;
+	}
+	return used;
+}
+
+/* The rest of a request through the kernel. */
 static ssize_t send_rest(struct cw_stream *stream, int fd, const struct request *request)
 {
-	struct iovec rest[64];
-	size_t used = 0, skip = request->done;
+	struct iovec rest[CUT_IOV];
 	int flags = request->flags | (request->done ? MSG_NOSIGNAL : 0);
 	struct msghdr message = {.msg_iov = rest};
 
@@ -209,17 +287,24 @@ static ssize_t send_rest(struct cw_stream *stream, int fd, const struct request 
 		message.msg_iovlen = request->iovcnt;
 		return send_by_kernel(stream, fd, &message, flags);
 	}
-	for (size_t i = 0; i < request->iovcnt && used < CW_ARRAY_SIZE(rest); i++) {
-		if (skip >= request->iov[i].iov_len) {
-			skip -= request->iov[i].iov_len;
-			continue;
-		}
-		rest[used].iov_base = (char *)request->iov[i].iov_base + skip;
-		rest[used++].iov_len = request->iov[i].iov_len - skip;
-		skip = 0;
-	}
-	message.msg_iovlen = used;
+	message.msg_iovlen = untaken(request, SIZE_MAX, rest);
 	return send_by_kernel(stream, fd, &message, flags);
+}
+
+/* A piece of it, without waiting. Returns bytes or -errno. */
+static long send_piece(struct cw_stream *stream, int fd, struct request *request)
+{
+	struct iovec rest[CUT_IOV];
+	struct msghdr message = {.msg_iov = rest};
+	long sent;
+
+	message.msg_iovlen = untaken(request, PIECE, rest);
+	cw_switch_note_wake(stream);
+	sent = cw_raw_sendmsg(fd, &message, request->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+	book(stream, fd, sent);
+	if (sent > 0)
+		request->done += (size_t)sent;
+	return sent;
 }
 
 static ssize_t finish(struct cw_stream *stream, const struct request *request, ssize_t by_kernel)
@@ -240,6 +325,20 @@ static ssize_t fail(const struct request *request, int error)
 	return -1;
 }
 
+/* An error that the kernel has forgotten by telling it; the others are told again by the call for the rest. */
+static bool told_once(int error)
+{
+	return error != EAGAIN && error != EINTR && error != EPIPE && error != EFAULT;
+}
+
+/* It came behind bytes: what asks next tells it. */
+static ssize_t fail_late(struct cw_stream *stream, const struct request *request, int error)
+{
+	if (request->done)
+		atomic_store_explicit(&stream->error, error, memory_order_relaxed);
+	return fail(request, error);
+}
+
 static bool nonblocking(const struct cw_stream *stream, const struct request *request)
 {
 	return (request->flags & MSG_DONTWAIT) || atomic_load_explicit(&stream->nonblocking, memory_order_relaxed);
@@ -248,8 +347,9 @@ static bool nonblocking(const struct cw_stream *stream, const struct request *re
 static ssize_t send_request(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct cw_direction *tx = stream->tx;
-	bool nested, looked = false;
+	unsigned looked = 0;
 	enum outcome outcome;
+	bool nested;
 	ssize_t sent;
 
 	do {
@@ -261,25 +361,38 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct request *re
 		cw_tx_unlock(stream, nested);
 		switch (outcome) {
 		case DONE_PART:
-			looked = false;
+			looked = 0;
+			break;
+		case AWAIT_OFFER:
+			look_for_offer(stream);
+			looked |= LOOKED_FOR_OFFER;
 			break;
 		case NO_ROOM:
 			/* A part is an answer for who doesn't want to wait; the next call looks again. */
 			if (request->done && nonblocking(stream, request))
 				return finish(stream, request, 0);
 			if (!nested) {
-				looked = !look_for_room(stream);
+				if (!look_for_room(stream))
+					looked |= LOOKED_FOR_ROOM;
 				break;
 			}
 			/* fall through */
 		case USE_KERNEL:
+			if (!nested && !(looked & NO_MORE_PIECES) && request->total - request->done > PIECE &&
+			    in_bulk(stream, atomic_load_explicit(&tx->state, memory_order_relaxed))) {
+				sent = send_piece(stream, fd, request);
+				if (sent < 0 && told_once((int)-sent))
+					return fail_late(stream, request, (int)-sent);
+				looked = sent > 0 ? 0 : looked | NO_MORE_PIECES;
+				break;
+			}
 			sent = send_rest(stream, fd, request);
 			if (sent <= 0 || request->done + (size_t)sent >= request->total)
 				return finish(stream, request, sent);
 			request->done += (size_t)sent;
 			/* A short count from the kernel is the call's end: it ran out of room, of time, or was interrupted. Only our own
 			 * cut of a long iovec goes on. */
-			if (request->iovcnt <= 64 || request->done == (size_t)sent)
+			if (request->iovcnt <= CUT_IOV || request->done == (size_t)sent)
 				return finish(stream, request, 0);
 			break;
 		case BROKEN:
@@ -415,50 +528,90 @@ static bool is_file(int fd)
 	return fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+/* One look under the lock; *part: what was put into the ring. */
+static enum outcome step_file(struct cw_stream *stream, int fd, int from, off_t *offset, size_t left, unsigned looked, size_t *part)
+{
+	enum outcome outcome = USE_KERNEL;
+	uint64_t word;
+	bool nested;
+
+	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
+		return BROKEN;
+	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+	if (cw_state_of(word) == CW_CONSENT && !nested)
+		cw_switch_accept(stream, fd, &word);
+	if ((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && !nested)
+		outcome = put_file(stream, fd, from, offset, left, part);
+	else if (cw_state_of(word) == CW_TAKEN && !nested && !(looked & LOOKED_FOR_OFFER) && offer_expected(stream, word))
+		outcome = AWAIT_OFFER;
+	cw_tx_unlock(stream, nested);
+	return outcome;
+}
+
+/* Pieces only between streams that hope for the ring, as in send_request. */
+static size_t file_piece(const struct cw_stream *stream, size_t left)
+{
+	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_relaxed);
+
+	return left > PIECE && in_bulk(stream, word) ? PIECE : left;
+}
+
+static ssize_t file_by_kernel(struct cw_stream *stream, int fd, int from, off_t *offset, size_t count)
+{
+	ssize_t sent;
+
+	pthread_cleanup_push(cancelled, stream->tx);
+	sent = cw_kernel.sendfile(fd, from, offset, count);
+	pthread_cleanup_pop(0);
+	book(stream, fd, sent);
+	return sent;
+}
+
 ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off_t *offset, size_t count)
 {
 	struct request request = {.total = count};
-	bool nested, looked = false, file = is_file(from);
+	bool file = is_file(from);
+	unsigned looked = 0;
 
 	while (request.done < count) {
 		enum outcome outcome = USE_KERNEL;
-		size_t part = 0;
-		uint64_t word;
+		size_t part = 0, piece;
+		ssize_t sent;
 
-		if (stream->broken || !cw_tx_lock(stream, fd, &nested))
+		if (file)
+			outcome = step_file(stream, fd, from, offset, count - request.done, looked, &part);
+		switch (outcome) {
+		case BROKEN:
 			return fail(&request, ECONNRESET);
-		word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
-		if (cw_state_of(word) == CW_CONSENT && !nested)
-			cw_switch_accept(stream, &word);
-		if ((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && !nested && file)
-			outcome = put_file(stream, fd, from, offset, count - request.done, &part);
-		cw_tx_unlock(stream, nested);
-		if (outcome == BROKEN)
-			return fail(&request, ECONNRESET);
-		if (outcome == DONE_PART && !part)
-			break; /* end of the file */
-		request.done += part;
-		if (outcome == DONE_PART) {
-			looked = false;
+		case DONE_PART:
+			if (!part)
+				return finish(stream, &request, 0); /* end of the file */
+			request.done += part;
+			looked = 0;
 			continue;
-		}
-		if (outcome == NO_ROOM && !looked) {
-			looked = !look_for_room(stream);
+		case AWAIT_OFFER:
+			look_for_offer(stream);
+			looked |= LOOKED_FOR_OFFER;
 			continue;
+		case NO_ROOM:
+			if (!(looked & LOOKED_FOR_ROOM)) {
+				if (!look_for_room(stream))
+					looked |= LOOKED_FOR_ROOM;
+				continue;
+			}
+			break;
+		case USE_KERNEL:
+			break;
 		}
 		if (!to_kernel(stream, fd))
 			return fail(&request, ECONNRESET);
-		ssize_t sent;
-		pthread_cleanup_push(cancelled, stream->tx);
-		sent = cw_kernel.sendfile(fd, from, offset, count - request.done);
-		pthread_cleanup_pop(0);
-		if (sent > 0) {
-			atomic_fetch_add_explicit(&stream->tx->woff, (uint64_t)sent, memory_order_relaxed);
-			CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
-			cw_switch_bound_out(stream, fd, (size_t)sent);
-		}
-		atomic_fetch_sub_explicit(&stream->tx->tx_in_kernel, 1, memory_order_release);
-		return finish(stream, &request, sent);
+		piece = file ? file_piece(stream, count - request.done) : count - request.done;
+		sent = file_by_kernel(stream, fd, from, offset, piece);
+		if (sent < (ssize_t)piece || piece == count - request.done)
+			return sent < 0 && request.done && told_once(errno) ? fail_late(stream, &request, errno)
+									    : finish(stream, &request, sent);
+		request.done += (size_t)sent;
+		looked = 0;
 	}
 	return finish(stream, &request, 0);
 }

@@ -89,7 +89,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream->reset_told = stream->nagle = stream->inherited = stream->broken = false;
 	stream->corked = 0;
 	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = false;
-	stream->by_kernel_in = stream->by_kernel_out = 0;
+	stream->by_kernel_in = stream->by_kernel_out = stream->offers_missed = 0;
 	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->cookie = 0;

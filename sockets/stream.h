@@ -33,13 +33,14 @@ struct cw_item;
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
-	_Atomic bool nonblocking; /* as last seen; only spinning depends on it while the process holds the socket alone */
-	uint8_t corked;           /* CW_CORK_*: bytes in the kernel may wait for more, and the ring would be kept waiting for them */
-	bool nagle;               /* the program did not ask for TCP_NODELAY; we did (switch.c) */
-	bool broken;              /* reset because of shared memory; every call says ECONNRESET */
-	bool reset_told;          /* ECONNRESET for a peer that died with unread bytes is told once */
-	bool clamped, bounded;    /* the kernel's buffers have been bounded for this direction (switch.h) */
+	_Atomic bool nonblocking;             /* as last seen; only spinning depends on it while the process holds the socket alone */
+	uint8_t corked;                       /* CW_CORK_*: bytes in the kernel may wait there for more */
+	bool nagle;                           /* the program did not ask for TCP_NODELAY; we did (switch.c) */
+	bool broken;                          /* reset because of shared memory; every call says ECONNRESET */
+	bool reset_told;                      /* ECONNRESET for a peer that died with unread bytes is told once */
+	bool clamped, bounded;                /* the kernel's buffers have been bounded for this direction (switch.h) */
 	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
+	uint32_t offers_missed;               /* looks for the reader's offer in vain, in a row */
 	bool shut_writing;                    /* by us, perhaps before it was moved */
 	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
 	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */

@@ -279,12 +279,20 @@ static bool shared_by_others(const struct cw_stream *stream, _Atomic uint32_t *s
 	return false;
 }
 
-bool cw_switch_accept(struct cw_stream *stream, uint64_t *word)
+/* What the kernel keeps back until there is more: there will be no more by the kernel, and what comes by ring has to wait for it. Setting
+ * TCP_NODELAY sends it, even while TCP_CORK is set (tcp(7)). */
+static void push(struct cw_stream *stream, int fd)
+{
+	set_tcp(fd, TCP_NODELAY, 1);
+	stream->corked &= CW_CORK_OPTION;
+}
+
+bool cw_switch_accept(struct cw_stream *stream, int fd, uint64_t *word)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t woff;
 
-	if ((*word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) || stream->corked || shared_by_others(stream, &tx->tx_shared) ||
+	if ((*word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) || shared_by_others(stream, &tx->tx_shared) ||
 	    !atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) ||
 	    atomic_load_explicit(&tx->tx_in_kernel,
 				 memory_order_acquire)) /* S0: pairs with the release of a kernel send that booked woff (send.c) */
@@ -298,6 +306,8 @@ bool cw_switch_accept(struct cw_stream *stream, uint64_t *word)
 	if (!cw_state_step(&tx->state, word, CW_LIVE))
 		return false;
 	CW_COUNT(stream, switches, 1);
+	if (cw_unlikely(stream->corked))
+		push(stream, fd);
 	return true;
 }
 
@@ -365,6 +375,7 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 	}
 	CW_COUNT(stream, doorbells, 1);
 	cw_switch_note_wake(stream);
+	CW_COUNT(stream, bytes_ring_out, roff - widx); /* they go by the kernel after all */
 	fine = resend(stream, fd, roff, widx, bits);
 	atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_release);
 	if (!fine)

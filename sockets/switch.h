@@ -45,7 +45,7 @@ void cw_rx_unlock(struct cw_stream *stream, bool nested);
 void cw_switch_note_wake(struct cw_stream *stream);
 
 /* Writer. */
-bool cw_switch_accept(struct cw_stream *stream, uint64_t *word); /* CONSENT -> LIVE */
+bool cw_switch_accept(struct cw_stream *stream, int fd, uint64_t *word); /* CONSENT -> LIVE */
 bool cw_switch_take_back(struct cw_stream *stream, int fd,
 			 uint64_t *word);                      /* ASLEEP -> TAKEN, and what is unread goes through the kernel */
 bool cw_switch_seal(struct cw_stream *stream, uint64_t *word); /* LIVE -> SEALED */

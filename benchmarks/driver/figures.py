@@ -82,7 +82,7 @@ def at_most(figure, most, text):
 
 def sockperf(runner, scale):
     samples, values = compared(runner, scale, lambda mode: tools.sockperf(runner, mode, "ping-pong", max(1, scale.seconds)), "less")
-    figure = Figure("sockperf", "sockperf ping-pong", "sockperf TCP ping-pong, 64 B, median half round trip", "us", "sockperf ping-pong --tcp -m 64", samples,
+    figure = Figure("sockperf", "sockperf ping-pong", "sockperf TCP ping-pong, 64 B, median half round trip", "us", "sockperf ping-pong --tcp -m 64 --mps 500000", samples,
                     "kernel / causeway", values)
     return at_least(figure, 40, "40 or more")
 
@@ -91,7 +91,7 @@ def sockperf_pinned(runner, scale):
     """Where the scheduler puts two programs that wake each other decides what the kernel needs: on one processor a fifth of what it needs on two."""
     samples, values = compared(runner, scale, lambda mode: tools.sockperf(runner, mode, "ping-pong", max(1, scale.seconds), pin=True), "less")
     figure = Figure("sockperf_pinned", "sockperf, two processors", "sockperf TCP ping-pong, 64 B, each end kept on a processor of its own", "us",
-                    "taskset -c N sockperf ping-pong --tcp -m 64", samples, "kernel / causeway", values)
+                    "taskset -c N sockperf ping-pong --tcp -m 64 --mps 500000", samples, "kernel / causeway", values)
     return at_least(figure, 40, "40 or more")
 
 
