@@ -155,6 +155,8 @@ static int wait(struct call *call)
 		}
 		if (!cw_wait_list_settle(&call->list)) {
 			call->list.moved = call->list.count;
+			if (call->deadline > 0 && (int64_t)cw_monotonic_ns() >= call->deadline)
+				return 0; /* words that are changed at every look must not keep us */
 			continue;
 		}
 		start = cw_ticks();

@@ -2,24 +2,27 @@
 
 #include "switch.h"
 
-static bool in_ring(const struct cw_direction *rx)
+static bool in_ring(uint64_t roff, uint64_t up)
 {
-	return (int64_t)(atomic_load_explicit(&rx->roff, memory_order_relaxed) - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0;
+	return (int64_t)(roff - up) >= 0;
 }
 
 bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 {
 	struct cw_direction *rx = stream->rx;
 	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	uint64_t roff, up;
 	enum cw_state state = cw_state_of(word);
 
 	*edge = 0;
 	if (state != CW_LIVE && state != CW_SEALED)
-		return false;
+		return state >= CW_STATES; /* nonsense: the read will say so */
 	*edge = atomic_load_explicit(&rx->widx, memory_order_acquire);
-	if (!in_ring(rx)) /* the kernel has what comes first, and the ring has more */
-		return *edge != atomic_load_explicit(&rx->up, memory_order_relaxed);
-	return cw_switch_unread(stream, word) != 0; /* nonsense too: the read will say so */
+	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
+	up = atomic_load_explicit(&rx->up, memory_order_relaxed);
+	if (!in_ring(roff, up)) /* the kernel has what comes first, and the ring has more */
+		return *edge != up;
+	return cw_switch_unread(stream, word, roff, NULL) != 0; /* nonsense too */
 }
 
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered)
@@ -34,18 +37,20 @@ bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggere
 
 		switch (cw_state_of(word)) {
 		case CW_SEALED:
-			if (in_ring(rx) && !cw_switch_unread(stream, word)) {
+			if (!in_ring(roff, up) && widx == up)
+				return true; /* sealed empty: all of it comes through the kernel */
+			if (in_ring(roff, up) && !cw_switch_unread(stream, word, roff, NULL)) {
 				cw_switch_drained(stream, &word);
 				continue;
 			}
-			return in_ring(rx) && edge_triggered && widx == seen;
+			return edge_triggered && widx == seen;
 		case CW_LIVE:
 			/*
 			 * Before the switch's offset what comes next comes through the kernel. With the ring empty behind it a plain sleep
 			 * is right; else another reader may take those bytes, and this one would sleep beside a ring that has more
 			 * (tests/model).
 			 */
-			if (!in_ring(rx))
+			if (!in_ring(roff, up))
 				roff = up;
 			if (!edge_triggered || widx == roff)
 				seen = roff;

@@ -104,18 +104,16 @@ static enum outcome kernel_part(struct cw_stream *stream, int fd, struct request
 
 /* Copy out and publish roff by compare-and-swap: it fails if a signal handler on top of us has read in between, and then the copy is made
  * again. */
-static enum outcome ring_part(struct cw_stream *stream, struct request *request, uint64_t word, uint64_t roff, size_t unread)
+static enum outcome ring_part(struct cw_stream *stream, struct request *request, uint64_t word, uint64_t roff, const struct cw_ring *ring,
+			      size_t unread)
 {
 	struct cw_direction *rx = stream->rx;
-	struct cw_ring ring = cw_stream_ring(stream->rx_data, atomic_load_explicit(&rx->ring_bits, memory_order_relaxed));
 	size_t count = request->total - request->done;
 
 	if (count > unread)
 		count = unread;
-	if (cw_unlikely(!cw_class_sane((uint32_t)__builtin_ctzll(ring.size))))
-		return fail(request, ECONNRESET);
 	if (!(request->flags & MSG_TRUNC))
-		cw_ring_get_iov(&ring, roff, request->iov, request->iovcnt, request->done, count);
+		cw_ring_get_iov(ring, roff, request->iov, request->iovcnt, request->done, count);
 	/* V: release, pairs with W (send.c): the bytes are out before the writer may use their place. */
 	if (!atomic_compare_exchange_strong_explicit(&rx->roff, &roff, roff + count, memory_order_acq_rel, memory_order_relaxed))
 		return BYTES_AND_MORE;
@@ -130,15 +128,16 @@ static enum outcome live(struct cw_stream *stream, int fd, struct request *reque
 	struct cw_direction *rx = stream->rx;
 	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	uint64_t up = atomic_load_explicit(&rx->up, memory_order_relaxed);
+	struct cw_ring ring;
 	size_t unread;
 
 	if (cw_unlikely((int64_t)(up - roff) > 0))
 		return kernel_part(stream, fd, request, roff, up);
-	unread = cw_switch_unread(stream, *word);
+	unread = cw_switch_unread(stream, *word, roff, &ring);
 	if (cw_unlikely(unread == SIZE_MAX))
 		return broken(stream, fd, request);
 	if (unread)
-		return ring_part(stream, request, *word, roff, unread);
+		return ring_part(stream, request, *word, roff, &ring, unread);
 	if (cw_state_of(*word) == CW_LIVE)
 		return EMPTY;
 	cw_switch_drained(stream, word);
@@ -257,6 +256,7 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 	struct cw_direction *rx = stream->rx;
 	enum outcome outcome = END;
 	uint64_t word, roff;
+	struct cw_ring ring;
 	size_t unread;
 	bool nested;
 
@@ -268,11 +268,11 @@ static enum outcome end(struct cw_stream *stream, int fd, struct request *reques
 		cw_switch_withdraw(stream, &word);
 	if (cw_state_of(word) == CW_ASLEEP && !nested)
 		cw_switch_wake(stream, &word);
-	unread = cw_switch_unread(stream, word);
+	unread = cw_switch_unread(stream, word, roff, &ring);
 	if (atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
 	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX &&
 	    still_in_ring(rx, word))
-		outcome = ring_part(stream, request, word, roff, unread);
+		outcome = ring_part(stream, request, word, roff, &ring, unread);
 	cw_rx_unlock(stream, nested);
 	if (outcome == END && died_with_unread(stream)) {
 		stream->reset_told = true;
@@ -373,13 +373,14 @@ static enum outcome ask_kernel(int fd, struct request *request)
 }
 
 /* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
- * restarted. */
+ * restarted. What came is taken before the state can leave the kernel's side. */
 static enum outcome await_rest(struct cw_stream *stream, int fd, struct request *request)
 {
 	struct cw_direction *rx = stream->rx;
 	struct pollfd readable = {.fd = fd, .events = POLLIN};
 	struct timeval limit = {0};
 	socklen_t size = sizeof(limit);
+	enum outcome outcome;
 	int ready;
 
 	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
@@ -389,8 +390,12 @@ static enum outcome await_rest(struct cw_stream *stream, int fd, struct request 
 			       limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
 	pthread_cleanup_pop(0);
 	CW_COUNT(stream, wakeups, ready > 0);
-	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
-	return ready > 0 ? ask_kernel(fd, request) : FAILED;
+	if (ready <= 0) {
+		atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+		return FAILED;
+	}
+	outcome = read_kernel(stream, fd, request, MSG_DONTWAIT);
+	return outcome == FAILED && request->error == EAGAIN ? BYTES_AND_MORE : outcome;
 }
 
 /* Look for bytes for a while. True if something has changed. */
@@ -472,6 +477,20 @@ static enum outcome settle(struct cw_stream *stream, int fd, struct request *req
 	return BYTES_AND_MORE;
 }
 
+/*
+ * LIVE, and nothing in the ring, for who doesn't wait. If the kernel has bytes the writer has sealed the ring by now; or it wrote from a
+ * signal handler on top of a send, or is no writer of ours: they are read as by who has fallen asleep.
+ */
+static enum outcome look_in_kernel(struct cw_stream *stream, int fd, struct request *request)
+{
+	enum outcome outcome = ask_kernel(fd, request);
+
+	if (outcome != BYTES_AND_MORE)
+		return outcome;
+	outcome = settle(stream, fd, request, EMPTY);
+	return outcome == BY_KERNEL ? read_kernel(stream, fd, request, MSG_DONTWAIT) : outcome;
+}
+
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
 static enum outcome wait(struct cw_stream *stream, int fd, struct request *request, enum outcome outcome)
 {
@@ -479,10 +498,8 @@ static enum outcome wait(struct cw_stream *stream, int fd, struct request *reque
 
 	if (request->done && !(request->flags & MSG_WAITALL))
 		return BYTES;
-	if (!blocking(stream, fd, request)) {
-		outcome = outcome == EMPTY_KERNEL ? fail(request, EAGAIN) : ask_kernel(fd, request);
-		return outcome;
-	}
+	if (!blocking(stream, fd, request))
+		return outcome == EMPTY_KERNEL ? fail(request, EAGAIN) : look_in_kernel(stream, fd, request);
 	start = cw_ticks();
 	if (outcome != EMPTY_KERNEL) {
 		cw_switch_offer(stream, fd);
@@ -641,8 +658,18 @@ static bool more_to_come(struct cw_stream *stream, int fd, struct request *reque
 	return cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0) != -EINTR;
 }
 
+/* The kernel has seen the end: what a look finds from now on is all that comes. */
+static bool at_end(int fd)
+{
+	struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&end, 1, (long)&none, 0, 0, 0) > 0;
+}
+
 static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request *request)
 {
+	bool last = false;
 	struct request one = {.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL};
 
 	for (;;) {
@@ -653,10 +680,12 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 		request->done = 0;
 		if (peek(stream, fd, request))
 			return result(stream, request, BYTES);
-		if (request->done && !more_to_come(stream, fd, request))
+		if (request->done && (last || !more_to_come(stream, fd, request)))
 			return result(stream, request, BYTES);
-		if (request->done)
+		if (request->done) {
+			last = at_end(fd);
 			continue;
+		}
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return result(stream, request, fail(request, ECONNRESET));
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -675,10 +704,13 @@ static ssize_t receive_peeking(struct cw_stream *stream, int fd, struct request 
 			return result(stream, request, outcome);
 		}
 		cw_rx_unlock(stream, nested);
+		if (cw_state_of(word) >= CW_STATES)
+			return result(stream, request, broken(stream, fd, request));
 		/* LIVE and nothing there: wait as a reader of one byte would, without taking it. */
 		one.done = 0;
 		one.flags = request->flags & ~(MSG_WAITALL);
-		enum outcome outcome = wait(stream, fd, &one, EMPTY);
+		enum outcome outcome = last ? END : wait(stream, fd, &one, EMPTY);
+		last = outcome == BYTES_AND_MORE && at_end(fd);
 		if (outcome == END || outcome == FAILED) {
 			/* Nothing more comes: what is there is the answer. */
 			request->flags &= ~MSG_WAITALL;

@@ -83,11 +83,12 @@ static enum outcome put_part(struct cw_stream *stream, int fd, struct request *r
 	struct cw_direction *tx = stream->tx;
 	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
 	uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
-	struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
 	size_t count = request->total - request->done, free;
+	struct cw_ring ring;
 
 	if (cw_unlikely(!cw_class_sane(bits)))
 		return broken(stream, fd);
+	ring = cw_stream_ring(stream->tx_data, bits);
 	if (count > PUBLISH_EVERY)
 		count = PUBLISH_EVERY;
 	free = room(tx, widx, ring.size, count);
@@ -492,14 +493,15 @@ static enum outcome put_file(struct cw_stream *stream, int fd, int from, off_t *
 	struct cw_direction *tx = stream->tx;
 	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
 	uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
-	struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
 	size_t count = left < PUBLISH_EVERY ? left : PUBLISH_EVERY, free;
+	struct cw_ring ring;
 	struct iovec pieces[2];
 	long got;
 	int used;
 
 	if (cw_unlikely(!cw_class_sane(bits)))
 		return broken(stream, fd);
+	ring = cw_stream_ring(stream->tx_data, bits);
 	free = room(tx, widx, ring.size, count);
 	if (cw_unlikely(free == SIZE_MAX))
 		return broken(stream, fd);

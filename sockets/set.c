@@ -965,8 +965,11 @@ int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int ma
 		}
 		if (!waiting.deadline)
 			return wait_in_kernel(&waiting, events, max, false);
-		if (!cw_set_settle(set))
+		if (!cw_set_settle(set)) {
+			if (waiting.deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting.deadline)
+				return 0; /* words that are changed at every look must not keep us */
 			continue;
+		}
 		count = sleep_in_kernel(set, &waiting);
 		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 		if (count != -2)

@@ -507,10 +507,10 @@ bool cw_switch_drained(struct cw_stream *stream, uint64_t *word)
 	return cw_state_step(&stream->rx->state, word, CW_TAKEN);
 }
 
-size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word)
+size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word, uint64_t roff, struct cw_ring *ring)
 {
 	struct cw_direction *rx = stream->rx;
-	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed), last;
+	uint64_t last;
 	uint32_t bits = atomic_load_explicit(&rx->ring_bits, memory_order_relaxed);
 
 	if (cw_state_of(word) == CW_SEALED)
@@ -519,6 +519,8 @@ size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word)
 		last = atomic_load_explicit(&rx->widx, memory_order_acquire); /* R: pairs with A, the writer's publishing */
 	if (cw_unlikely(!cw_class_sane(bits) || last - roff > 1ull << bits))
 		return SIZE_MAX;
+	if (ring)
+		*ring = cw_stream_ring(stream->rx_data, bits);
 	return last - roff;
 }
 
@@ -533,7 +535,7 @@ static bool leaves_unread(struct cw_stream *stream)
 
 	if (state == CW_TAKEN || state == CW_CONSENT || (int64_t)(roff - atomic_load_explicit(&stream->rx->up, memory_order_relaxed)) < 0)
 		return false; /* what is unread is in the kernel, which resets by itself */
-	unread = cw_switch_unread(stream, word);
+	unread = cw_switch_unread(stream, word, roff, NULL);
 	return unread && unread != SIZE_MAX;
 }
 

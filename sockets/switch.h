@@ -65,8 +65,11 @@ bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t se
 bool cw_switch_wake(struct cw_stream *stream, uint64_t *word);    /* ASLEEP -> LIVE */
 bool cw_switch_drained(struct cw_stream *stream, uint64_t *word); /* SEALED -> TAKEN */
 
-/* Bytes of the ring that the reader may read now, given the word; 0 in TAKEN. SIZE_MAX: nonsense. */
-size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word);
+/*
+ * Bytes of the ring that the reader may read now from roff on, given the word. SIZE_MAX: nonsense. *ring (if not NULL) is what was checked:
+ * nobody looks at the words a second time, where they may have changed.
+ */
+size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word, uint64_t roff, struct cw_ring *ring);
 
 /* The last descriptor of this process is about to be closed. */
 void cw_switch_close(struct cw_stream *stream, int fd);

@@ -69,18 +69,16 @@ enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *
 	}
 	for (;;) {
 		holder = atomic_load_explicit(&lock->holder, memory_order_relaxed);
-		if (!holder) {
-			if (try(lock, 0, self))
-				return CW_LOCK_HELD;
-			continue;
-		}
-		if (holder_is_dead(holder, turns++) && try(lock, holder, self))
+		if (!holder && try(lock, 0, self))
+			return CW_LOCK_HELD;
+		if (holder && holder_is_dead(holder, turns++) && try(lock, holder, self))
 			return CW_LOCK_RECOVERED;
 		if (!start)
 			start = cw_monotonic_ns();
 		else if (cw_monotonic_ns() - start > LIMIT_NS)
 			return CW_LOCK_TIMED_OUT;
-		sleep_a_turn(lock, holder);
+		if (holder)
+			sleep_a_turn(lock, holder);
 	}
 }
 
