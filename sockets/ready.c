@@ -1,5 +1,6 @@
 #include "ready.h"
 
+#include "set.h"
 #include "switch.h"
 
 static bool in_ring(const struct cw_direction *rx)
@@ -20,6 +21,15 @@ bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 	if (!in_ring(rx)) /* the kernel has what comes first, and the ring has more */
 		return *edge != atomic_load_explicit(&rx->up, memory_order_relaxed);
 	return cw_switch_unread(stream, word) != 0; /* nonsense too: the read will say so */
+}
+
+bool cw_ready_to_read(const struct cw_stream *stream)
+{
+	uint64_t edge;
+
+	if (cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_relaxed)) == CW_ASLEEP)
+		return cw_switch_unread_asleep(stream) && cw_set_by_edges(stream);
+	return cw_ready_by_ring(stream, &edge);
 }
 
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered)
