@@ -1,5 +1,6 @@
 #include "ready.h"
 
+#include "set.h"
 #include "switch.h"
 
 static bool in_ring(uint64_t roff, uint64_t up)
@@ -32,6 +33,15 @@ bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 	if (!in_ring(roff, up)) /* what comes first comes through the kernel, which tells when it is there */
 		return false;
 	return cw_switch_unread(stream, word, roff, NULL) != 0; /* nonsense too */
+}
+
+bool cw_ready_to_read(const struct cw_stream *stream)
+{
+	uint64_t edge;
+
+	if (cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_relaxed)) == CW_ASLEEP)
+		return cw_switch_unread_asleep(stream) && cw_set_by_edges(stream);
+	return cw_ready_by_ring(stream, &edge);
 }
 
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered)

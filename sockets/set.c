@@ -105,6 +105,26 @@ bool cw_set_asleep(const struct cw_stream *stream)
 	return false;
 }
 
+bool cw_set_shared(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (item->set->shared)
+			return true;
+	return false;
+}
+
+bool cw_set_by_edges(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (item->events & EPOLLET)
+			return true;
+	return false;
+}
+
 bool cw_set_hot_or_none(const struct cw_stream *stream)
 {
 	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);

@@ -61,12 +61,11 @@ bool cw_wait_list_add(struct cw_wait_list *list, int fd, uint32_t index)
 static size_t look(struct cw_wait_list *list)
 {
 	size_t ready = 0;
-	uint64_t edge;
 
 	for (size_t i = 0; i < list->count; i++) {
 		struct cw_wait_entry *entry = &list->entry[i];
 
-		entry->ready = entry->moved && (entry->set ? cw_set_ready(entry->set) : cw_ready_by_ring(entry->stream, &edge));
+		entry->ready = entry->moved && (entry->set ? cw_set_ready(entry->set) : cw_ready_to_read(entry->stream));
 		ready += entry->ready;
 	}
 	return ready;
