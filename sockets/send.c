@@ -140,7 +140,8 @@ static bool in_bulk(const struct cw_stream *stream, uint64_t word)
 	struct cw_direction *tx = stream->tx;
 
 	return stream->bounded && !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) &&
-	       atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) && !atomic_load_explicit(&tx->rx_shared, memory_order_relaxed) &&
+	       atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) &&
+	       !atomic_load_explicit(&tx->rx_shared, memory_order_relaxed) &&
 	       (stream->offers_missed < MOST_MISSES || stream->offers_missed % TRY_AGAIN == 0);
 }
 

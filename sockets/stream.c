@@ -41,8 +41,8 @@ static void tell_highest(uint32_t used)
 {
 	uint32_t told = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
-	while (told < used && !atomic_compare_exchange_weak_explicit(&cw_own_book.highest, &told, used, memory_order_release,
-								     memory_order_relaxed))
+	while (told < used &&
+	       !atomic_compare_exchange_weak_explicit(&cw_own_book.highest, &told, used, memory_order_release, memory_order_relaxed))
 		;
 }
 
