@@ -16,16 +16,24 @@ static inline struct cw_stream *cw_stream_for(int fd)
 }
 
 /* A child uses what it inherited moved: two processes may wait for the same direction now, and sets of one can't see the other's sleepers.
- */
+ * False: the stream is plain. */
+static inline bool cw_is_moved_noted(struct cw_stream *stream, int fd, uint8_t notes)
+{
+	if (notes & CW_NOTE_PLAIN)
+		return false;
+	atomic_fetch_and_explicit(&stream->notes, (uint8_t)~CW_NOTE_INHERITED, memory_order_relaxed);
+	cw_switch_share(stream, fd);
+	return true;
+}
+
 static inline bool cw_is_moved(struct cw_stream *stream, int fd)
 {
+	uint8_t notes;
+
 	if (!atomic_load_explicit(&stream->slot, memory_order_acquire))
 		return false;
-	if (cw_unlikely(stream->inherited)) {
-		stream->inherited = false;
-		cw_switch_share(stream, fd);
-	}
-	return true;
+	notes = atomic_load_explicit(&stream->notes, memory_order_relaxed);
+	return cw_likely(!notes) || cw_is_moved_noted(stream, fd, notes);
 }
 
 /* The call by ring if the stream is moved, else the kernel's, counted. */

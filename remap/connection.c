@@ -8,11 +8,10 @@
 
 CW_EXPORT int socket(int domain, int type, int protocol)
 {
-	int fd;
+	bool plain = cw_is_plain();
+	int fd = cw_real.socket(domain, type, protocol);
 
-	cw_ensure_started();
-	fd = cw_real.socket(domain, type, protocol);
-	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
+	if (fd >= 0 && !plain && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
 	    (protocol == 0 || protocol == IPPROTO_TCP))
 		cw_stream_open(fd, false, type & SOCK_NONBLOCK);
 	return fd;
@@ -36,13 +35,15 @@ static int accepted(int listener, int fd, bool nonblocking)
 
 CW_EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *size)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_real.accept(fd, *(struct sockaddr **)&address, size);
 	return accepted(fd, cw_real.accept(fd, *(struct sockaddr **)&address, size), false);
 }
 
 CW_EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *size, int flags)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_real.accept4(fd, *(struct sockaddr **)&address, size, flags);
 	return accepted(fd, cw_real.accept4(fd, *(struct sockaddr **)&address, size, flags), flags & SOCK_NONBLOCK);
 }
 
@@ -100,7 +101,7 @@ static void bound_ring(struct cw_stream *stream, int bytes)
 		stream->most_bits = bits;
 }
 
-static void socket_option(struct cw_stream *stream, int name, int value)
+static void socket_option(struct cw_stream *stream, int fd, int name, int value)
 {
 	switch (name) {
 	case SO_SNDBUF:
@@ -117,22 +118,28 @@ static void socket_option(struct cw_stream *stream, int name, int value)
 		if (value <= 1)
 			break;
 		/* fall through */
-	case SO_PEEK_OFF:
 	case SO_TIMESTAMP:
 	case SO_TIMESTAMPNS:
 	case SO_TIMESTAMPING:
 	case 63: /* SO_TIMESTAMP_NEW */
 	case 64: /* SO_TIMESTAMPNS_NEW */
 	case 65: /* SO_TIMESTAMPING_NEW */
+		if (value)
+			cw_leave_whole(stream, fd, CW_REASON_option);
+		break;
+	case SO_PEEK_OFF:
+		if (value >= 0)
+			cw_leave_whole(stream, fd, CW_REASON_option);
+		break;
 	case SO_ZEROCOPY:
 	case SO_OOBINLINE:
-		if (value || name == SO_PEEK_OFF)
+		if (value)
 			cw_leave(stream, CW_REASON_option);
 		break;
 	}
 }
 
-static void tcp_option(struct cw_stream *stream, int name, int value)
+static void tcp_option(struct cw_stream *stream, int fd, int name, int value)
 {
 	switch (name) {
 	case TCP_CORK:
@@ -147,7 +154,7 @@ static void tcp_option(struct cw_stream *stream, int name, int value)
 	case TCP_ULP:
 	case TCP_REPAIR:
 	case TCP_INQ:
-		cw_leave(stream, CW_REASON_option);
+		cw_leave_whole(stream, fd, CW_REASON_option);
 		break;
 	}
 }
@@ -159,14 +166,14 @@ CW_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 
 	/* Before the kernel takes over the bytes (kTLS, repair), the ring's must be with it. */
 	if (stream && level == IPPROTO_TCP && (name == TCP_ULP || name == TCP_REPAIR))
-		tcp_option(stream, name, 1);
+		tcp_option(stream, fd, name, 1);
 	result = cw_real.setsockopt(fd, level, name, value, size);
 	if (!stream || result < 0)
 		return result;
 	if (level == SOL_SOCKET)
-		socket_option(stream, name, value_of(value, size));
+		socket_option(stream, fd, name, value_of(value, size));
 	else if (level == IPPROTO_TCP)
-		tcp_option(stream, name, value_of(value, size));
+		tcp_option(stream, fd, name, value_of(value, size));
 	return result;
 }
 
@@ -176,7 +183,7 @@ CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *si
 	int result;
 
 	if (stream && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
-		cw_leave(stream, CW_REASON_option);
+		cw_leave_whole(stream, fd, CW_REASON_option);
 	result = cw_real.getsockopt(fd, level, name, value, size);
 	if (stream && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *size >= sizeof(int) && !*(int *)value)
 		*(int *)value = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);

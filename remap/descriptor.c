@@ -67,7 +67,8 @@ CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	bool other;
 
-	cw_ensure_started();
+	if (cw_is_plain())
+		return close_kernel_range(first, last, flags);
 	other = cw_is_other_process();
 	if (first > last || (flags & CLOSE_RANGE_CLOEXEC))
 		return cw_real.close_range(first, last, flags);
@@ -98,7 +99,8 @@ static int duplicated(int from, int to)
 
 CW_EXPORT int dup(int fd)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_real.dup(fd);
 	return duplicated(fd, cw_real.dup(fd));
 }
 
@@ -118,16 +120,14 @@ static bool make_way(int from, int to)
 
 CW_EXPORT int dup2(int from, int to)
 {
-	cw_ensure_started();
-	if (!make_way(from, to))
+	if ((cw_is_plain() && !is_ours(to)) || !make_way(from, to))
 		return cw_real.dup2(from, to);
 	return duplicated(from, cw_real.dup2(from, to));
 }
 
 CW_EXPORT int dup3(int from, int to, int flags)
 {
-	cw_ensure_started();
-	if ((flags & ~O_CLOEXEC) || !make_way(from, to))
+	if ((cw_is_plain() && !is_ours(to)) || (flags & ~O_CLOEXEC) || !make_way(from, to))
 		return cw_real.dup3(from, to, flags);
 	return duplicated(from, cw_real.dup3(from, to, flags));
 }

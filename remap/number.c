@@ -1,12 +1,16 @@
 /* syscall(2): what libuv, node, nginx and glib call by number instead of by name. */
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "asynchronous.h"
 #include "call.h"
+#include "plain.h"
 
 static long by_kernel(long number, const long a[6])
 {
@@ -19,6 +23,16 @@ static long by_kernel(long number, const long a[6])
 	return result;
 }
 
+/* Ours must not be among them; what the kernel is called for is the same. */
+static bool names_descriptors_to_close(long number)
+{
+#ifdef SYS_dup2
+	if (number == SYS_dup2)
+		return true;
+#endif
+	return number == SYS_close || number == SYS_close_range || number == SYS_dup3;
+}
+
 CW_EXPORT long syscall(long number, ...)
 {
 	va_list list;
@@ -28,6 +42,8 @@ CW_EXPORT long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(list, long);
 	va_end(list);
+	if (cw_unlikely(cw_is_plain()) && !names_descriptors_to_close(number))
+		return by_kernel(number, a);
 	switch (number) {
 	case SYS_read:
 		return read((int)a[0], (void *)a[1], (size_t)a[2]);
@@ -115,6 +131,13 @@ CW_EXPORT long syscall(long number, ...)
 		return epoll_ctl((int)a[0], (int)a[1], (int)a[2], (struct epoll_event *)a[3]);
 	case SYS_execve:
 		return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
+	case SYS_prctl:
+		return prctl((int)a[0], a[1], a[2], a[3], a[4]);
+	case SYS_seccomp:
+		cw_before_filter(a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2]));
+		break;
+	case SYS_io_uring_setup:
+		return cw_uring_made((int)by_kernel(number, a));
 	}
 	return by_kernel(number, a);
 }

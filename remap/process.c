@@ -27,8 +27,26 @@ bool cw_is_other_process(void)
 	return pid && pid != own_pid();
 }
 
+/* Of the fork that is being made: a thread may make the process plain in the middle. */
+static bool plain_fork;
+
+static void before_fork(void)
+{
+	plain_fork = cw_is_plain();
+	if (!plain_fork)
+		cw_fork_prepare();
+}
+
+static void in_parent(void)
+{
+	if (!plain_fork)
+		cw_fork_parent();
+}
+
 static void in_child(void)
 {
+	if (plain_fork)
+		return;
 	atomic_store_explicit(&owner, own_pid(), memory_order_relaxed);
 	cw_fork_child();
 }
@@ -36,7 +54,7 @@ static void in_child(void)
 void cw_process_start(void)
 {
 	atomic_store_explicit(&owner, own_pid(), memory_order_relaxed);
-	pthread_atfork(cw_fork_prepare, cw_fork_parent, in_child);
+	pthread_atfork(before_fork, in_parent, in_child);
 }
 
 /* ---- exec: the program that comes knows nothing of rings ---- */
@@ -119,7 +137,7 @@ static int after_exec(int result)
 {
 	int error = errno;
 
-	if (!cw_is_other_process())
+	if (!cw_is_plain() && !cw_is_other_process())
 		each_closed_by_exec(cw_family_resume);
 	errno = error;
 	return result;
@@ -130,7 +148,8 @@ static void before_exec(const char *path)
 {
 	uint32_t tid = cw_thread.tid;
 
-	cw_ensure_started();
+	if (cw_is_plain())
+		return;
 	hold_in_common();
 	if (!cw_is_other_process()) {
 		cw_set_flush_all();
@@ -247,7 +266,8 @@ CW_EXPORT int execle(const char *path, const char *first, ...)
 
 static void before_spawn(void)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return;
 	hold_in_common();
 	if (any_moved() && !cw_is_other_process())
 		leave_inherited();

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -13,6 +14,9 @@
 #include "sync/cpu.h"
 
 #define CW_EXPORT __attribute__((visibility("default")))
+
+struct aiocb;
+struct sigevent;
 
 /* X(result, name, (parameters)) */
 #define CW_REAL_CALLS(X)                                                                                                                   \
@@ -42,6 +46,8 @@
 	X(int, dup3, (int, int, int))                                                                                                      \
 	X(int, fcntl, (int, int, ...))                                                                                                     \
 	X(int, ioctl, (int, unsigned long, ...))                                                                                           \
+	X(int, prctl, (int, ...))                                                                                                          \
+	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                                                          \
 	X(int, epoll_create, (int))                                                                                                        \
 	X(int, epoll_create1, (int))                                                                                                       \
 	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                                           \
@@ -56,6 +62,9 @@
 	X(int, posix_spawnp,                                                                                                               \
 	  (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]))            \
 	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *, int, int))                                                 \
+	X(int, aio_read, (struct aiocb *))                                                                                                 \
+	X(int, aio_write, (struct aiocb *))                                                                                                \
+	X(int, lio_listio, (int, struct aiocb *const[], int, struct sigevent *))                                                           \
 	X(int, system, (const char *))                                                                                                     \
 	X(FILE *, popen, (const char *, const char *))
 
@@ -66,15 +75,28 @@ struct cw_real {
 };
 
 extern struct cw_real cw_real;
-extern bool cw_started;
+
+/*
+ * In a plain process no descriptor is ours any more (plain.c): what a program calls is what the kernel is called for, by the same call, and
+ * nothing else. Asked where a call of ours does more for descriptors that are not ours than to look at them.
+ */
+enum cw_stage { CW_NOT_STARTED, CW_STARTED, CW_PLAIN };
+extern _Atomic uint8_t cw_stage;
 
 void cw_real_find(void);
 void cw_start(void); /* start.c; more than once does nothing */
 
+static inline bool cw_is_plain(void)
+{
+	if (cw_likely(atomic_load_explicit(&cw_stage, memory_order_relaxed) == CW_STARTED))
+		return false;
+	cw_start();
+	return atomic_load_explicit(&cw_stage, memory_order_relaxed) == CW_PLAIN;
+}
+
 static inline void cw_ensure_started(void)
 {
-	if (cw_unlikely(!cw_started))
-		cw_start();
+	cw_is_plain();
 }
 
 #endif

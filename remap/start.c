@@ -6,7 +6,7 @@
 #include "sockets/service.h"
 #include "stdio.h"
 
-bool cw_started;
+_Atomic uint8_t cw_stage;
 extern char **environ;
 
 static void decide(void)
@@ -30,10 +30,10 @@ void cw_start(void)
 	static _Atomic int begun;
 	const char *run;
 
-	if (atomic_exchange_explicit(&begun, 1, memory_order_acq_rel))
+	if (atomic_load_explicit(&begun, memory_order_relaxed) || atomic_exchange_explicit(&begun, 1, memory_order_acq_rel))
 		return;
 	cw_real_find();
-	cw_started = true;
+	atomic_store_explicit(&cw_stage, CW_STARTED, memory_order_relaxed);
 	if (!environ)
 		return;
 	decide();

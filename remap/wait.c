@@ -8,31 +8,35 @@
 
 CW_EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_kernel.poll(fds, count, timeout);
 	return cw_poll(fds, count, timeout);
 }
 
 CW_EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_kernel.ppoll(fds, count, timeout, mask);
 	return cw_ppoll(fds, count, timeout, mask);
 }
 
 CW_EXPORT int select(int count, fd_set *readable, fd_set *writable, fd_set *urgent, struct timeval *timeout)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_kernel.select(count, readable, writable, urgent, timeout);
 	return cw_select(count, readable, writable, urgent, timeout);
 }
 
 CW_EXPORT int pselect(int count, fd_set *readable, fd_set *writable, fd_set *urgent, const struct timespec *timeout, const sigset_t *mask)
 {
-	cw_ensure_started();
+	if (cw_is_plain())
+		return cw_kernel.pselect(count, readable, writable, urgent, timeout, mask);
 	return cw_pselect(count, readable, writable, urgent, timeout, mask);
 }
 
 static int opened(int epfd)
 {
-	if (epfd >= 0)
+	if (epfd >= 0 && !cw_is_plain())
 		cw_set_open(epfd);
 	return epfd;
 }
@@ -84,6 +88,9 @@ CW_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int tim
 
 CW_EXPORT int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
 {
+	cw_ensure_started();
+	if (cw_likely(!cw_set_of(epfd)))
+		return cw_real.epoll_wait(epfd, events, max, timeout);
 	return epoll_pwait(epfd, events, max, timeout, NULL);
 }
 

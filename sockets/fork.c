@@ -158,7 +158,7 @@ void cw_fork_child(void)
 		if (atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_OFFERED)
 			atomic_store_explicit(&stream->phase, CW_KERNEL, memory_order_relaxed); /* the offer is the parent's */
 		if (stream->slot)
-			stream->inherited = true;
+			atomic_fetch_or_explicit(&stream->notes, CW_NOTE_INHERITED, memory_order_relaxed);
 		else if (atomic_load_explicit(&stream->family, memory_order_relaxed))
 			replace(atomic_load_explicit(&stream->family, memory_order_relaxed), FORKING, own_pid());
 		/* Another thread may have been counted in the kernel; here there is none, but the slot is shared, so its counts stay. */

@@ -3,6 +3,7 @@
 #include "kernel.h"
 #include "ready.h"
 #include "service.h"
+#include "set.h"
 #include "switch.h"
 
 #define TURNS 200 /* of a millisecond */
@@ -68,38 +69,145 @@ void cw_leave(struct cw_stream *stream, enum cw_reason reason)
 	cw_switch_unbound(stream, stream->fd);
 }
 
+/* Both directions leave; what is unread in the ring is asked for. */
+static void leave_both(struct cw_stream *stream, int fd, enum cw_reason reason)
+{
+	cw_leave_sending(stream, fd, reason);
+	cw_switch_unbound(stream, fd);
+	if (!stream->broken && !leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND))
+		cw_service_ask_resend(stream);
+}
+
 /* Nothing of the stream is in the ring, or on its way from there: a writer, or the service for it, that is killed while it takes back
  * leaves a gap. */
-static bool all_in_kernel(const struct cw_stream *stream, bool empty)
+static bool all_in_kernel(const struct cw_stream *stream)
 {
-	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+	struct cw_direction *rx = stream->rx;
+	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed), up = atomic_load_explicit(&rx->up, memory_order_relaxed);
 
-	return (empty || cw_state_of(word) == CW_TAKEN) &&
-	       atomic_load_explicit(&stream->rx->tx_kernel_op, memory_order_acquire) != CW_TAKING_BACK;
+	if (stream->broken)
+		return true;
+	if ((int64_t)(roff - up) < 0)
+		roff = up;
+	return (cw_state_of(word) == CW_TAKEN ||
+		(cw_state_of(word) == CW_ASLEEP && atomic_load_explicit(&rx->widx, memory_order_acquire) == roff)) &&
+	       atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) != CW_TAKING_BACK;
+}
+
+/* The ring was full: what comes behind it is in the kernel already, so nobody can send its bytes again. */
+static bool behind_the_ring(const struct cw_stream *stream)
+{
+	return cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_acquire)) == CW_SEALED;
+}
+
+static void turn(void)
+{
+	struct timespec millisecond = {.tv_nsec = 1000000};
+
+	cw_raw(SYS_nanosleep, (long)&millisecond, 0, 0, 0, 0, 0);
 }
 
 void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
-	struct timespec turn = {.tv_nsec = 1000000};
-	bool empty;
-
 	if (!stream->slot) {
 		cw_stream_stays(stream, reason);
 		return;
 	}
 	if (stream->broken)
 		return;
-	cw_leave_sending(stream, fd, reason);
-	cw_switch_unbound(stream, fd);
-	empty = leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND);
-	if (!empty)
-		cw_service_ask_resend(stream);
+	leave_both(stream, fd, reason);
 	for (int i = 0; i < TURNS; i++) {
-		if (all_in_kernel(stream, empty))
+		if (all_in_kernel(stream))
 			return;
-		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+		turn();
 	}
 	/* The writer computes, is stopped or dead, and the next reader can't be given what is in the ring: a reset is honest, a gap is not.
 	 */
 	cw_switch_break(stream, fd, reason);
+}
+
+/* The ring's bytes did not come: they are read where they are, as long as there are some. */
+static void stay_by_ring(struct cw_stream *stream, int fd)
+{
+	uint64_t word;
+	bool nested;
+
+	if (!cw_rx_lock(stream, fd, &nested))
+		return;
+	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+	if (!nested && cw_state_of(word) == CW_ASLEEP && !cw_switch_others_asleep(stream))
+		cw_switch_wake(stream, &word);
+	cw_rx_unlock(stream, nested);
+	cw_set_notice(stream);
+}
+
+static bool end_leaving(struct cw_stream *stream, int fd)
+{
+	if (stream->broken)
+		return true;
+	if (!all_in_kernel(stream)) {
+		stay_by_ring(stream, fd);
+		return false;
+	}
+	if (!atomic_load_explicit(&stream->error, memory_order_relaxed))
+		atomic_fetch_or_explicit(&stream->notes, CW_NOTE_PLAIN, memory_order_relaxed);
+	return true;
+}
+
+bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason)
+{
+	if (!stream->slot) {
+		cw_stream_stays(stream, reason);
+		return true;
+	}
+	if (stream->broken)
+		return true;
+	leave_both(stream, fd, reason);
+	for (int i = 0; i < TURNS && !all_in_kernel(stream) && !behind_the_ring(stream); i++)
+		turn();
+	return end_leaving(stream, fd);
+}
+
+/* The next stream of this process from *i on. */
+static struct cw_stream *next_stream(uint32_t *i)
+{
+	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
+
+	for (; *i < count && *i < CW_BOOK_ENTRIES; ++*i)
+		if (atomic_load_explicit(&cw_streams[*i].references, memory_order_relaxed) > 0 &&
+		    atomic_load_explicit(&cw_streams[*i].phase, memory_order_relaxed) != CW_UNBORN)
+			return &cw_streams[(*i)++];
+	return NULL;
+}
+
+static bool none_to_wait_for(void)
+{
+	struct cw_stream *stream;
+
+	for (uint32_t i = 0; (stream = next_stream(&i)) != NULL;)
+		if (stream->slot && !all_in_kernel(stream) && !behind_the_ring(stream))
+			return false;
+	return true;
+}
+
+bool cw_leave_process(enum cw_reason reason)
+{
+	struct cw_stream *stream;
+	bool all = true;
+
+	cw_moving_reason = reason;
+	cw_moving = false;
+	for (uint32_t i = 0; (stream = next_stream(&i)) != NULL;) {
+		if (!stream->slot)
+			cw_stream_stays(stream, reason);
+		else if (!stream->broken)
+			leave_both(stream, stream->fd, reason);
+	}
+	for (int i = 0; i < TURNS && !none_to_wait_for(); i++)
+		turn();
+	for (uint32_t i = 0; (stream = next_stream(&i)) != NULL;)
+		if (stream->slot && !end_leaving(stream, stream->fd))
+			all = false;
+	return all;
 }

@@ -3,6 +3,10 @@
  * again and is drained by whoever reads here. cw_leave_to: the socket goes to a reader that doesn't know the ring (another program by exec,
  * a process that is sent the descriptor): what is unread in the ring must come through the kernel, so the writer is asked to send it again,
  * which it does when it next calls; waits 200 ms at most for that.
+ *
+ * cw_leave_whole: the same, for a program that goes on but asks for something that only the kernel has for all bytes. If they can't be had
+ * the connection lives, and the ring is read to its end first: false. Else the stream is *plain* from then on: a call is what the program
+ * made of it, and nothing more.
  */
 #ifndef CW_SOCKETS_LEAVE_H
 #define CW_SOCKETS_LEAVE_H
@@ -11,6 +15,9 @@
 
 void cw_leave(struct cw_stream *stream, enum cw_reason reason);
 void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason);
+bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason);
+/* Every stream leaves whole, and none moves any more. False if one still has bytes in its ring. */
+bool cw_leave_process(enum cw_reason reason);
 /* Only what is sent goes back: urgent data, ancillary data. */
 void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason);
 

@@ -291,6 +291,16 @@ static void cancelled(void *argument)
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 }
 
+/* A cancelled thread never says how much it took from the kernel: the offset is lost, and the direction stays with the kernel. */
+static void cancelled_reading(void *argument)
+{
+	struct cw_direction *rx = argument;
+
+	atomic_store_explicit(&rx->rx_attached, 0, memory_order_relaxed);
+	cw_state_mark(&rx->state, CW_MARK_LEFT);
+	cancelled(rx);
+}
+
 /* In TAKEN, or ASLEEP: rx_asleep was raised under the lock, so the state can't leave the kernel's side before we are back. */
 static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request *request, int extra)
 {
@@ -311,7 +321,7 @@ static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request
 			fail(request, (int)-got);
 	} else {
 		CW_COUNT(stream, sleeps, 1);
-		pthread_cleanup_push(cancelled, rx);
+		pthread_cleanup_push(cancelled_reading, rx);
 		got = cw_kernel.recvmsg(fd, &message, flags);
 		pthread_cleanup_pop(0);
 		if (got < 0)

@@ -817,13 +817,45 @@ static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *eve
 	return cw_kernel.epoll_pwait(waiting->epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
 }
 
+/* What the kernel told and, as far as there is room, what the rings have. 0: all of it was our own knocking. */
+static int complete(struct cw_set *set, const struct waiting *waiting, int count)
+{
+	bool ignored, locked = lock_set(set);
+
+	count = after_kernel(set, waiting->epfd, waiting->events, count);
+	if (count && set->hot && count < waiting->max) {
+		int by_kernel = count;
+
+		count += collect(set, waiting->epfd, waiting->events + count, waiting->max - count, &ignored);
+		count = merge(waiting->events, by_kernel, count);
+	}
+	unlock_set(set, locked);
+	return count;
+}
+
+/* The rings alone filled the last answer at a time when the kernel was to be asked: now what it has goes first. */
+static int kernel_first(struct cw_set *set, const struct waiting *waiting)
+{
+	int count;
+
+	set->filled = false;
+	set->asked = cw_ticks();
+	count = wait_in_kernel(waiting, waiting->events, waiting->max, false);
+	return count > 0 ? complete(set, waiting, count) : 0;
+}
+
 /* Rings and, if it is time, the kernel. */
 static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask)
 {
-	bool locked = lock_set(set);
-	int count = collect(set, waiting->epfd, waiting->events, waiting->max, &must_ask), by_ring = count;
-	uint64_t now = cw_ticks();
+	bool locked;
+	int count = cw_unlikely(set->filled) ? kernel_first(set, waiting) : 0, by_ring;
+	uint64_t now;
 
+	if (count)
+		return count;
+	locked = lock_set(set);
+	count = by_ring = collect(set, waiting->epfd, waiting->events, waiting->max, &must_ask);
+	now = cw_ticks();
 	unlock_set(set, locked);
 	if (must_ask || (count && now - set->asked > ASK_KERNEL_EVERY_US * cw_ticks_per_us())) {
 		set->asked = now;
@@ -832,7 +864,8 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 			flush(set);
 			unlock_set(set, locked);
 		}
-		if (count < waiting->max) {
+		set->filled = count == waiting->max;
+		if (!set->filled) {
 			int more = wait_in_kernel(waiting, waiting->events + count, waiting->max - count, false);
 
 			if (more < 0)
@@ -890,7 +923,6 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 {
 	struct sleeping sleeping = {set};
 	int count, error;
-	bool locked;
 
 	cw_count(CW_COUNT_sleeps);
 	pthread_cleanup_push(cancelled, &sleeping);
@@ -900,18 +932,9 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 	cw_set_rise(set);
 	if (count > 0) {
 		cw_count(CW_COUNT_wakeups);
-		locked = lock_set(set);
-		count = after_kernel(set, waiting->epfd, waiting->events, count);
+		count = complete(set, waiting, count);
 		if (!count)
-			count = -2; /* all of it was our own knocking */
-		else if (set->hot && count < waiting->max) {
-			int by_kernel = count;
-			bool ignored;
-
-			count += collect(set, waiting->epfd, waiting->events + count, waiting->max - count, &ignored);
-			count = merge(waiting->events, by_kernel, count);
-		}
-		unlock_set(set, locked);
+			count = -2;
 	}
 	errno = error;
 	return count;

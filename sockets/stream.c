@@ -103,7 +103,8 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream = &cw_streams[number];
 	stream->number = number;
 	stream->fd = fd;
-	stream->reset_told = stream->nagle = stream->inherited = stream->broken = false;
+	stream->reset_told = stream->nagle = stream->broken = false;
+	atomic_store_explicit(&stream->notes, 0, memory_order_relaxed);
 	stream->corked = 0;
 	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = false;
 	stream->by_kernel_in = stream->by_kernel_out = stream->offers_missed = 0;
@@ -230,7 +231,8 @@ bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy)
 	/* E0: the count is raised before the slot is looked at; the one that attaches sets the slot before it looks at the count (switch.c,
 	 * E1). */
 	atomic_fetch_add_explicit(busy, 1, memory_order_seq_cst);
-	if (cw_likely(!atomic_load_explicit(&stream->slot, memory_order_seq_cst)))
+	if (cw_likely(!atomic_load_explicit(&stream->slot, memory_order_seq_cst)) ||
+	    (atomic_load_explicit(&stream->notes, memory_order_relaxed) & CW_NOTE_PLAIN))
 		return true;
 	atomic_fetch_sub_explicit(busy, 1, memory_order_release);
 	return false;

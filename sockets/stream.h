@@ -28,6 +28,9 @@ enum cw_phase { CW_UNBORN, CW_KERNEL, CW_OFFERED, CW_MOVED, CW_STAYS };
 #define CW_CORK_OPTION 1 /* TCP_CORK */
 #define CW_CORK_MORE   2 /* MSG_MORE at the last send */
 
+#define CW_NOTE_INHERITED 1 /* came by fork while moved; this process has not used it yet */
+#define CW_NOTE_PLAIN     2 /* it has left, and nothing of it is in the ring: each call is the kernel's own (leave.h) */
+
 struct cw_item;
 
 struct cw_stream {
@@ -44,7 +47,7 @@ struct cw_stream {
 	bool shut_writing;                    /* by us, perhaps before it was moved */
 	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
 	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */
-	bool inherited;                       /* came by fork while moved; this process has not used it yet */
+	_Atomic uint8_t notes;                /* CW_NOTE_*: what a call of a moved stream looks at first */
 	uint8_t end;                          /* of the slot */
 	uint8_t most_bits;                    /* class of the largest ring that the program's buffer sizes allow */
 	uint32_t number;
@@ -126,7 +129,7 @@ void cw_stream_close(struct cw_stream *stream, int fd);
 /* Decide for kernel TCP. Not for moved streams (leave.h). */
 void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason);
 
-/* Before a call in the kernel of a stream without a slot: false if it has one by now. */
+/* Before a call in the kernel of a stream without a slot, or of a plain one: false if it has a slot by now. */
 bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy);
 /* After it: count, and see whether the stream has shown that it lives. result: bytes, or -1. errno is kept. */
 void cw_stream_sent(struct cw_stream *stream, int fd, ssize_t result);

@@ -28,7 +28,7 @@ static bool tcp_info(int fd, struct tcp_info *info)
 static bool offset_sent(int fd, uint64_t *offset)
 {
 	struct tcp_info before, after;
-	int unsent;
+	int unsent = 0;
 
 	for (int try = 0; try < 8; try++) {
 		if (!tcp_info(fd, &before) || cw_raw(SYS_ioctl, fd, SIOCOUTQNSD, (long)&unsent, 0, 0, 0) < 0 || !tcp_info(fd, &after))
@@ -59,7 +59,7 @@ static bool fin_received(const struct tcp_info *info)
 static bool offset_received(int fd, uint64_t *offset)
 {
 	struct tcp_info before, after;
-	int unread;
+	int unread = 0;
 
 	for (int try = 0; try < 8; try++) {
 		if (!tcp_info(fd, &before) || cw_raw(SYS_ioctl, fd, FIONREAD, (long)&unread, 0, 0, 0) < 0 || !tcp_info(fd, &after))
@@ -136,14 +136,15 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
 }
 
-/* The first call of a side after the grant, when no call that knew nothing of the slot is still in the kernel. */
+/* The first call of a side after the grant, when no call that knew nothing of the slot is still in the kernel. A direction that was left
+ * has no use for it: and the kernel's counters no longer tell the offset, once bytes went by ring. */
 static void try_attach_tx(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t offset;
 
 	if (atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) || atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire) ||
-	    !offset_sent(fd, &offset))
+	    (atomic_load_explicit(&tx->state, memory_order_relaxed) & CW_MARK_LEFT) || !offset_sent(fd, &offset))
 		return;
 	atomic_store_explicit(&tx->woff, offset, memory_order_relaxed);
 	atomic_store_explicit(&tx->tx_attached, 1, memory_order_release);
@@ -154,7 +155,8 @@ static void try_attach_rx(struct cw_stream *stream, int fd)
 	struct cw_direction *rx = stream->rx;
 	uint64_t offset;
 
-	if (atomic_load_explicit(&stream->rx_busy, memory_order_seq_cst) || atomic_load_explicit(&rx->rx_asleep, memory_order_acquire))
+	if (atomic_load_explicit(&stream->rx_busy, memory_order_seq_cst) || atomic_load_explicit(&rx->rx_asleep, memory_order_acquire) ||
+	    (atomic_load_explicit(&rx->state, memory_order_relaxed) & CW_MARK_LEFT))
 		return;
 	if (urgent_data(fd)) {
 		cw_state_mark(&rx->state, CW_MARK_LEFT);

@@ -291,6 +291,34 @@ SCENARIO(nobody_starves, 0)
 	close(set);
 }
 
+/* One event a call, and a stream that is always ready: the pipe has its turn all the same, and so has the stream beside it. */
+SCENARIO(one_at_a_time, 0)
+{
+	struct epoll_event event;
+	int set = new_set(), pipes[2], calls = 0, when = 0, pipe_alone = 0;
+
+	MUST(pipe(pipes));
+	MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 0));
+	MUST(control(set, EPOLL_CTL_ADD, pipes[0], EPOLLIN, 1));
+	peer_send(e, 12000);
+	arrive(e, 12000);
+	MUST(write(pipes[1], "p", 1));
+	while (calls < 10000 && epoll_wait(set, &event, 1, 5000) == 1) {
+		calls++;
+		if (event.data.u32 == 0)
+			took(e, room, recv(e->fd, room, 1, 0));
+		else if (!when)
+			when = calls;
+		else
+			pipe_alone++;
+	}
+	say("the pipe was seen: %d", when && when < 5000);
+	say("and the stream: %d", pipe_alone < 9000);
+	close(set);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 SCENARIO(in_two_sets, 0)
 {
 	int one = new_set(), two = new_set();

@@ -12,7 +12,7 @@ $(ORACLE)/%.o: tests/oracle/%.c
 $(ORACLE)/fortify.o: ORACLE_FORTIFY = -O2 -D_FORTIFY_SOURCE=2
 
 $(ORACLE)/scenarios: $(ORACLE_OBJECTS)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -pthread
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -pthread -luring
 
 $(ORACLE)/heir: $(BUILD)/tests/oracle/heir.o $(ORACLE_COMMON:%.c=$(BUILD)/%.o)
 	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^

@@ -14,6 +14,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <seccomp.h>
@@ -23,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -236,25 +239,137 @@ static void closer(void)
 
 /* --- filters ------------------------------------------------------------------------------------------------------------------- */
 
-/* What the program calls by itself after this: send, recv, poll, its output, its end. */
+/* As programs without libseccomp do it. */
+static void load_by_prctl(scmp_filter_ctx context)
+{
+	static struct sock_filter instructions[512];
+	struct sock_fprog whole = {.filter = instructions};
+	int file = (int)MUST(memfd_create("filter", 0));
+
+	MUST(-seccomp_export_bpf(context, file));
+	whole.len = (unsigned short)(MUST(pread(file, instructions, sizeof(instructions), 0)) / (ssize_t)sizeof(instructions[0]));
+	close(file);
+	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	MUST(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &whole));
+}
+
+/* What the program calls by itself after this, each name as the C library's call of that name makes it. */
 static void install(uint32_t otherwise)
 {
-	static const int allowed[] = {SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(poll),       SCMP_SYS(write),
-				      SCMP_SYS(read),   SCMP_SYS(close),    SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn)};
+	static const int allowed[] = {SCMP_SYS(sendto),
+				      SCMP_SYS(recvfrom),
+				      SCMP_SYS(poll),
+				      SCMP_SYS(write),
+				      SCMP_SYS(read),
+				      SCMP_SYS(close),
+				      SCMP_SYS(exit_group),
+				      SCMP_SYS(rt_sigreturn),
+				      SCMP_SYS(epoll_wait),
+				      SCMP_SYS(pselect6),
+				      SCMP_SYS(dup),
+				      SCMP_SYS(epoll_create1),
+				      SCMP_SYS(epoll_ctl),
+				      SCMP_SYS(socket),
+				      SCMP_SYS(connect),
+				      SCMP_SYS(setsockopt),
+				      SCMP_SYS(clock_nanosleep),
+				      SCMP_SYS(clone),
+				      SCMP_SYS(wait4),
+				      SCMP_SYS(futex),
+				      SCMP_SYS(set_robust_list)};
 	scmp_filter_ctx context = seccomp_init(otherwise);
 
 	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
 		MUST(seccomp_rule_add(context, SCMP_ACT_ALLOW, allowed[i], 0));
-	if (seccomp_load(context))
+	if (otherwise == SCMP_ACT_KILL_PROCESS)
+		load_by_prctl(context);
+	else if (seccomp_load(context))
 		fail("seccomp_load");
 	/* Not released: its memory would be given back by calls that aren't allowed any more. */
 }
 
+static int watch(int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int set = (int)MUST(epoll_create1(0));
+
+	MUST(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event));
+	return set;
+}
+
+/* Sent, sent back, and told by the set, but not read yet. */
+static void leave_unread(struct stream *s, int set, size_t size)
+{
+	unsigned char bytes[3000];
+	struct epoll_event event;
+
+	content_fill(0, s->at, bytes, size);
+	if (!send_all(s->fd, bytes, size))
+		fail("send: %m");
+	if (epoll_wait(set, &event, 1, 10000) != 1)
+		fail("epoll_wait: nothing came");
+	pause_us(100000);
+}
+
+static void read_unread(struct stream *s, int set, size_t size)
+{
+	unsigned char bytes[3000];
+	struct epoll_event event;
+	fd_set readable;
+
+	FD_ZERO(&readable);
+	FD_SET(s->fd, &readable);
+	if (epoll_wait(set, &event, 1, 10000) != 1 || select(s->fd + 1, &readable, NULL, NULL, NULL) != 1)
+		fail("what is unread is not told: %m");
+	if (!recv_all(s->fd, bytes, size) || content_good(0, s->at, bytes, size) < size)
+		fail("what was unread is not as it was");
+	s->at += size;
+	if (epoll_wait(set, &event, 1, 20))
+		fail("something unexpected came");
+}
+
+static void in_child(struct stream s)
+{
+	int status = -1;
+	pid_t child = (pid_t)MUST(fork());
+
+	if (!child) {
+		talk(&s, 20);
+		_exit(0);
+	}
+	if (waitpid(child, &status, 0) != child || status)
+		fail("the child ended with %x", status);
+}
+
+/* In the middle of it while the filter is installed, which is this thread's only if it was made later. */
+static void *talk_meanwhile(void *argument)
+{
+	talk(argument, 2000);
+	return NULL;
+}
+
 static void filter(uint32_t otherwise)
 {
-	struct stream s = open_stream();
+	struct stream busy = open_stream();
+	pthread_t thread;
+	struct stream s = open_stream(), unread = open_stream(), own_child = open_stream(), after;
+	int set = watch(unread.fd), copy;
 
+	leave_unread(&unread, set, 2000);
+	pthread_create(&thread, NULL, talk_meanwhile, &busy);
+	pause_us(5000);
 	install(otherwise);
+	read_unread(&unread, set, 2000);
+	talk(&unread, 20);
+	after = open_stream();
+	set = watch(after.fd);
+	leave_unread(&after, set, 1000);
+	read_unread(&after, set, 1000);
+	copy = (int)MUST(dup(s.fd));
+	close(copy);
+	in_child(own_child);
+	pthread_join(thread, NULL);
+	close(unread.fd);
 	for (int i = 0; i < 10; i++) {
 		/* Sleeps of the other end's and of ours. */
 		struct pollfd p = {s.fd, POLLIN, 0};

@@ -1,0 +1,56 @@
+/*
+ * seccomp: a program that installs a filter of system calls has listed those that it makes, not those that the library makes for it. Before
+ * the filter holds, every stream leaves, and the process becomes plain: no descriptor is known to us any more, so that each call is the
+ * program's own, also close, epoll_wait and fork. Slots stay with the process until it ends, since other threads may be inside a call with
+ * one; the service sees the end. If a stream's bytes could not be had from its writer, the process goes on by the library, without moving.
+ */
+#include "plain.h"
+
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+
+#include "call.h"
+#include "process.h"
+#include "sockets/leave.h"
+#include "sockets/set.h"
+
+static void forget_all(void)
+{
+	for (uint32_t fd = 0; fd < cw_table_end(); fd++) {
+		enum cw_descriptor_kind kind = cw_table_kind(cw_table_get((int)fd));
+
+		if (kind == CW_FD_STREAM || kind == CW_FD_SET)
+			cw_table_take((int)fd);
+	}
+}
+
+void cw_before_filter(bool installs)
+{
+	static _Atomic bool begun;
+	int error = errno;
+
+	/* Once: behind a first filter there is nothing to leave, or no way to. A vfork child's memory is its parent's. */
+	if (!installs || cw_is_plain() || cw_is_other_process() || atomic_exchange_explicit(&begun, true, memory_order_relaxed))
+		return;
+	cw_set_flush_all();
+	if (cw_leave_process(CW_REASON_filter)) {
+		atomic_store_explicit(&cw_stage, CW_PLAIN, memory_order_seq_cst);
+		forget_all();
+	}
+	errno = error;
+}
+
+CW_EXPORT int prctl(int option, ...)
+{
+	unsigned long a[4];
+	va_list list;
+
+	va_start(list, option);
+	for (int i = 0; i < 4; i++)
+		a[i] = va_arg(list, unsigned long);
+	va_end(list);
+	cw_ensure_started();
+	if (option == PR_SET_SECCOMP)
+		cw_before_filter(a[0] == SECCOMP_MODE_STRICT || (a[0] == SECCOMP_MODE_FILTER && a[1]));
+	return cw_real.prctl(option, a[0], a[1], a[2], a[3]);
+}
