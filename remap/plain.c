@@ -7,6 +7,7 @@
 #include "plain.h"
 
 #include <linux/seccomp.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 
 #include "call.h"
@@ -32,6 +33,7 @@ void cw_before_filter(bool installs)
 	/* Once: behind a first filter there is nothing to leave, or no way to. A vfork child's memory is its parent's. */
 	if (!installs || cw_is_plain() || cw_is_other_process() || atomic_exchange_explicit(&begun, true, memory_order_relaxed))
 		return;
+	setenv(CW_FILTERED, "1", 1);
 	cw_set_flush_all();
 	if (cw_leave_process(CW_REASON_filter)) {
 		atomic_store_explicit(&cw_stage, CW_PLAIN, memory_order_seq_cst);

@@ -4,6 +4,10 @@
 
 #include <stdbool.h>
 
+/* In the environment of what such a process executes: the filter holds there from the start, where the library would look for the service.
+ */
+#define CW_FILTERED "CAUSEWAY_FILTERED"
+
 /* A filter of system calls is about to be installed; false: the call only asks what could be. */
 void cw_before_filter(bool installs);
 

@@ -1,6 +1,7 @@
 /* What is done when the library is loaded into a program, or at the first call if a constructor of another library makes one earlier. */
 #include <stdlib.h>
 
+#include "plain.h"
 #include "process.h"
 #include "real.h"
 #include "sockets/service.h"
@@ -36,6 +37,10 @@ void cw_start(void)
 	atomic_store_explicit(&cw_stage, CW_STARTED, memory_order_relaxed);
 	if (!environ)
 		return;
+	if (getenv(CW_FILTERED)) {
+		atomic_store_explicit(&cw_stage, CW_PLAIN, memory_order_relaxed);
+		return;
+	}
 	decide();
 	cw_process_start();
 	run = getenv("CAUSEWAY_RUN");

@@ -37,23 +37,21 @@ void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason)
 	cw_tx_unlock(stream, nested);
 }
 
-/* unread: what is in the ring is left to the writer. */
-static bool leave_receiving(struct cw_stream *stream, int fd, uint64_t marks)
+/* With RESEND among the marks, what is unread in the ring is left to the writer. */
+static void leave_receiving(struct cw_stream *stream, int fd, uint64_t marks)
 {
 	uint64_t word;
-	bool nested, empty;
+	bool nested;
 
 	if (!cw_rx_lock(stream, fd, &nested))
-		return true;
+		return;
 	word = cw_state_mark(&stream->rx->state, marks);
-	empty = cw_ready_settle(stream, 0, false);
-	if (!empty && (marks & CW_MARK_RESEND)) {
+	if (!cw_ready_settle(stream, 0, false) && (marks & CW_MARK_RESEND)) {
 		word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
 		if (cw_state_of(word) == CW_LIVE)
 			cw_state_step(&stream->rx->state, &word, CW_ASLEEP);
 	}
 	cw_rx_unlock(stream, nested);
-	return empty;
 }
 
 void cw_leave(struct cw_stream *stream, enum cw_reason reason)
@@ -69,30 +67,29 @@ void cw_leave(struct cw_stream *stream, enum cw_reason reason)
 	cw_switch_unbound(stream, stream->fd);
 }
 
-/* Both directions leave; what is unread in the ring is asked for. */
-static void leave_both(struct cw_stream *stream, int fd, enum cw_reason reason)
-{
-	cw_leave_sending(stream, fd, reason);
-	cw_switch_unbound(stream, fd);
-	if (!stream->broken && !leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND))
-		cw_service_ask_resend(stream);
-}
-
 /* Nothing of the stream is in the ring, or on its way from there: a writer, or the service for it, that is killed while it takes back
  * leaves a gap. */
 static bool all_in_kernel(const struct cw_stream *stream)
 {
 	struct cw_direction *rx = stream->rx;
 	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
-	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed), up = atomic_load_explicit(&rx->up, memory_order_relaxed);
 
 	if (stream->broken)
 		return true;
-	if ((int64_t)(roff - up) < 0)
-		roff = up;
-	return (cw_state_of(word) == CW_TAKEN ||
-		(cw_state_of(word) == CW_ASLEEP && atomic_load_explicit(&rx->widx, memory_order_acquire) == roff)) &&
+	return (cw_state_of(word) == CW_TAKEN || (cw_state_of(word) == CW_ASLEEP && !cw_switch_unread_asleep(stream))) &&
 	       atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) != CW_TAKING_BACK;
+}
+
+/* Both directions leave; what is unread in the ring is asked for. */
+static void leave_both(struct cw_stream *stream, int fd, enum cw_reason reason)
+{
+	cw_leave_sending(stream, fd, reason);
+	cw_switch_unbound(stream, fd);
+	if (stream->broken)
+		return;
+	leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND);
+	if (!all_in_kernel(stream))
+		cw_service_ask_resend(stream);
 }
 
 /* The ring was full: what comes behind it is in the kernel already, so nobody can send its bytes again. */

@@ -13,22 +13,21 @@
 #define WRITABLE (POLLOUT | POLLWRNORM)
 
 struct call {
+	struct cw_wait_call wait;
 	struct pollfd *fds;
 	nfds_t count;
 	const struct timespec *timeout; /* NULL none */
 	const sigset_t *mask;
 	bool plain; /* poll, not ppoll */
 	int timeout_ms;
-	int64_t deadline;
-	int asked; /* what the kernel said during the look */
-	struct cw_wait_list list;
 };
 
-/* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
-static int ask(const struct call *call, const sigset_t *mask)
+static int ask(struct cw_wait_call *wait, bool signals, int64_t ns)
 {
-	struct timespec none = {0};
-	long ready = cw_raw(SYS_ppoll, (long)call->fds, (long)call->count, (long)&none, (long)mask, 8, 0);
+	const struct call *call = (const struct call *)wait;
+	struct timespec limit = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+	long ready =
+		cw_raw(SYS_ppoll, (long)call->fds, (long)call->count, (long)&limit, signals ? (long)call->mask : 0, sizeof(uint64_t), 0);
 
 	if (ready < 0) {
 		errno = (int)-ready;
@@ -37,21 +36,13 @@ static int ask(const struct call *call, const sigset_t *mask)
 	return (int)ready;
 }
 
-static bool ask_again(void *argument)
-{
-	struct call *call = argument;
-
-	call->asked = ask(call, call->mask);
-	return call->asked != 0;
-}
-
 /* Add what the rings have to what the kernel said. */
-static int merge(struct call *call, int ready)
+static int merge(struct cw_wait_call *wait, int ready)
 {
-	if (ready < 0)
-		return ready;
-	for (size_t i = 0; i < call->list.count; i++) {
-		const struct cw_wait_entry *entry = &call->list.entry[i];
+	struct call *call = (struct call *)wait;
+
+	for (size_t i = 0; i < wait->list.count; i++) {
+		const struct cw_wait_entry *entry = &wait->list.entry[i];
 		struct pollfd *fd = &call->fds[entry->index];
 
 		if (!entry->ready)
@@ -66,30 +57,32 @@ static int merge(struct call *call, int ready)
 /* The kernel need not be asked if all that is waited for is ready or not by ring, and no end is in sight. */
 static bool rings_know_all(const struct call *call)
 {
-	if (call->list.count != call->count)
+	const struct cw_wait_list *list = &call->wait.list;
+
+	if (list->count != call->count)
 		return false;
-	for (size_t i = 0; i < call->list.count; i++) {
-		const struct cw_wait_entry *entry = &call->list.entry[i];
-		uint64_t word;
+	for (size_t i = 0; i < list->count; i++) {
+		const struct cw_wait_entry *entry = &list->entry[i];
 
 		if (!entry->moved || entry->set || entry->stream->broken)
 			return false;
 		if (call->fds[entry->index].events & ~(READABLE | WRITABLE))
 			return false;
-		word = atomic_load_explicit(&entry->stream->rx->state, memory_order_relaxed);
-		if (cw_state_of(word) != CW_LIVE || (word & (CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT)) ||
-		    !cw_ready_to_send(entry->stream))
+		if (!cw_ready_known(entry->stream) || !cw_ready_to_send(entry->stream))
 			return false;
 	}
 	return true;
 }
 
-static int answer_by_ring(struct call *call)
+static int answer_by_ring(struct cw_wait_call *wait)
 {
+	struct call *call = (struct call *)wait;
 	int ready = 0;
 
-	for (size_t i = 0; i < call->list.count; i++) {
-		const struct cw_wait_entry *entry = &call->list.entry[i];
+	if (!rings_know_all(call))
+		return -1;
+	for (size_t i = 0; i < wait->list.count; i++) {
+		const struct cw_wait_entry *entry = &wait->list.entry[i];
 		struct pollfd *fd = &call->fds[entry->index];
 
 		fd->revents = (short)(fd->events & WRITABLE) | (short)(entry->ready ? fd->events & READABLE : 0);
@@ -98,33 +91,25 @@ static int answer_by_ring(struct call *call)
 	return ready;
 }
 
-static int look(struct call *call)
-{
-	bool ready = cw_wait_list_look(&call->list) > 0;
-
-	if (ready && rings_know_all(call))
-		return answer_by_ring(call);
-	return merge(call, ask(call, ready ? NULL : call->mask));
-}
-
 static void cancelled(void *argument)
 {
-	struct call *call = argument;
+	struct cw_wait_list *list = argument;
 
-	cw_wait_list_rise(&call->list);
-	cw_wait_list_end(&call->list);
+	cw_wait_list_rise(list);
+	cw_wait_list_end(list);
 }
 
-static int sleep_in_kernel(struct call *call)
+static int sleep_in_kernel(struct cw_wait_call *wait)
 {
+	struct call *call = (struct call *)wait;
 	int ready;
 
-	pthread_cleanup_push(cancelled, call);
-	if (call->deadline < 0) {
+	pthread_cleanup_push(cancelled, &wait->list);
+	if (wait->deadline < 0) {
 		ready = call->plain ? cw_kernel.poll(call->fds, call->count, -1)
 				    : cw_kernel.ppoll(call->fds, call->count, NULL, call->mask);
 	} else {
-		int64_t left = call->deadline - (int64_t)cw_monotonic_ns();
+		int64_t left = wait->deadline - (int64_t)cw_monotonic_ns();
 		struct timespec rest;
 
 		left = left < 0 ? 0 : left;
@@ -135,46 +120,10 @@ static int sleep_in_kernel(struct call *call)
 	return ready;
 }
 
-static int wait(struct call *call)
-{
-	uint64_t start;
-	int ready, error;
-
-	for (;;) {
-		if (call->list.moved) {
-			ready = look(call);
-			if (ready || !call->deadline)
-				return ready;
-			call->asked = 0;
-			cw_wait_list_spin(&call->list, ask_again, call);
-			if (call->asked < 0)
-				return call->asked;
-			ready = look(call);
-			if (ready)
-				return ready;
-		}
-		if (!cw_wait_list_settle(&call->list)) {
-			call->list.moved = call->list.count;
-			if (call->deadline > 0 && (int64_t)cw_monotonic_ns() >= call->deadline)
-				return 0; /* words that are changed at every look must not keep us */
-			continue;
-		}
-		start = cw_ticks();
-		cw_count(CW_COUNT_sleeps);
-		ready = sleep_in_kernel(call);
-		error = errno;
-		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
-		cw_wait_list_rise(&call->list);
-		errno = error;
-		if (ready > 0)
-			cw_count(CW_COUNT_wakeups);
-		if (ready > 0 && call->list.moved) {
-			cw_wait_list_look(&call->list);
-			ready = merge(call, ready);
-		}
-		return ready;
+#define DIFFERENCES                                                                                                                        \
+	{                                                                                                                                  \
+		.ask = ask, .merge = merge, .sleep = sleep_in_kernel, .by_ring = answer_by_ring, .deadline = -1                            \
 	}
-}
 
 static int start(struct call *call)
 {
@@ -184,40 +133,40 @@ static int start(struct call *call)
 	if (call->count && (cw_nowhere(call->fds, 1) || call->count > INT_MAX))
 		return call->plain ? cw_kernel.poll(call->fds, call->count, call->timeout_ms)
 				   : cw_kernel.ppoll(call->fds, call->count, call->timeout, call->mask);
-	cw_wait_list_begin(&call->list);
+	cw_wait_list_begin(&call->wait.list);
 	for (nfds_t i = 0; i < call->count && fits; i++)
 		if (call->fds[i].events & READABLE)
-			fits = cw_wait_list_add(&call->list, call->fds[i].fd, (uint32_t)i);
+			fits = cw_wait_list_add(&call->wait.list, call->fds[i].fd, (uint32_t)i);
 	if (!fits) {
 		errno = ENOMEM;
 		result = -1;
-	} else if (!call->list.count || (!call->list.moved && !call->deadline)) {
+	} else if (!call->wait.list.count || (!call->wait.list.moved && !call->wait.deadline)) {
 		result = call->plain ? cw_kernel.poll(call->fds, call->count, call->timeout_ms)
 				     : cw_kernel.ppoll(call->fds, call->count, call->timeout, call->mask);
 	} else {
-		result = wait(call);
+		result = cw_wait_list_wait(&call->wait);
 	}
-	cw_wait_list_end(&call->list);
+	cw_wait_list_end(&call->wait.list);
 	return result;
 }
 
 int cw_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
-	struct call call = {.fds = fds, .count = count, .plain = true, .timeout_ms = timeout_ms};
+	struct call call = {.wait = DIFFERENCES, .fds = fds, .count = count, .plain = true, .timeout_ms = timeout_ms};
 
-	call.deadline = timeout_ms > 0 ? (int64_t)cw_monotonic_ns() + timeout_ms * INT64_C(1000000) : timeout_ms;
+	call.wait.deadline = timeout_ms > 0 ? (int64_t)cw_monotonic_ns() + timeout_ms * INT64_C(1000000) : timeout_ms;
 	return start(&call);
 }
 
 int cw_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-	struct call call = {.fds = fds, .count = count, .timeout = timeout, .mask = mask, .deadline = -1};
+	struct call call = {.wait = DIFFERENCES, .fds = fds, .count = count, .timeout = timeout, .mask = mask};
 
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return cw_kernel.ppoll(fds, count, timeout, mask);
 	if (timeout && timeout->tv_sec < 1000000000)
-		call.deadline = timeout->tv_sec || timeout->tv_nsec
-					? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec
-					: 0;
+		call.wait.deadline = timeout->tv_sec || timeout->tv_nsec
+					     ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec
+					     : 0;
 	return start(&call);
 }

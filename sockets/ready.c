@@ -1,10 +1,20 @@
 #include "ready.h"
 
+#include "set.h"
 #include "switch.h"
 
 static bool in_ring(uint64_t roff, uint64_t up)
 {
 	return (int64_t)(roff - up) >= 0;
+}
+
+bool cw_ready_known(const struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
+
+	return cw_state_of(word) == CW_LIVE && !(word & (CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT)) &&
+	       in_ring(atomic_load_explicit(&rx->roff, memory_order_relaxed), atomic_load_explicit(&rx->up, memory_order_relaxed));
 }
 
 bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
@@ -20,9 +30,18 @@ bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 	*edge = atomic_load_explicit(&rx->widx, memory_order_acquire);
 	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	up = atomic_load_explicit(&rx->up, memory_order_relaxed);
-	if (!in_ring(roff, up)) /* the kernel has what comes first, and the ring has more */
-		return *edge != up;
+	if (!in_ring(roff, up)) /* what comes first comes through the kernel, which tells when it is there */
+		return false;
 	return cw_switch_unread(stream, word, roff, NULL) != 0; /* nonsense too */
+}
+
+bool cw_ready_to_read(const struct cw_stream *stream)
+{
+	uint64_t edge;
+
+	if (cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_relaxed)) == CW_ASLEEP)
+		return cw_switch_unread_asleep(stream) && cw_set_by_edges(stream);
+	return cw_ready_by_ring(stream, &edge);
 }
 
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered)

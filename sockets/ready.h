@@ -6,10 +6,16 @@
 
 /* The ring has bytes to read now. *edge: a number that changes when more have come (for edge-triggered sets). */
 bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge);
+/* The same for who asks for this stream alone: also what an edge-triggered set sleeps with, having told it (switch.h). */
+bool cw_ready_to_read(const struct cw_stream *stream);
+
+/* Whether bytes can be read is known without asking the kernel. */
+bool cw_ready_known(const struct cw_stream *stream);
 
 /*
  * About to wait in the kernel for this stream to become readable, under the rx lock: LIVE -> ASLEEP and so on. seen: the edge that the
- * program knows; pass the reader's offset where any unread byte must be told. False: it is readable by ring, don't sleep.
+ * program knows; pass the reader's offset where any unread byte must be told. False: it is readable by ring, or what comes
+ * before the ring's bytes is on its way: don't sleep for long.
  */
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered);
 /* Awake again, under the rx lock, nobody else asleep. */

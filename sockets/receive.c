@@ -22,6 +22,7 @@ struct request {
 	size_t iovcnt, total, done;
 	int flags;
 	int error;
+	bool roused; /* the stream is awake, and a set with it asleep */
 };
 
 enum outcome {
@@ -167,6 +168,16 @@ static bool booked_part(struct cw_stream *stream, int fd, struct request *reques
 	return *outcome != EMPTY_KERNEL;
 }
 
+/* An edge-triggered set sleeps with bytes that it has told, and whoever was told of them reads: who has just woken the stream has the set
+ * look at it again (cw_set_notice). */
+static bool told_and_unread(const struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+
+	return cw_switch_unread_asleep(stream) && !atomic_load_explicit(&rx->rx_asleep, memory_order_acquire) &&
+	       !atomic_load_explicit(&rx->rx_shared, memory_order_relaxed) && !cw_set_shared(stream);
+}
+
 /* One look at the state, under the lock. */
 static enum outcome step(struct cw_stream *stream, int fd, struct request *request, bool nested)
 {
@@ -188,10 +199,13 @@ static enum outcome step(struct cw_stream *stream, int fd, struct request *reque
 			again = true;
 			break;
 		case CW_ASLEEP:
-			if ((word & CW_MARK_LEFT) || cw_switch_others_asleep(stream))
-				return BY_KERNEL;
-			if (!cw_set_hot_or_none(stream))
+			if ((word & CW_MARK_LEFT) || cw_switch_others_asleep(stream)) {
+				if (!told_and_unread(stream))
+					return BY_KERNEL;
+				request->roused = true;
+			} else if (!cw_set_hot_or_none(stream)) {
 				return COLD;
+			}
 			cw_switch_wake(stream, &word);
 			again = true;
 			break;
@@ -555,6 +569,10 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct request *request
 		if (sleepy)
 			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
 		cw_rx_unlock(stream, nested);
+		if (cw_unlikely(request->roused)) {
+			request->roused = false;
+			cw_set_notice(stream);
+		}
 		if (sleepy) {
 			outcome = read_kernel(stream, fd, request, MSG_DONTWAIT);
 			if (outcome == BYTES)
@@ -636,7 +654,7 @@ static bool peek(struct cw_stream *stream, int fd, struct request *request)
 	if (!cw_rx_lock(stream, fd, &nested))
 		return false;
 	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
-	if (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED)
+	if (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_ASLEEP)
 		failed = peek_locked(stream, fd, request);
 	cw_rx_unlock(stream, nested);
 	if (failed == -ECONNRESET)

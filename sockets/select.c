@@ -14,6 +14,7 @@ struct bits {
 };
 
 struct call {
+	struct cw_wait_call wait;
 	int count;
 	size_t size;             /* bytes of a set that count uses */
 	fd_set *set[3];          /* the program's: readable, writable, urgent; NULL: not asked */
@@ -22,9 +23,6 @@ struct call {
 	const struct timespec *timespec;
 	const sigset_t *mask;
 	bool plain; /* select, not pselect */
-	int64_t deadline;
-	int told; /* what the kernel said during the look */
-	struct cw_wait_list list;
 };
 
 static bool isset(const unsigned long *bits, int fd)
@@ -39,18 +37,18 @@ static void restore(struct call *call)
 			memcpy(call->set[i], call->asked[i], call->size);
 }
 
-/* With the mask, if nothing is ready by ring: a signal that it lets through is told as by the call itself. */
-static int ask(struct call *call, const sigset_t *mask)
+static int ask(struct cw_wait_call *wait, bool with_signals, int64_t ns)
 {
-	struct timespec none = {0};
+	struct call *call = (struct call *)wait;
+	struct timespec limit = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 	struct {
 		const sigset_t *mask;
 		size_t size;
-	} signals = {mask, 8};
+	} signals = {with_signals ? call->mask : NULL, sizeof(uint64_t)};
 	long ready;
 
 	restore(call);
-	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&none, (long)&signals);
+	ready = cw_raw(SYS_pselect6, call->count, (long)call->set[0], (long)call->set[1], (long)call->set[2], (long)&limit, (long)&signals);
 	if (ready < 0) {
 		errno = (int)-ready;
 		return -1;
@@ -58,22 +56,12 @@ static int ask(struct call *call, const sigset_t *mask)
 	return (int)ready;
 }
 
-static bool ask_again(void *argument)
+static int merge(struct cw_wait_call *wait, int ready)
 {
-	struct call *call = argument;
+	unsigned long *readable = (unsigned long *)((struct call *)wait)->set[0];
 
-	call->told = ask(call, call->mask);
-	return call->told != 0;
-}
-
-static int merge(struct call *call, int ready)
-{
-	unsigned long *readable = (unsigned long *)call->set[0];
-
-	if (ready < 0)
-		return ready;
-	for (size_t i = 0; i < call->list.count; i++) {
-		const struct cw_wait_entry *entry = &call->list.entry[i];
+	for (size_t i = 0; i < wait->list.count; i++) {
+		const struct cw_wait_entry *entry = &wait->list.entry[i];
 
 		if (!entry->ready || isset(readable, entry->fd))
 			continue;
@@ -83,32 +71,26 @@ static int merge(struct call *call, int ready)
 	return ready;
 }
 
-static int look(struct call *call)
-{
-	bool ready = cw_wait_list_look(&call->list) > 0;
-
-	return merge(call, ask(call, ready ? NULL : call->mask));
-}
-
 static void cancelled(void *argument)
 {
-	struct call *call = argument;
+	struct cw_wait_list *list = argument;
 
-	cw_wait_list_rise(&call->list);
-	cw_wait_list_end(&call->list);
+	cw_wait_list_rise(list);
+	cw_wait_list_end(list);
 }
 
-static int sleep_in_kernel(struct call *call)
+static int sleep_in_kernel(struct cw_wait_call *wait)
 {
+	struct call *call = (struct call *)wait;
 	int ready;
 
 	restore(call);
-	pthread_cleanup_push(cancelled, call);
-	if (call->deadline < 0) {
+	pthread_cleanup_push(cancelled, &wait->list);
+	if (wait->deadline < 0) {
 		ready = call->plain ? cw_kernel.select(call->count, call->set[0], call->set[1], call->set[2], NULL)
 				    : cw_kernel.pselect(call->count, call->set[0], call->set[1], call->set[2], NULL, call->mask);
 	} else {
-		int64_t left = call->deadline - (int64_t)cw_monotonic_ns();
+		int64_t left = wait->deadline - (int64_t)cw_monotonic_ns();
 		struct timespec rest;
 
 		left = left < 0 ? 0 : left;
@@ -119,51 +101,10 @@ static int sleep_in_kernel(struct call *call)
 	return ready;
 }
 
-static int wait(struct call *call)
-{
-	uint64_t start;
-	int ready, error;
-
-	for (;;) {
-		if (call->list.moved) {
-			ready = look(call);
-			if (ready || !call->deadline)
-				return ready;
-			call->told = 0;
-			cw_wait_list_spin(&call->list, ask_again, call);
-			if (call->told < 0)
-				return call->told;
-			ready = look(call);
-			if (ready)
-				return ready;
-		}
-		if (!cw_wait_list_settle(&call->list)) {
-			call->list.moved = call->list.count;
-			if (call->deadline > 0 && (int64_t)cw_monotonic_ns() >= call->deadline)
-				return 0; /* words that are changed at every look must not keep us */
-			continue;
-		}
-		start = cw_ticks();
-		cw_count(CW_COUNT_sleeps);
-		ready = sleep_in_kernel(call);
-		error = errno;
-		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
-		cw_wait_list_rise(&call->list);
-		errno = error;
-		if (ready > 0)
-			cw_count(CW_COUNT_wakeups);
-		if (ready > 0 && call->list.moved) {
-			cw_wait_list_look(&call->list);
-			ready = merge(call, ready);
-		}
-		return ready;
-	}
-}
-
 /* Linux counts select's time-out down. */
 static void count_down(struct call *call)
 {
-	int64_t left = call->deadline > 0 ? call->deadline - (int64_t)cw_monotonic_ns() : 0;
+	int64_t left = call->wait.deadline > 0 ? call->wait.deadline - (int64_t)cw_monotonic_ns() : 0;
 
 	if (!call->timeval)
 		return;
@@ -178,6 +119,11 @@ static int by_kernel(struct call *call)
 			   : cw_kernel.pselect(call->count, call->set[0], call->set[1], call->set[2], call->timespec, call->mask);
 }
 
+#define DIFFERENCES                                                                                                                        \
+	{                                                                                                                                  \
+		.ask = ask, .merge = merge, .sleep = sleep_in_kernel, .deadline = -1                                                       \
+	}
+
 static int start(struct call *call)
 {
 	static const struct bits nothing;
@@ -191,19 +137,19 @@ static int start(struct call *call)
 		if (call->set[i] && cw_nowhere(call->set[i], 1))
 			return by_kernel(call);
 	call->size = ((size_t)call->count + 63) / 64 * 8;
-	cw_wait_list_begin(&call->list);
+	cw_wait_list_begin(&call->wait.list);
 	for (int fd = 0; fd < call->count && fits; fd++) {
 		if (fd % 64 == 0 && !((unsigned long *)call->set[0])[fd / 64]) {
 			fd += 63;
 			continue;
 		}
 		if (isset((unsigned long *)call->set[0], fd))
-			fits = cw_wait_list_add(&call->list, fd, (uint32_t)fd);
+			fits = cw_wait_list_add(&call->wait.list, fd, (uint32_t)fd);
 	}
 	if (!fits) {
 		errno = ENOMEM;
 		result = -1;
-	} else if (!call->list.count || (!call->list.moved && !call->deadline)) {
+	} else if (!call->wait.list.count || (!call->wait.list.moved && !call->wait.deadline)) {
 		result = by_kernel(call);
 	} else {
 		for (int i = 0; i < 3; i++) {
@@ -211,7 +157,7 @@ static int start(struct call *call)
 			call->asked[i] = asked[i].word;
 			memcpy(asked[i].word, call->set[i] ? (void *)call->set[i] : (void *)&nothing, call->size);
 		}
-		result = wait(call);
+		result = cw_wait_list_wait(&call->wait);
 		if (result == 0)
 			for (int i = 0; i < 3; i++)
 				if (call->set[i])
@@ -220,32 +166,33 @@ static int start(struct call *call)
 			restore(call);
 		count_down(call);
 	}
-	cw_wait_list_end(&call->list);
+	cw_wait_list_end(&call->wait.list);
 	return result;
 }
 
 int cw_select(int count, fd_set *readable, fd_set *writable, fd_set *urgent, struct timeval *timeout)
 {
-	struct call call = {.count = count, .set = {readable, writable, urgent}, .timeval = timeout, .plain = true, .deadline = -1};
+	struct call call = {.wait = DIFFERENCES, .count = count, .set = {readable, writable, urgent}, .timeval = timeout, .plain = true};
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0))
 		return by_kernel(&call);
 	if (timeout && timeout->tv_sec < 1000000000)
-		call.deadline = timeout->tv_sec || timeout->tv_usec ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) +
-									      timeout->tv_usec * INT64_C(1000)
-								    : 0;
+		call.wait.deadline =
+			timeout->tv_sec || timeout->tv_usec
+				? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000)
+				: 0;
 	return start(&call);
 }
 
 int cw_pselect(int count, fd_set *readable, fd_set *writable, fd_set *urgent, const struct timespec *timeout, const sigset_t *mask)
 {
-	struct call call = {.count = count, .set = {readable, writable, urgent}, .timespec = timeout, .mask = mask, .deadline = -1};
+	struct call call = {.wait = DIFFERENCES, .count = count, .set = {readable, writable, urgent}, .timespec = timeout, .mask = mask};
 
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return by_kernel(&call);
 	if (timeout && timeout->tv_sec < 1000000000)
-		call.deadline = timeout->tv_sec || timeout->tv_nsec
-					? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec
-					: 0;
+		call.wait.deadline = timeout->tv_sec || timeout->tv_nsec
+					     ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec
+					     : 0;
 	return start(&call);
 }

@@ -13,6 +13,7 @@
 #define MAX_SETS            1024
 #define MAX_DEPTH           6 /* the kernel allows five sets within each other */
 #define ASK_KERNEL_EVERY_US 8 /* while streams are served by ring, the kernel's own events wait no longer than this */
+#define NAP_NS              1000000
 #define IDLE_SLEEPS         3 /* a stream without bytes in so many sleeps of its set is no longer looked at */
 
 static struct cw_set sets[MAX_SETS];
@@ -100,6 +101,26 @@ bool cw_set_asleep(const struct cw_stream *stream)
 
 	for (; item; item = item->of_stream)
 		if (item->set->sleepers || item->set->shared)
+			return true;
+	return false;
+}
+
+bool cw_set_shared(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (item->set->shared)
+			return true;
+	return false;
+}
+
+bool cw_set_by_edges(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (item->events & EPOLLET)
 			return true;
 	return false;
 }
@@ -940,6 +961,19 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 	return count;
 }
 
+/* Nobody may sleep while a ring has bytes, but they can't be read yet: what comes before them is on its way through the kernel. */
+static int nap(struct cw_set *set, const struct waiting *waiting)
+{
+	struct waiting turn = *waiting;
+	int64_t end = (int64_t)cw_monotonic_ns() + NAP_NS;
+	int count;
+
+	if (turn.deadline < 0 || turn.deadline > end)
+		turn.deadline = end;
+	count = wait_in_kernel(&turn, turn.events, turn.max, true);
+	return count > 0 ? complete(set, waiting, count) : count;
+}
+
 int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask)
 {
 	struct waiting waiting = {.epfd = epfd,
@@ -948,6 +982,7 @@ int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int ma
 				  .mask = mask,
 				  .deadline = timeout_ns > 0 ? (int64_t)cw_monotonic_ns() + timeout_ns : timeout_ns};
 	uint64_t start = cw_ticks();
+	bool restless = false;
 	int count;
 
 	for (;;) {
@@ -966,8 +1001,10 @@ int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int ma
 		if (!waiting.deadline)
 			return wait_in_kernel(&waiting, events, max, false);
 		if (!cw_set_settle(set)) {
-			if (waiting.deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting.deadline)
-				return 0; /* words that are changed at every look must not keep us */
+			count = restless ? nap(set, &waiting) : 0;
+			if (count || (waiting.deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting.deadline))
+				return count;
+			restless = true;
 			continue;
 		}
 		count = sleep_in_kernel(set, &waiting);

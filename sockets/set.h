@@ -47,6 +47,8 @@ bool cw_set_enter(struct cw_stream *stream, bool *in_set);
 void cw_set_leave(struct cw_stream *stream);
 void cw_set_heat(struct cw_stream *stream);
 bool cw_set_asleep(const struct cw_stream *stream);
+bool cw_set_shared(const struct cw_stream *stream);
+bool cw_set_by_edges(const struct cw_stream *stream);
 bool cw_set_hot_or_none(const struct cw_stream *stream);
 /* A stream offered or awake without a set has been registered meanwhile. */
 void cw_set_notice(struct cw_stream *stream);

@@ -524,6 +524,16 @@ size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word, uint64_t 
 	return last - roff;
 }
 
+bool cw_switch_unread_asleep(const struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed), up = atomic_load_explicit(&rx->up, memory_order_relaxed);
+
+	if ((int64_t)(roff - up) < 0)
+		roff = up;
+	return atomic_load_explicit(&rx->widx, memory_order_acquire) != roff;
+}
+
 /* ---- ends ---- */
 
 static bool leaves_unread(struct cw_stream *stream)

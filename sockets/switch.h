@@ -71,6 +71,9 @@ bool cw_switch_drained(struct cw_stream *stream, uint64_t *word); /* SEALED -> T
  */
 size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word, uint64_t roff, struct cw_ring *ring);
 
+/* In ASLEEP the ring is empty, but for what an edge-triggered set has told and nobody has read, or what is about to be taken back. */
+bool cw_switch_unread_asleep(const struct cw_stream *stream);
+
 /* The last descriptor of this process is about to be closed. */
 void cw_switch_close(struct cw_stream *stream, int fd);
 /* Shared memory holds nonsense, or a lock is lost: the connection is reset, in the kernel too. */

@@ -9,6 +9,7 @@
 #include "switch.h"
 
 #define ASK_KERNEL_EVERY_US 8
+#define NAP_NS              1000000
 
 void cw_wait_list_begin(struct cw_wait_list *list)
 {
@@ -56,15 +57,15 @@ bool cw_wait_list_add(struct cw_wait_list *list, int fd, uint32_t index)
 	return true;
 }
 
-size_t cw_wait_list_look(struct cw_wait_list *list)
+/* How many are readable by ring now; sets .ready of each. */
+static size_t look(struct cw_wait_list *list)
 {
 	size_t ready = 0;
-	uint64_t edge;
 
 	for (size_t i = 0; i < list->count; i++) {
 		struct cw_wait_entry *entry = &list->entry[i];
 
-		entry->ready = entry->moved && (entry->set ? cw_set_ready(entry->set) : cw_ready_by_ring(entry->stream, &edge));
+		entry->ready = entry->moved && (entry->set ? cw_set_ready(entry->set) : cw_ready_to_read(entry->stream));
 		ready += entry->ready;
 	}
 	return ready;
@@ -92,7 +93,7 @@ static bool settle_moved(struct cw_wait_entry *entry)
 	return fine;
 }
 
-bool cw_wait_list_settle(struct cw_wait_list *list)
+static bool settle(struct cw_wait_list *list)
 {
 	bool fine = true;
 
@@ -144,25 +145,110 @@ void cw_wait_list_rise(struct cw_wait_list *list)
 	}
 }
 
-bool cw_wait_list_spin(struct cw_wait_list *list, bool (*ask)(void *), void *argument)
+/* Rings and kernel, once. */
+static int look_both(struct cw_wait_call *call)
+{
+	bool some = look(&call->list) > 0;
+	int ready;
+
+	if (some && call->by_ring && (ready = call->by_ring(call)) >= 0)
+		return ready;
+	/* With the mask only if nothing is ready: a signal that it lets through is told as by the call itself. */
+	ready = call->ask(call, !some, 0);
+	return ready < 0 ? ready : call->merge(call, ready);
+}
+
+/* For a while. -1: the kernel says so; else look again. */
+static int spin(struct cw_wait_call *call)
 {
 	uint32_t most = (uint32_t)cw_policy_spin_us();
 	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start,
 		 every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
 
 	while (cw_ticks() - start < budget) {
-		bool ready = cw_wait_list_look(list) > 0;
+		bool ready = look(&call->list) > 0;
 
 		if (!ready && cw_ticks() - asked > every) {
-			ready = ask(argument);
+			int told = call->ask(call, true, 0);
+
+			if (told < 0)
+				return told;
+			ready = told > 0;
 			asked = cw_ticks();
 		}
 		if (ready) {
 			cw_count(CW_COUNT_spins_paid);
 			cw_spin_paid(&cw_thread.spin, most);
-			return true;
+			return 0;
 		}
 		cw_pause();
 	}
-	return false;
+	return 0;
+}
+
+/* Nobody may sleep while a ring has bytes, but they can't be read yet: what comes before them is on its way through the kernel. */
+static int nap(struct cw_wait_call *call)
+{
+	int64_t ns = NAP_NS, left = call->deadline - (int64_t)cw_monotonic_ns();
+	int ready;
+
+	if (call->deadline > 0 && left < ns)
+		ns = left < 0 ? 0 : left;
+	ready = call->ask(call, true, ns);
+	if (ready <= 0)
+		return ready;
+	look(&call->list);
+	return call->merge(call, ready);
+}
+
+static bool too_late(const struct cw_wait_call *call)
+{
+	return call->deadline > 0 && (int64_t)cw_monotonic_ns() >= call->deadline;
+}
+
+static int sleep_in_kernel(struct cw_wait_call *call)
+{
+	uint64_t start = cw_ticks();
+	int ready, error;
+
+	cw_count(CW_COUNT_sleeps);
+	ready = call->sleep(call);
+	error = errno;
+	cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	cw_wait_list_rise(&call->list);
+	errno = error;
+	if (ready > 0)
+		cw_count(CW_COUNT_wakeups);
+	if (ready > 0 && call->list.moved) {
+		look(&call->list);
+		ready = call->merge(call, ready);
+	}
+	return ready;
+}
+
+int cw_wait_list_wait(struct cw_wait_call *call)
+{
+	bool restless = false;
+	int ready;
+
+	for (;;) {
+		if (call->list.moved) {
+			ready = look_both(call);
+			if (ready || !call->deadline)
+				return ready;
+			ready = spin(call);
+			if (ready < 0)
+				return ready;
+			ready = look_both(call);
+			if (ready)
+				return ready;
+		}
+		if (settle(&call->list))
+			return sleep_in_kernel(call);
+		call->list.moved = call->list.count;
+		ready = restless ? nap(call) : 0;
+		if (ready || too_late(call))
+			return ready;
+		restless = true;
+	}
 }

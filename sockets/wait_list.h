@@ -31,11 +31,26 @@ void cw_wait_list_begin(struct cw_wait_list *list);
 bool cw_wait_list_add(struct cw_wait_list *list, int fd, uint32_t index);
 void cw_wait_list_end(struct cw_wait_list *list);
 
-/* How many are readable by ring now; sets .ready of each. */
-size_t cw_wait_list_look(struct cw_wait_list *list);
-bool cw_wait_list_settle(struct cw_wait_list *list);
+/*
+ * What poll and select differ in. Each returns how many descriptors are ready, or -1 with errno.
+ *
+ *	ask	the kernel alone, for at most so many ns, with the program's signal mask if it was asked to look for signals
+ *	merge	add what the rings have (.ready of the entries) to what the kernel told
+ *	sleep	in the kernel until the deadline; a cancellation point, so it has a handler that rises and ends the list
+ *	by_ring	the whole answer, if the rings know it; -1: they don't. May be NULL
+ */
+struct cw_wait_call {
+	int (*ask)(struct cw_wait_call *, bool signals, int64_t ns);
+	int (*merge)(struct cw_wait_call *, int ready);
+	int (*sleep)(struct cw_wait_call *);
+	int (*by_ring)(struct cw_wait_call *);
+	int64_t deadline; /* monotonic ns, -1 none, 0 don't wait */
+	struct cw_wait_list list;
+};
+
+/* Look, sleep, answer. */
+int cw_wait_list_wait(struct cw_wait_call *call);
+/* For cancelled threads, and else by cw_wait_list_wait. */
 void cw_wait_list_rise(struct cw_wait_list *list);
-/* Look for a while. ask(argument) asks the kernel without waiting, now and then; true ends the look. True if something is ready. */
-bool cw_wait_list_spin(struct cw_wait_list *list, bool (*ask)(void *), void *argument);
 
 #endif

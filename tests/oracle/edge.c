@@ -4,6 +4,13 @@
 #include "peer.h"
 #include "sets.h"
 
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+
 SCENARIO(bytes_are_edges, 0)
 {
 	int set = new_set();
@@ -51,6 +58,92 @@ SCENARIO(sleeping_for_edges, 0)
 	look(set, 5000);
 	peer_wait();
 	look(set, 0);
+	close(set);
+}
+
+/* The set sleeps, again and again, with bytes that it has told and nobody has read; then the stream must go to the kernel. */
+static void sleep_with_unread(struct end *e, int set)
+{
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	peer_send(e, 100);
+	arrive(e, 100);
+	look(set, 1000);
+	RECV(e, recv(e->fd, room, 10, 0));
+	for (int i = 0; i < 6; i++)
+		look(set, 10);
+}
+
+SCENARIO(unread_and_asynchronous, 0)
+{
+	int set = new_set();
+
+	sleep_with_unread(e, set);
+	signal(SIGIO, SIG_IGN);
+	CALL(fcntl(e->fd, F_SETFL, O_RDWR | O_ASYNC));
+	RECV(e, recv(e->fd, room, 50, MSG_DONTWAIT));
+	RECV(e, recv(e->fd, room, 1000, MSG_DONTWAIT));
+	peer_send(e, 10);
+	RECV(e, recv(e->fd, room, 1000, 0));
+	close(set);
+}
+
+SCENARIO(unread_and_counted, 0)
+{
+	char control_room[256];
+	struct iovec v = {room, 60};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control_room, .msg_controllen = sizeof(control_room)};
+	int set = new_set(), on = 1;
+
+	sleep_with_unread(e, set);
+	CALL(setsockopt(e->fd, IPPROTO_TCP, TCP_INQ, &on, sizeof(on)));
+	RECV(e, recvmsg(e->fd, &m, MSG_DONTWAIT));
+	say("  control length %zu", m.msg_controllen);
+	RECV(e, recv(e->fd, room, 1000, MSG_DONTWAIT));
+	close(set);
+}
+
+static void *sleep_in_set(void *argument)
+{
+	struct epoll_event event;
+
+	epoll_wait(*(int *)argument, &event, 1, 500);
+	return NULL;
+}
+
+/* Told to one thread, which sleeps again; another reads. */
+SCENARIO(told_and_read_by_another, 0)
+{
+	struct pollfd p = {e->fd, POLLIN, 0};
+	int set = new_set(), unread = -1;
+	pthread_t sleeper;
+
+	sleep_with_unread(e, set);
+	MUST(-pthread_create(&sleeper, NULL, sleep_in_set, &set));
+	rest();
+	CALL(poll(&p, 1, 0));
+	CALL(ioctl(e->fd, FIONREAD, &unread));
+	say("  unread %d", unread);
+	PEEK(e, recv(e->fd, room, 20, MSG_PEEK | MSG_DONTWAIT));
+	RECV(e, recv(e->fd, room, 50, MSG_DONTWAIT));
+	RECV(e, recv(e->fd, room, 10, 0));
+	CALL(poll(&p, 1, 5000));
+	RECV(e, recv(e->fd, room, 1000, MSG_DONTWAIT));
+	pthread_join(sleeper, NULL);
+	close(set);
+}
+
+SCENARIO(told_and_peeked, 0)
+{
+	struct pollfd p = {e->fd, POLLIN, 0};
+	int set = new_set(), unread = -1;
+
+	sleep_with_unread(e, set);
+	CALL(poll(&p, 1, 0));
+	CALL(ioctl(e->fd, FIONREAD, &unread));
+	say("  unread %d", unread);
+	PEEK(e, recv(e->fd, room, 20, MSG_PEEK | MSG_DONTWAIT));
+	CALL(poll(&p, 1, 5000));
+	RECV(e, recv(e->fd, room, 1000, MSG_DONTWAIT));
 	close(set);
 }
 

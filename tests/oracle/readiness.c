@@ -4,14 +4,18 @@
 #include "peer.h"
 
 #include <fcntl.h>
+#include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 #define ALL (POLLIN | POLLPRI | POLLOUT | POLLRDHUP | POLLRDNORM | POLLRDBAND | POLLWRNORM | POLLWRBAND)
 
@@ -482,4 +486,75 @@ SCENARIO(many_streams, 0)
 	say("  %s", POLLED((unsigned)p[17].revents));
 	peer_wait();
 	CALL(poll(p, 0, 10));
+}
+
+/* ---- never told in vain: a program may take what it reads after a wake-up for an error if it is EAGAIN (wrk does) ---- */
+
+static bool told_by_poll(int fd, int set)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+
+	(void)set;
+	return poll(&p, 1, 2000) > 0;
+}
+
+static bool told_by_select(int fd, int set)
+{
+	fd_set in;
+	struct timeval limit = {2, 0};
+
+	(void)set;
+	FD_ZERO(&in);
+	FD_SET(fd, &in);
+	return select(fd + 1, &in, NULL, NULL, &limit) > 0;
+}
+
+static bool told_by_epoll(int fd, int set)
+{
+	struct epoll_event event;
+
+	(void)fd;
+	return epoll_wait(set, &event, 1, 2000) > 0;
+}
+
+/* Now and then too slow, so that the peer goes to the kernel and comes back. */
+static void read_when_told(struct end *e, int set, bool (*told)(int fd, int set), long count)
+{
+	long done = 0, in_vain = 0, turn = 0;
+
+	while (done < count && told(e->fd, set)) {
+		long got = recv(e->fd, room, 3000, 0);
+
+		if (got < 0 && errno == EAGAIN) {
+			in_vain++;
+			continue;
+		}
+		if (got <= 0)
+			break;
+		took(e, room, got);
+		done += got;
+		if (++turn % 100 == 0)
+			usleep(1500);
+	}
+	say("took %ld, told in vain %ld times", done, in_vain);
+}
+
+SCENARIO(told_in_vain, 0)
+{
+	static bool (*const ways[])(int, int) = {told_by_poll, told_by_select, told_by_epoll};
+	int set = (int)MUST(epoll_create1(0));
+	struct epoll_event event = {EPOLLIN, {.fd = 1}};
+
+	MUST(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
+	nonblocking(e->fd, true);
+	for (int cork = 0; cork < 2; cork++) {
+		peer_option(e, IPPROTO_TCP, TCP_CORK, cork);
+		for (size_t i = 0; i < 3; i++) {
+			later(1);
+			peer_dribble(e, 1000000, 1111);
+			read_when_told(e, set, ways[i], 1000000);
+			peer_wait();
+		}
+	}
+	close(set);
 }

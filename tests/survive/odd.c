@@ -341,6 +341,26 @@ static void in_child(struct stream s)
 		fail("the child ended with %x", status);
 }
 
+/* What is executed behind the filter finds it there when its libraries start. */
+static void try_another_program(void)
+{
+	scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
+	static const int forbidden[] = {SCMP_SYS(socket), SCMP_SYS(getpid), SCMP_SYS(getsockopt)};
+	pid_t child = (pid_t)MUST(fork());
+	int status = -1;
+
+	if (!child) {
+		for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+			MUST(-seccomp_rule_add(context, SCMP_ACT_KILL_PROCESS, forbidden[i], 0));
+		MUST(-seccomp_load(context));
+		execlp("true", "true", NULL);
+		_exit(127);
+	}
+	seccomp_release(context);
+	if (waitpid(child, &status, 0) != child || status)
+		fail("the other program ended with %x", status);
+}
+
 /* In the middle of it while the filter is installed, which is this thread's only if it was made later. */
 static void *talk_meanwhile(void *argument)
 {
@@ -355,6 +375,7 @@ static void filter(uint32_t otherwise)
 	struct stream s = open_stream(), unread = open_stream(), own_child = open_stream(), after;
 	int set = watch(unread.fd), copy;
 
+	try_another_program();
 	leave_unread(&unread, set, 2000);
 	pthread_create(&thread, NULL, talk_meanwhile, &busy);
 	pause_us(5000);
