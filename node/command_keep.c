@@ -59,7 +59,7 @@ __attribute__((noreturn)) static void be_keeper(int service, int report)
 	for (int s = 1; s < NSIG; s++)
 		signal(s, SIG_DFL);
 	setsid();
-	if (fork() != 0)
+	if (_Fork() != 0)
 		_exit(0);
 	prctl(PR_SET_NAME, "causeway-keeper");
 	service = fcntl(service, F_DUPFD, 5);
@@ -78,7 +78,7 @@ __attribute__((noreturn)) static void be_keeper(int service, int report)
 
 void cw_report_keep(int service, int report)
 {
-	pid_t child = fork();
+	pid_t child = _Fork(); /* none of a preloaded library's handlers: the run that this one is in must not count it */
 
 	if (child == 0)
 		be_keeper(service, report);
