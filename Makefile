@@ -35,15 +35,16 @@ $(BUILD)/causeway: $(COMMAND_OBJECTS)
 	@echo '  LINK    $@'
 	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ -ljansson -lhwloc -lnuma
 
+# Dependencies name $(BUILD) itself: it is one directory, whether it is given as a relative or an absolute name.
 $(BUILD)/inside/%.o: %.c
 	@mkdir -p $(@D)
 	@echo '  CC      $@'
-	@$(CC) $(COMMON) $(INSIDE) -c -o $@ $<
+	@$(CC) $(COMMON) $(INSIDE) -MT '$$(BUILD)/inside/$*.o' -c -o $@ $<
 
 $(BUILD)/outside/%.o: %.c
 	@mkdir -p $(@D)
 	@echo '  CC      $@'
-	@$(CC) $(COMMON) -c -o $@ $<
+	@$(CC) $(COMMON) -MT '$$(BUILD)/outside/$*.o' -c -o $@ $<
 
 clean:
 	rm -rf $(BUILD)

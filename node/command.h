@@ -30,6 +30,9 @@ int cw_service_find(const char *wanted, char name[100], char why[200]);
 /* The same, but one is started where none is. */
 int cw_service_ensure(const char *wanted, char name[100], char why[200]);
 
+/* command_keep.c: a process that writes into the report if the service ends without having written it. */
+void cw_report_keep(int service, int report);
+
 /* command_ask.c: options that all subcommands but run have. */
 struct cw_asking {
 	const char *service;

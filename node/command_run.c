@@ -175,6 +175,7 @@ static void report_to(const struct run *run, int service, const char *why)
 	else if (answer.message.status)
 		cw_complain("no report will be written: the service refused: %s", strerror((int)answer.message.status));
 	else {
+		cw_report_keep(service, fd);
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)answer.message.run.run);
 		setenv("CAUSEWAY_RUN", number, 1);
 	}

@@ -80,6 +80,7 @@ struct cw_program {
 	char command[24];
 	struct cw_book *book;
 	struct cw_run *run;
+	struct cw_run *keeps;            /* the run that was begun on this connection */
 	struct cw_offer *offers;         /* by index */
 	struct cw_mapping *mappings;     /* by arena */
 	struct cw_arena_record *widowed; /* list: arenas that it alone maps */
@@ -295,6 +296,7 @@ int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, 
 void cw_run_begin(struct cw_program *sender, struct cw_received *received);
 void cw_run_join(struct cw_program *program, uint64_t number);
 void cw_run_leave(struct cw_program *program);
+void cw_run_unkept(struct cw_program *keeper);
 void cw_runs_end(void);
 uint32_t cw_runs_count(void);
 

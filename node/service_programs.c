@@ -40,6 +40,7 @@ static void end(struct cw_program *program, bool drained)
 		cw_mapping_drop(mapping);
 	}
 	cw_run_leave(program);
+	cw_run_unkept(program);
 	cw_place_forget(program);
 	if (program->number)
 		HASH_DELETE(hh, service.programs, program);

@@ -39,6 +39,7 @@ struct cw_run {
 	bool scanning;
 	uint32_t programs; /* living */
 	struct run_pid *pids;
+	struct cw_program *keeper; /* who began it, while that connection lives */
 	struct cw_totals totals;
 	UT_hash_handle hh;
 };
@@ -101,10 +102,29 @@ static uint64_t write_report(int fd, void *argument)
 	return 1;
 }
 
+void cw_run_unkept(struct cw_program *keeper)
+{
+	if (keeper->keeps)
+		keeper->keeps->keeper = NULL;
+	keeper->keeps = NULL;
+}
+
+/* It is not needed: the report is being written. */
+static void tell_keeper(const struct cw_run *run)
+{
+	struct cw_message message = cw_link_message(CW_RUN);
+
+	message.run.run = run->number;
+	if (run->keeper)
+		cw_link_send(run->keeper->source.fd, &message, NULL, 0);
+}
+
 static void free_run(struct cw_run *run)
 {
 	struct run_pid *pid, *next;
 
+	if (run->keeper)
+		cw_run_unkept(run->keeper);
 	HASH_ITER(hh, run->pids, pid, next)
 	{
 		HASH_DEL(run->pids, pid);
@@ -129,6 +149,8 @@ static void finish(struct cw_run *run, bool complete)
 		json_object_set_new(report, "incomplete", json_true());
 	started = cw_worker(write_report, report, run->report, NULL, NULL);
 	json_decref(report);
+	if (started == 0)
+		tell_keeper(run);
 	if (started < 0 && complete)
 		look_for_the_end(run); /* too much to do just now: later */
 	else
@@ -231,7 +253,7 @@ static void grace_over(struct cw_timer *timer)
 
 /* ---- its beginning, and its programs ---- */
 
-static int begin(const struct cw_program *sender, int report, uint64_t *number)
+static int begin(struct cw_program *sender, int report, uint64_t *number)
 {
 	struct cw_run *run;
 
@@ -248,6 +270,9 @@ static int begin(const struct cw_program *sender, int report, uint64_t *number)
 	run->uid = sender->peer.uid;
 	run->number = *number = cw_new_number();
 	run->grace.expired = grace_over;
+	cw_run_unkept(sender);
+	run->keeper = sender;
+	sender->keeps = run;
 	HASH_ADD(hh, service.runs, number, sizeof(run->number), run);
 	return 0;
 }

@@ -27,14 +27,16 @@ static void mark_gone(struct cw_arena_record *record, uint32_t slot, uint32_t en
 	cw_state_mark(&words->direction[1 - end].state, CW_MARK_READER_GONE);
 }
 
-/* A holder that died could not count itself out. The word is anybody's, so it is never brought below zero. */
+/* A holder that died could not count itself out. The word is anybody's, so it is never brought below zero, and who changes it all the time
+ * doesn't keep us. */
 static void correct_holders(struct cw_arena_record *record, uint32_t slot, uint32_t end)
 {
 	_Atomic uint32_t *word = &cw_arena_slot(&record->arena, slot)->end[end].holders;
 	uint32_t seen = atomic_load_explicit(word, memory_order_relaxed);
 
-	while (seen && !atomic_compare_exchange_weak_explicit(word, &seen, seen - 1, memory_order_acq_rel, memory_order_relaxed))
-		;
+	for (int tries = 0; seen && tries < 1000; tries++)
+		if (atomic_compare_exchange_weak_explicit(word, &seen, seen - 1, memory_order_acq_rel, memory_order_relaxed))
+			return;
 }
 
 /* One holder less. */

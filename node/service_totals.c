@@ -5,7 +5,7 @@
 
 static uint64_t read_word(const _Atomic uint64_t *word)
 {
-	return atomic_load_explicit(word, memory_order_relaxed);
+	return atomic_load_explicit(word, memory_order_acquire);
 }
 
 static void add_entry(struct cw_totals *totals, const struct cw_book_entry *entry)
@@ -15,6 +15,7 @@ static void add_entry(struct cw_totals *totals, const struct cw_book_entry *entr
 
 	if (kind != CW_ENTRY_OPEN && kind != CW_ENTRY_MOVED && kind != CW_ENTRY_DEMOTED)
 		return;
+	totals->made++;
 	if (kind != CW_ENTRY_OPEN)
 		totals->moved++;
 	if (kind == CW_ENTRY_DEMOTED)
@@ -30,9 +31,10 @@ void cw_totals_add(struct cw_totals *totals, const struct cw_book *book, uint64_
 	struct cw_totals of_book = {0};
 	uint64_t starved;
 
-	of_book.made = read_word(&book->totals.made);
-	of_book.moved = read_word(&book->totals.moved);
+	/* Totals before entries, and made behind moved (T, stream.c; book.h says why): the program may live. */
 	of_book.demoted = read_word(&book->totals.demoted);
+	of_book.moved = read_word(&book->totals.moved);
+	of_book.made = read_word(&book->totals.made);
 	for (unsigned i = 0; i < CW_REASONS; i++)
 		of_book.reasons[i] = read_word(&book->totals.reasons[i]);
 	for (unsigned i = 0; i < CW_COUNTERS; i++)

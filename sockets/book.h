@@ -37,7 +37,11 @@ struct cw_book_entry {
 	uint64_t counter[CW_COUNTERS]; /* plain: one process writes; the service may see a count that is late */
 };
 
-/* What ended sockets leave. */
+/*
+ * What ended sockets leave. A socket is counted by its entry until it ends, and then here: whenever the two are added up, be it while it
+ * ends, it is counted once, or (for as long as it ends, or for ever if its process is killed then) not at all. made is raised before moved
+ * is, and read after it, so that no sum has more moved than made.
+ */
 struct cw_book_totals {
 	_Atomic uint64_t made, moved, demoted; /* made counts all; kernel = made - moved */
 	_Atomic uint64_t reasons[CW_REASONS];

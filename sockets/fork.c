@@ -114,28 +114,16 @@ static void share(struct cw_stream *stream)
 		cw_stream_stays(stream, CW_REASON_inherited);
 }
 
-static bool lives(const struct cw_book_entry *entry)
-{
-	return atomic_load_explicit(&entry->kind, memory_order_acquire) != CW_ENTRY_FREE;
-}
-
-static uint32_t highest(void)
-{
-	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
-
-	return count < CW_BOOK_ENTRIES ? count : CW_BOOK_ENTRIES;
-}
-
 void cw_fork_prepare(void)
 {
 	bool moved = false;
 
 	cw_set_flush_all();
-	for (uint32_t i = 0, count = highest(); i < count; i++) {
+	for (uint32_t i = 0, count = cw_streams_used(); i < count; i++) {
 		struct cw_stream *stream = &cw_streams[i];
 		uint8_t phase;
 
-		if (!lives(&cw_own_book.entry[i]))
+		if (atomic_load_explicit(&stream->references, memory_order_acquire) <= 0)
 			continue;
 		phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
 		if (phase == CW_KERNEL || phase == CW_OFFERED || phase == CW_MOVED)
@@ -152,7 +140,7 @@ void cw_fork_parent(void)
 
 void cw_fork_child(void)
 {
-	uint32_t count = highest();
+	uint32_t count = cw_streams_used();
 
 	cw_thread.tid = 0;
 	/* The parent's book stays the parent's. */
@@ -173,7 +161,6 @@ void cw_fork_child(void)
 			atomic_fetch_or_explicit(&stream->notes, CW_NOTE_INHERITED, memory_order_relaxed);
 		else if (atomic_load_explicit(&stream->family, memory_order_relaxed))
 			replace(atomic_load_explicit(&stream->family, memory_order_relaxed), FORKING, own_pid());
-		atomic_fetch_add_explicit(&cw_own_book.totals.made, 1, memory_order_relaxed);
 		/* Another thread may have been counted in the kernel; here there is none, but the slot is shared, so its counts stay. */
 		atomic_store_explicit(&entry->fd, stream->fd, memory_order_relaxed);
 		atomic_store_explicit(&entry->reason, CW_REASON_inherited, memory_order_relaxed);

@@ -188,18 +188,25 @@ static void say_command(char command[20])
 	memcpy(command, name, length < 19 ? length : 19);
 }
 
+static struct cw_message new_hello(void)
+{
+	struct cw_message hello = new_message(CW_HELLO);
+
+	hello.hello.run = service.run;
+	hello.hello.pid = own_pid();
+	say_command(hello.hello.command);
+	return hello;
+}
+
 /* HELLO and WELCOME. Returns the connection; book and node page descriptors in descriptors. Waits, with the limit set on the socket. */
 static int greet(uint64_t parent, struct cw_message *welcome, int descriptors[2])
 {
-	struct cw_message hello = new_message(CW_HELLO);
+	struct cw_message hello = new_hello();
 	int fd = open_connection(), count;
 
 	if (fd < 0)
 		return -ENOENT;
-	hello.hello.run = service.run;
 	hello.hello.parent = parent;
-	hello.hello.pid = own_pid();
-	say_command(hello.hello.command);
 	if (!send_message(fd, &hello, -1, 0)) {
 		cw_raw_close(fd);
 		return -ENOENT;
@@ -228,8 +235,12 @@ static bool open_book(int fd)
 	memcpy(book->entry, cw_own_book.entry, count * sizeof(book->entry[0]));
 	atomic_store_explicit(&book->highest, count, memory_order_relaxed);
 	munmap(book, sizeof(cw_own_book));
-	return cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
-	       (long)&cw_own_book;
+	if (cw_raw(SYS_mmap, (long)&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !=
+	    (long)&cw_own_book)
+		return false;
+	/* Another thread may have taken an entry meanwhile. */
+	atomic_store_explicit(&cw_own_book.highest, cw_streams_used(), memory_order_relaxed);
+	return true;
 }
 
 /* A book without a service: memory of this process alone, empty. */
@@ -595,6 +606,14 @@ void cw_service_take_mail(void)
 
 /* ---- fork ---- */
 
+/* The parent made the connection: the service takes the child's process id from who sends this. */
+static void say_name(int fd)
+{
+	struct cw_message hello = new_hello();
+
+	send_message(fd, &hello, -1, MSG_DONTWAIT);
+}
+
 static struct cw_message child_welcome;
 static int child_descriptors[2];
 
@@ -632,8 +651,8 @@ void cw_service_after_fork(int connection, bool in_child)
 	atomic_store_explicit(&service.fd, -1, memory_order_relaxed);
 	blank_book();
 	service.next_try = 0;
-	if (connection >= 0)
-		settle_in(connection, &child_welcome, child_descriptors);
+	if (connection >= 0 && settle_in(connection, &child_welcome, child_descriptors))
+		say_name(connection);
 }
 
 int cw_service_descriptor(void)

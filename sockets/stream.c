@@ -29,6 +29,23 @@ uint32_t cw_thread_id_slow(void)
 	return cw_thread.tid;
 }
 
+uint32_t cw_streams_used(void)
+{
+	uint32_t used = atomic_load_explicit(&never_used, memory_order_acquire);
+
+	return used < CW_BOOK_ENTRIES ? used : CW_BOOK_ENTRIES;
+}
+
+/* It only grows, whoever of two threads is the later one. */
+static void tell_highest(uint32_t used)
+{
+	uint32_t told = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
+
+	while (told < used &&
+	       !atomic_compare_exchange_weak_explicit(&cw_own_book.highest, &told, used, memory_order_release, memory_order_relaxed))
+		;
+}
+
 static bool take_entry(uint32_t *number)
 {
 	uint64_t head = atomic_load_explicit(&free_head, memory_order_acquire), next;
@@ -44,7 +61,7 @@ static bool take_entry(uint32_t *number)
 	}
 	*number = atomic_fetch_add_explicit(&never_used, 1, memory_order_relaxed);
 	if (*number < CW_BOOK_ENTRIES) {
-		atomic_store_explicit(&cw_own_book.highest, *number + 1, memory_order_relaxed);
+		tell_highest(*number + 1);
 		return true;
 	}
 	atomic_store_explicit(&never_used, CW_BOOK_ENTRIES, memory_order_relaxed);
@@ -64,7 +81,7 @@ static void give_entry(uint32_t number)
 static void count_total(_Atomic uint64_t *total, uint64_t by)
 {
 	if (by)
-		atomic_fetch_add_explicit(total, by, memory_order_relaxed);
+		atomic_fetch_add_explicit(total, by, memory_order_release);
 }
 
 void cw_count(enum cw_counter counter)
@@ -78,8 +95,8 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	struct cw_book_entry *entry;
 	uint32_t number;
 
-	count_total(&cw_own_book.totals.made, 1);
 	if ((unsigned)fd >= CW_DESCRIPTORS || !take_entry(&number)) {
+		count_total(&cw_own_book.totals.made, 1);
 		count_total(&cw_own_book.totals.reasons[CW_REASON_too_many], 1);
 		return NULL;
 	}
@@ -139,13 +156,15 @@ static void book_end(struct cw_stream *stream)
 	uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
 	uint32_t reason = atomic_load_explicit(&entry->reason, memory_order_relaxed);
 
+	/* T: each is a release at least, pairs with the reading of totals in the other order (service_totals.c). */
+	atomic_store_explicit(&entry->kind, CW_ENTRY_FREE, memory_order_seq_cst);
+	count_total(&totals->made, 1);
 	if (kind == CW_ENTRY_MOVED || kind == CW_ENTRY_DEMOTED)
 		count_total(&totals->moved, 1);
 	if (kind == CW_ENTRY_DEMOTED)
 		count_total(&totals->demoted, 1);
 	if (kind != CW_ENTRY_MOVED && reason < CW_REASONS)
 		count_total(&totals->reasons[reason], 1);
-	atomic_store_explicit(&entry->kind, CW_ENTRY_FREE, memory_order_release);
 	for (int i = 0; i < CW_COUNTERS; i++) {
 		count_total(&totals->counter[i], entry->counter[i]);
 		entry->counter[i] = 0;

@@ -120,6 +120,8 @@ static inline struct cw_ring cw_stream_ring(unsigned char *data, uint32_t bits)
  * kernel's. */
 struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking);
 void cw_stream_connected(struct cw_stream *stream);
+/* Streams with numbers from this on were never used. */
+uint32_t cw_streams_used(void);
 /* Another descriptor of the same socket. */
 void cw_stream_dup(struct cw_stream *stream, int fd);
 /* A descriptor is about to be closed; call it before the kernel's close. The last one ends the stream here. */

@@ -172,6 +172,46 @@ report_has_all_keys() {
 	done
 }
 check report_has_all_keys report_has_all_keys
+nobody_has() { ! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -F -- "-> $1"; }
+check report_is_let_go until_true 20 nobody_has "$work/report"
+
+# While a run goes on its keeper holds none of the command's pipes.
+report_holds_no_pipe() {
+	out=$(run --report "$work/held.json" sh -c '
+		{ tries=200; while [ ! -e "$0/go" ]; do sleep 0.1; [ $((tries -= 1)) -gt 0 ] || { touch "$0/late"; break; }; done; } >/dev/null 2>&1 &
+		echo out' "$work")
+	touch "$work/go"
+	is "$out" out && until_true 20 json "$work/held.json" value && is "$(ls "$work/late" 2>/dev/null)" ""
+}
+check report_holds_no_pipe report_holds_no_pipe
+
+report_of_a_killed_service() {
+	"$work/bin/causewayd" --name "$service/killed" >"$work/killed.log" 2>&1 &
+	killed=$!
+	until_true 20 status_of "$service/killed" programs || { echo "no service"; return 1; }
+	timeout -k 5 60 "$causeway" run --service "$service/killed" --report "$work/killed.json" sh -c 'touch "$0"; exec sleep 50' "$work/begun" &
+	command=$!
+	until_true 20 test -e "$work/begun" || { echo "did not begin"; return 1; }
+	kill -KILL "$killed"
+	until_true 20 json "$work/killed.json" value || { echo "no report"; return 1; }
+	is "$(json "$work/killed.json" "sorted(value)")" "['error', 'incomplete']" &&
+		has "$(json "$work/killed.json" "value['error']")" killed && kill "$command" && until_true 20 nobody_has "$work/killed.json"
+}
+check report_of_a_killed_service report_of_a_killed_service
+
+# One that is ended has the word, and its keeper adds nothing.
+report_of_a_stopped_service() {
+	"$work/bin/causewayd" --name "$service/stopped" >"$work/stopped.log" 2>&1 &
+	until_true 20 status_of "$service/stopped" programs || { echo "no service"; return 1; }
+	timeout -k 5 60 "$causeway" run --service "$service/stopped" --report "$work/stopped.json" sh -c 'touch "$0"; exec sleep 50' "$work/begun2" &
+	command=$!
+	until_true 20 test -e "$work/begun2" || { echo "did not begin"; return 1; }
+	timeout 10 "$causeway" stop --service "$service/stopped" || return 1
+	until_true 20 nobody_has "$work/stopped.json" || { echo "still open"; return 1; }
+	kill "$command"
+	is "$(json "$work/stopped.json" "value['incomplete'], value['sockets']['made']")" "(True, 0)"
+}
+check report_of_a_stopped_service report_of_a_stopped_service
 # A program connected to itself. It talks until told, says how many bytes went each way, and waits to be looked at.
 cat >"$work/talk.py" <<'PYTHON'
 import os, socket, sys, time

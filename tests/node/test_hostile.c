@@ -219,6 +219,62 @@ START_TEST(nonsense_in_a_slot_and_a_book_harms_nobody)
 }
 END_TEST
 
+static uint64_t some_word(unsigned *seed)
+{
+	switch (rand_r(seed) % 4) {
+	case 0:
+		return 0;
+	case 1:
+		return (uint64_t)rand_r(seed) % (2 * CW_RING_MAX);
+	case 2:
+		return UINT64_MAX - (uint64_t)rand_r(seed) % 4;
+	default:
+		return 1ull << rand_r(seed) % 64;
+	}
+}
+
+/* A slot whose reader asks the service to send its bytes again (service_resend.c): the words say where and how many they are. */
+START_TEST(nonsense_in_a_ring_that_is_sent_again)
+{
+	struct service service = service_start(NULL);
+	struct program writer = program_start(&service), reader = program_start(&service);
+	unsigned seed = 70 + (unsigned)_i, before;
+
+	check_serves(&service);
+	before = descriptors_of(service.pid);
+	for (int round = 0; round < 60; round++) {
+		struct pair pair = connection(NULL);
+		struct cw_message message = cw_link_message(CW_RESEND);
+		struct cw_direction *words;
+		struct grant grants[2];
+
+		move(&writer, &reader, &pair, 0, grants);
+		enter_moved(&writer, 0, &grants[0], pair.end[0]);
+		words = &grants[0].slot->direction[grants[0].message.grant.end];
+		words->widx = some_word(&seed);
+		words->roff = some_word(&seed);
+		words->up = rand_r(&seed) % 2 ? 0 : some_word(&seed);
+		words->ring_bits = (uint32_t)(rand_r(&seed) % 4 ? 10u + (unsigned)rand_r(&seed) % 10 : some_word(&seed));
+		words->tx_lock.holder = (uint32_t)(rand_r(&seed) % 8 ? 0 : some_word(&seed));
+		words->state = (rand_r(&seed) % 8 ? CW_ASLEEP : (unsigned)rand_r(&seed) % 8) | CW_MARK_RESEND;
+		message.grant = grants[1].message.grant;
+		for (int times = 1 + rand_r(&seed) % 3; times > 0; times--)
+			ck_assert_int_eq(cw_link_send(reader.fd, &message, NULL, 0), 0);
+		release(&writer, &grants[0]);
+		release(&reader, &grants[1]);
+		for (int i = 0; i < 2; i++)
+			if (grants[i].memory >= 0)
+				close(grants[i].memory);
+		connection_end(&pair);
+	}
+	check_serves(&service);
+	service_await(&service, "slots", 0);
+	ck_assert_int_eq(service_status(&service, "counters.misused"), 0);
+	await_descriptors(&service, before + 2); /* the arena of the two */
+	service_end(&service);
+}
+END_TEST
+
 /* The last close of a socket with SO_LINGER and unsent bytes waits for them; the service must not. */
 START_TEST(a_lingering_socket_does_not_stop_the_service)
 {
@@ -369,6 +425,7 @@ TCase *hostile_tests(void)
 
 	tcase_set_timeout(tests, 120);
 	tcase_add_loop_test(tests, nonsense_harms_nobody, 0, 4);
+	tcase_add_loop_test(tests, nonsense_in_a_ring_that_is_sent_again, 0, 2);
 	tcase_add_test(tests, too_much_nonsense_ends_the_connection);
 	tcase_add_test(tests, ends_that_are_not_held_cannot_be_released);
 	tcase_add_test(tests, a_slot_is_released_before_its_grant_is_fetched);

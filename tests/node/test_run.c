@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "play.h"
+#include "sockets/fork.h"
+#include "sockets/service.h"
 
 struct run {
 	char path[64];
@@ -103,7 +105,7 @@ static bool report_is_empty(const struct run *run)
 
 static void fill_book(struct cw_book *book)
 {
-	book->totals.made = 5;
+	book->totals.made = 2; /* ended */
 	book->totals.moved = 1;
 	book->totals.reasons[CW_REASON_remote_host] = 1;
 	book->totals.counter[CW_COUNT_bytes_ring_in] = 1000;
@@ -221,7 +223,6 @@ START_TEST(connections_without_memory_are_reported_so)
 	offer(&a, pair.end[0], 0);
 	offer(&b, pair.end[1], 0);
 	ck_assert(!has_message(&service, &a));
-	a.book->totals.made = 1;
 	a.book->entry[0].kind = CW_ENTRY_OPEN;
 	a.book->entry[0].reason = CW_REASON_peer_absent; /* which is all the program knows */
 	a.book->highest = 1;
@@ -230,6 +231,79 @@ START_TEST(connections_without_memory_are_reported_so)
 	report = await_report(&run);
 	ck_assert_int_eq(value(report, "reasons.no_memory"), 1);
 	ck_assert_ptr_null(json_object_get(json_object_get(report, "reasons"), "peer_absent"));
+	json_decref(report);
+	service_end(&service);
+}
+END_TEST
+
+/* What the library does in a program of the run. */
+static void be_library(const struct service *service, const struct run *run)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	cw_service_start(service->name, run->number);
+	if (!cw_service_register() || !cw_stream_open(100, true, false))
+		_exit(1);
+}
+
+struct listed {
+	const struct service *service;
+	json_int_t pid;
+};
+
+static bool is_listed(void *argument)
+{
+	const struct listed *wanted = argument;
+	json_t *list = service_ask(wanted->service, CW_LIST), *socket;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(list, i, socket) found |= json_integer_value(json_object_get(socket, "pid")) == wanted->pid;
+	json_decref(list);
+	return found;
+}
+
+/* A child takes over the connection that its parent made for it. It is known by its own process id, and so it is one process in the report,
+ * also when it becomes another program. */
+START_TEST(a_forked_child_says_who_it_is)
+{
+	struct service service = service_start(NULL);
+	struct run run = run_start(&service);
+	struct listed listed = {.service = &service};
+	int ends[2], pids[2];
+	json_t *report;
+	pid_t parent;
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(pids, O_CLOEXEC), 0);
+	parent = fork();
+	if (parent == 0) {
+		pid_t child;
+		char byte;
+
+		close(ends[1]);
+		be_library(&service, &run);
+		cw_fork_prepare();
+		child = fork();
+		if (child) {
+			cw_fork_parent();
+			_exit(write(pids[1], &child, sizeof(child)) == sizeof(child) && waitpid(child, NULL, 0) == child ? 0 : 1);
+		}
+		cw_fork_child();
+		if (read(ends[0], &byte, 1) != 0)
+			_exit(1);
+		close(cw_service_descriptor()); /* as exec does */
+		program_of_run(&service, run.number);
+		_exit(0);
+	}
+	ck_assert_int_eq(read(pids[0], &listed.pid, sizeof(pid_t)), sizeof(pid_t));
+	await(is_listed, &listed, "the child in the list");
+	close(ends[0]);
+	close(ends[1]);
+	ck_assert_int_eq(waitpid(parent, NULL, 0), parent);
+	command_end(&run);
+	report = await_report(&run);
+	ck_assert_int_eq(value(report, "processes"), 2);
+	ck_assert_int_eq(value(report, "sockets.made"), 2);
 	json_decref(report);
 	service_end(&service);
 }
@@ -453,6 +527,7 @@ TCase *run_tests(void)
 	tcase_add_test(tests, the_report_comes_when_the_last_has_ended);
 	tcase_add_test(tests, the_report_waits_for_stragglers);
 	tcase_add_test(tests, connections_without_memory_are_reported_so);
+	tcase_add_test(tests, a_forked_child_says_who_it_is);
 	tcase_add_test(tests, a_service_that_is_ended_reports_what_it_knows);
 	tcase_add_test(tests, a_moved_socket_is_listed);
 	tcase_add_test(tests, a_kernel_socket_is_listed_with_its_reason);

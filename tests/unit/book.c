@@ -1,11 +1,15 @@
-/* sockets/book: the names that users see. */
+/* The book of a program: the names that users see, and what it adds up to while the program writes in it. */
 #include "unit.h"
 
 #include <ctype.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "sockets/book.h"
+#include "node/totals.h"
+#include "sockets/stream.h"
 
 typedef const char *name_of(int number);
 
@@ -67,13 +71,89 @@ START_TEST(numbers_that_mean_nothing)
 }
 END_TEST
 
+/* ---- sums ---- */
+
+#define DESCRIPTORS 8
+#define ROUNDS      40
+#define SUMS        2000
+
+struct count {
+	_Atomic uint64_t opened, closed; /* raised before a socket is opened, and after it is closed */
+};
+
+/* A program that opens and closes sockets, every one of them moved, in a book that others read. */
+__attribute__((noreturn)) static void open_and_close(int memory, struct count *count)
+{
+	struct cw_stream *stream[DESCRIPTORS] = {NULL};
+
+	if (mmap(&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory, 0) != &cw_own_book)
+		_exit(1);
+	for (unsigned i = 0;; i = (i + 1) % DESCRIPTORS) {
+		int fd = 100 + (int)i;
+
+		if (stream[i]) {
+			cw_stream_close(stream[i], fd);
+			count->closed++;
+		}
+		count->opened++;
+		stream[i] = cw_stream_open(fd, true, false);
+		CW_COUNT(stream[i], messages_in, 1);
+		cw_own_book.entry[stream[i]->number].kind = CW_ENTRY_MOVED;
+	}
+}
+
+static void check_sum(const struct cw_book *book, const struct count *count)
+{
+	struct cw_totals totals = {0};
+	uint64_t closed = count->closed;
+
+	cw_totals_add(&totals, book, 0);
+	ck_assert_uint_le(totals.moved, totals.made);
+	ck_assert_uint_le(totals.made, count->opened);
+	ck_assert_uint_le(totals.counter[CW_COUNT_messages_in], count->opened);
+	ck_assert_uint_ge(totals.made, closed);
+	ck_assert_uint_ge(totals.moved, closed);
+}
+
+/* However the sum falls, and wherever the program is killed. */
+START_TEST(a_sum_is_plausible_at_any_time)
+{
+	struct count *count = shared_memory(sizeof(*count));
+	uint64_t seed = 5;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		int memory = memfd_create("book", MFD_CLOEXEC);
+		struct cw_book *book;
+		pid_t child;
+
+		ck_assert_int_eq(ftruncate(memory, sizeof(*book)), 0);
+		book = mmap(NULL, sizeof(*book), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+		ck_assert_ptr_ne(book, MAP_FAILED);
+		count->opened = count->closed = 0;
+		child = fork();
+		if (child == 0)
+			open_and_close(memory, count);
+		for (uint64_t i = next_random(&seed) % SUMS; i > 0; i--)
+			check_sum(book, count);
+		while (!count->closed)
+			usleep(100);
+		kill(child, SIGKILL);
+		ck_assert_int_eq(waitpid(child, NULL, 0), child);
+		check_sum(book, count);
+		munmap(book, sizeof(*book));
+		close(memory);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
-	TCase *units = units_of("book", 10, &runner);
+	TCase *units = units_of("book", 30, &runner);
 
 	tcase_add_test(units, counters);
 	tcase_add_test(units, reasons);
 	tcase_add_test(units, numbers_that_mean_nothing);
+	tcase_add_test(units, a_sum_is_plausible_at_any_time);
 	return run_units(runner);
 }

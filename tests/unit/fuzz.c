@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 
 #include "sockets/leave.h"
 #include "sockets/pending.h"
@@ -88,12 +89,35 @@ static ssize_t send_once(struct worker *worker, uint64_t *seed)
 	}
 }
 
+/* A wait in the set, which may change its interest before. */
+static int wait_in_set(struct worker *worker, uint64_t *seed)
+{
+	static const uint32_t interests[] = {EPOLLIN, EPOLLIN | EPOLLOUT, EPOLLIN | EPOLLET, EPOLLIN | EPOLLONESHOT};
+	struct epoll_event event = {.events = interests[next_random(seed) % CW_ARRAY_SIZE(interests)], .data.u64 = 1};
+	struct cw_set *set = cw_set_of(worker->set);
+	int result;
+
+	if (next_random(seed) % 4 == 0 && !DO(worker, cw_set_defer(set, EPOLL_CTL_MOD, worker->fd, &event, &result)) &&
+	    epoll_ctl(worker->set, EPOLL_CTL_MOD, worker->fd, &event) == 0)
+		DO(worker, cw_set_control(set, worker->set, EPOLL_CTL_MOD, worker->fd, &event));
+	return DO(worker, cw_set_wait(set, worker->set, &event, 1, (int64_t)(next_random(seed) % 20) * 1000000, NULL));
+}
+
+static int select_once(struct worker *worker)
+{
+	struct timeval limit = {.tv_usec = 20000};
+	fd_set readable;
+
+	FD_ZERO(&readable);
+	FD_SET(worker->fd, &readable);
+	return DO(worker, cw_select(worker->fd + 1, &readable, NULL, NULL, &limit));
+}
+
 static ssize_t receive_once(struct worker *worker, uint64_t *seed)
 {
 	size_t count = next_random(seed) % (next_random(seed) % 4 ? 300 : MOST) + 1;
 	struct iovec iov[2] = {{worker->bytes, count / 2}, {worker->bytes, count - count / 2}};
 	struct pollfd readable = {.fd = worker->fd, .events = POLLIN};
-	struct epoll_event event;
 
 	switch (next_random(seed) % 32) {
 	case 0:
@@ -113,17 +137,39 @@ static ssize_t receive_once(struct worker *worker, uint64_t *seed)
 		return 1;
 	case 7:
 	case 8:
+	case 13:
+	case 14:
 		if (worker->set < 0)
 			return 1;
-		return DO(worker, cw_set_wait(cw_set_of(worker->set), worker->set, &event, 1, 20000000, NULL)) < 0 ? -1 : 1;
+		return wait_in_set(worker, seed) < 0 ? -1 : 1;
 	case 9:
 		return DO(worker, cw_receive(worker->stream, worker->fd, worker->bytes, count, MSG_PEEK | MSG_WAITALL));
 	case 10:
+		return select_once(worker) < 0 ? -1 : 1;
 	case 11:
 	case 12:
 		return DO(worker, cw_receive(worker->stream, worker->fd, worker->bytes, count, MSG_DONTWAIT));
 	default:
 		return DO(worker, cw_receive(worker->stream, worker->fd, worker->bytes, count, 0));
+	}
+}
+
+/* Going for good, in every way; or a second process begins to use it. */
+static void part(struct worker *worker, uint64_t *seed)
+{
+	switch (next_random(seed) % 4) {
+	case 0:
+		DO(worker, cw_leave(worker->stream, CW_REASON_option));
+		break;
+	case 1:
+		DO(worker, cw_leave_to(worker->stream, worker->fd, CW_REASON_executed));
+		break;
+	case 2:
+		DO(worker, cw_leave_whole(worker->stream, worker->fd, CW_REASON_option));
+		break;
+	default:
+		DO(worker, cw_switch_share(worker->stream, worker->fd));
+		break;
 	}
 }
 
@@ -135,8 +181,8 @@ static void *work(void *argument)
 
 	worker->tid = thread_id();
 	while (goes_on(worker, sends ? send_once(worker, &seed) : receive_once(worker, &seed)))
-		if (next_random(&seed) % 4000 == 0)
-			DO(worker, cw_leave(worker->stream, CW_REASON_option));
+		if (next_random(&seed) % 1000 == 0)
+			part(worker, &seed);
 	worker->doing = "nothing";
 	return NULL;
 }

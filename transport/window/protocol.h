@@ -24,6 +24,8 @@
  *                 CW_MARK_RESEND: if the writer doesn't, the service sends them through the writer's kernel socket.
  *   RUN       ->  (the causeway command) begin a run; + the report's file. Answered with RUN and its number. The run
  *                 ends when the sender's process and every program that said HELLO with this number have ended.
+ *                 Then the report is written, and RUN is sent again: a connection that ends before is that of a
+ *                 service that was killed.
  *                 Without a file there is no answer: a service that ends when idle stays while that process lives.
  *   LIST      ->  (the causeway command) answered with LIST + memfd of JSON text.
  *   STATUS    ->  (the causeway command, doctor) answered with STATUS + memfd of JSON text.
