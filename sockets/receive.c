@@ -8,12 +8,12 @@
 #include "leave.h"
 #include "memory.h"
 #include "pending.h"
+#include "pieces.h"
 #include "service.h"
 #include "set.h"
 #include "switch.h"
 
 #define MAX_IOV             1024
-#define CUT_IOV             64
 #define RING_FLAGS          (MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
 #define ASK_KERNEL_EVERY_US 5
 
@@ -50,26 +50,9 @@ static enum outcome broken(struct cw_stream *stream, int fd, struct request *req
 }
 
 /* The part of a request's memory that is still to be filled, at most limit bytes of it. Returns the pieces used. */
-static size_t unfilled(const struct request *request, size_t limit, struct iovec rest[CUT_IOV])
+static size_t unfilled(const struct request *request, size_t limit, struct iovec rest[CW_PIECES])
 {
-	size_t used = 0, skip = request->done;
-
-	for (size_t i = 0; i < request->iovcnt && used < CUT_IOV && limit; i++) {
-		size_t part = request->iov[i].iov_len;
-
-		if (skip >= part) {
-			skip -= part;
-			continue;
-		}
-		part -= skip;
-		if (part > limit)
-			part = limit;
-		rest[used].iov_base = (char *)request->iov[i].iov_base + skip;
-		rest[used++].iov_len = part;
-		limit -= part;
-		skip = 0;
-	}
-	return used;
+	return cw_pieces(request->iov, request->iovcnt, request->done, limit, rest);
 }
 
 static void advance(struct cw_stream *stream, struct request *request, size_t count)
@@ -83,7 +66,7 @@ static void advance(struct cw_stream *stream, struct request *request, size_t co
 static enum outcome kernel_part(struct cw_stream *stream, int fd, struct request *request, uint64_t roff, uint64_t up)
 {
 	struct cw_direction *rx = stream->rx;
-	struct iovec rest[CUT_IOV];
+	struct iovec rest[CW_PIECES];
 	struct msghdr message = {.msg_iov = rest};
 	size_t left = request->total - request->done;
 	long got;
@@ -319,7 +302,7 @@ static void cancelled_reading(void *argument)
 static enum outcome read_kernel(struct cw_stream *stream, int fd, struct request *request, int extra)
 {
 	struct cw_direction *rx = stream->rx;
-	struct iovec rest[CUT_IOV];
+	struct iovec rest[CW_PIECES];
 	struct msghdr message = {.msg_iov = rest};
 	int flags = request->flags | extra;
 	ssize_t got;
@@ -614,7 +597,7 @@ static ssize_t peek_locked(struct cw_stream *stream, int fd, struct request *req
 	uint64_t up = atomic_load_explicit(&rx->up, memory_order_relaxed), last;
 	struct cw_ring ring;
 	size_t count, before = (int64_t)(up - roff) > 0 ? up - roff : 0;
-	struct iovec rest[CUT_IOV];
+	struct iovec rest[CW_PIECES];
 	struct msghdr message = {.msg_iov = rest};
 	uint32_t bits = atomic_load_explicit(&rx->ring_bits, memory_order_relaxed);
 

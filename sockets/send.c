@@ -7,13 +7,13 @@
 
 #include "kernel.h"
 #include "memory.h"
+#include "pieces.h"
 #include "service.h"
 #include "switch.h"
 
 #define PUBLISH_EVERY 32768u /* the reader copies the first part while the writer copies the next */
 #define WHOLE         4096u
 #define MAX_IOV       1024
-#define CUT_IOV       64
 #define MOST_PATIENCE 20 /* times the longest look, with a reader that gets on */
 #define PIECE         65536u
 #define MOST_MISSES   8
@@ -255,31 +255,15 @@ static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msg
 	return sent;
 }
 
-/* A request's iovec without what has been taken, up to limit bytes. Returns the pieces used. */
-static size_t untaken(const struct request *request, size_t limit, struct iovec rest[CUT_IOV])
+static size_t untaken(const struct request *request, size_t limit, struct iovec rest[CW_PIECES])
 {
-	size_t used = 0, skip = request->done;
-
-	for (size_t i = 0; i < request->iovcnt && used < CUT_IOV && limit; i++) {
-		size_t part = request->iov[i].iov_len;
-
-		if (skip >= part) {
-			skip -= part;
-			continue;
-		}
-		part = part - skip < limit ? part - skip : limit;
-		rest[used].iov_base = (char *)request->iov[i].iov_base + skip;
-		rest[used++].iov_len = part;
-		limit -= part;
-		skip = 0;
-	}
-	return used;
+	return cw_pieces(request->iov, request->iovcnt, request->done, limit, rest);
 }
 
 /* The rest of a request through the kernel. */
 static ssize_t send_rest(struct cw_stream *stream, int fd, const struct request *request)
 {
-	struct iovec rest[CUT_IOV];
+	struct iovec rest[CW_PIECES];
 	int flags = request->flags | (request->done ? MSG_NOSIGNAL : 0);
 	struct msghdr message = {.msg_iov = rest};
 
@@ -295,7 +279,7 @@ static ssize_t send_rest(struct cw_stream *stream, int fd, const struct request 
 /* A piece of it, without waiting. Returns bytes or -errno. */
 static long send_piece(struct cw_stream *stream, int fd, struct request *request)
 {
-	struct iovec rest[CUT_IOV];
+	struct iovec rest[CW_PIECES];
 	struct msghdr message = {.msg_iov = rest};
 	long sent;
 
@@ -393,7 +377,7 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct request *re
 			request->done += (size_t)sent;
 			/* A short count from the kernel is the call's end: it ran out of room, of time, or was interrupted. Only our own
 			 * cut of a long iovec goes on. */
-			if (request->iovcnt <= CUT_IOV || request->done == (size_t)sent)
+			if (request->iovcnt <= CW_PIECES || request->done == (size_t)sent)
 				return finish(stream, request, 0);
 			break;
 		case BROKEN:

@@ -40,6 +40,49 @@ struct cw_set {
 	uint64_t asked; /* ticks, when the kernel was last asked while awake */
 };
 
+#define CW_SETS      1024
+#define CW_SET_DEPTH 6 /* the kernel allows five sets within each other */
+
+extern struct cw_set cw_sets[CW_SETS];
+extern _Atomic uint32_t cw_sets_used;
+
+/* The lock is of this process alone. False: a signal handler in the middle of our own hold; pass it on to cw_set_unlock. */
+static inline bool cw_set_lock(struct cw_set *set)
+{
+	uint64_t ignored = 0;
+
+	return cw_lock(&set->lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+}
+
+static inline void cw_set_unlock(struct cw_set *set, bool locked)
+{
+	if (locked)
+		cw_unlock(&set->lock);
+}
+
+/* All below under the set's lock. */
+
+/* set_hot.c */
+void cw_item_heat(struct cw_item *item);
+void cw_item_cool(struct cw_item *item);
+bool cw_item_awake(const struct cw_stream *stream); /* CONSENT, LIVE or SEALED */
+void cw_item_admit(struct cw_item *item, int epfd); /* a registration that is new, or has changed */
+bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested);
+
+/* set_control.c */
+void cw_item_forget(struct cw_item *item);
+void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told */
+
+/* set_look.c. edge, pulse: change when there is more. */
+bool cw_item_ready(struct cw_item *item, uint64_t *edge);
+bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse);
+/* What the rings have, up to max events. *ask is set if the kernel's answer belongs to it. */
+int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
+
+/* set_kernel.c: what of the kernel's count events is the program's; and one answer of two, the first by_ring of them by ring. */
+int cw_set_after_kernel(struct cw_set *set, int epfd, struct epoll_event *events, int count);
+int cw_set_merge(struct epoll_event *events, int by_ring, int count);
+
 struct cw_item *cw_item_new(void); /* zeroed; NULL if there are too many */
 void cw_item_free(struct cw_item *item);
 

@@ -12,9 +12,9 @@ exercised() {
 }
 
 with_and_without "a threaded server" exercised threaded
-for role in server client; do went_by_ring "$role" 24 10000000 50; done
+for role in server client; do went_by_ring "$role" 24 8000000 12; done
 with_and_without "an asyncio server" exercised asynchronous
-for role in server client; do went_by_ring "$role" 40 10000000 50; done
+for role in server client; do went_by_ring "$role" 40 10000000 40; done
 with_and_without "multiprocessing over TCP" exercised processes
 for role in server client; do went_by_ring "$role" 3 1000000 30; done
 with_and_without "sockets inherited by subprocesses" exercised inherited

@@ -1,0 +1,161 @@
+/* The hot list of an event set: the streams that it looks at while it is awake (set.h). */
+#include "kernel.h"
+#include "ready.h"
+#include "service.h"
+#include "set_item.h"
+#include "switch.h"
+
+void cw_item_cool(struct cw_item *item)
+{
+	struct cw_set *set = item->set;
+
+	if (!item->hot)
+		return;
+	*item->hot_before = item->hot_next;
+	if (item->hot_next)
+		item->hot_next->hot_before = item->hot_before;
+	item->hot = false;
+	set->hot_count--;
+}
+
+void cw_item_heat(struct cw_item *item)
+{
+	struct cw_set *set = item->set;
+
+	item->idle = 0;
+	if (item->hot)
+		return;
+	item->hot_next = set->hot;
+	if (set->hot)
+		set->hot->hot_before = &item->hot_next;
+	set->hot = item;
+	item->hot_before = &set->hot;
+	item->hot = true;
+	set->hot_count++;
+}
+
+bool cw_set_enter(struct cw_stream *stream, bool *in_set)
+{
+	struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+	struct cw_set *set;
+	bool locked;
+
+	*in_set = false;
+	if (!item)
+		return true;
+	set = item->set;
+	locked = cw_set_lock(set);
+	if (locked && item == atomic_load_explicit(&stream->items, memory_order_relaxed) && item->set == set && !item->of_stream &&
+	    !set->sleepers && !set->shared && (item->hot || set->hot_count < (uint32_t)cw_policy.number[CW_OPTION_hot])) {
+		*in_set = true;
+		return true;
+	}
+	cw_set_unlock(set, locked);
+	return false;
+}
+
+void cw_set_leave(struct cw_stream *stream)
+{
+	cw_unlock(&atomic_load_explicit(&stream->items, memory_order_relaxed)->set->lock);
+}
+
+void cw_set_heat(struct cw_stream *stream)
+{
+	cw_item_heat(atomic_load_explicit(&stream->items, memory_order_relaxed));
+}
+
+bool cw_set_asleep(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (item->set->sleepers || item->set->shared)
+			return true;
+	return false;
+}
+
+bool cw_set_shared(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (item->set->shared)
+			return true;
+	return false;
+}
+
+bool cw_set_by_edges(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (item->events & EPOLLET)
+			return true;
+	return false;
+}
+
+bool cw_set_hot_or_none(const struct cw_stream *stream)
+{
+	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream)
+		if (!item->hot)
+			return false;
+	return true;
+}
+
+bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested)
+{
+	return stream->slot && !stream->broken && cw_rx_lock(stream, fd, nested);
+}
+
+/* A thread sleeps in the set already: the stream must be with the kernel, and if it has bytes in its ring that the sleeper would be told
+ * of, the sleeper must be woken. */
+static void settle_for_sleepers(struct cw_item *item, int epfd)
+{
+	struct cw_stream *stream = item->stream;
+	struct epoll_event kick = {.events = EPOLLOUT, .data.u64 = item->data};
+	bool nested, fine = true;
+
+	if (!cw_item_rx_lock(stream, item->fd, &nested))
+		return;
+	fine = cw_ready_settle(stream, item->seen, item->events & EPOLLET);
+	cw_rx_unlock(stream, nested);
+	if (!fine && (item->events & (EPOLLIN | EPOLLRDNORM)) && item->armed) {
+		/* The socket can be written to, so asking for that wakes the sleeper; it puts the interest back (after_kernel). */
+		item->kicked = true;
+		item->set->kicked = true;
+		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&kick, 0, 0);
+	}
+}
+
+bool cw_item_awake(const struct cw_stream *stream)
+{
+	enum cw_state state;
+
+	if (!stream->slot)
+		return false;
+	state = cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_seq_cst));
+	return state == CW_CONSENT || state == CW_LIVE || state == CW_SEALED;
+}
+
+void cw_item_admit(struct cw_item *item, int epfd)
+{
+	if (!cw_item_awake(item->stream))
+		return;
+	cw_item_heat(item);
+	if (item->set->sleepers)
+		settle_for_sleepers(item, epfd);
+}
+
+void cw_set_notice(struct cw_stream *stream)
+{
+	struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+
+	for (; item; item = item->of_stream) {
+		bool locked = cw_set_lock(item->set);
+
+		cw_item_admit(item, item->set->epfd);
+		cw_set_unlock(item->set, locked);
+	}
+}

@@ -1,0 +1,126 @@
+/* What the rings have for an event set. */
+#include "kernel.h"
+#include "ready.h"
+#include "set_item.h"
+
+/* Level-triggered, and the ring would take bytes: no need to ask the kernel, which may not even have been told of the interest. */
+static bool item_writable(const struct cw_item *item)
+{
+	return item->armed && (item->events & (EPOLLOUT | EPOLLWRNORM)) && !(item->events & EPOLLET) && !item->stream->broken &&
+	       cw_ready_to_send(item->stream);
+}
+
+bool cw_item_ready(struct cw_item *item, uint64_t *edge)
+{
+	if (!item->armed || !(item->events & (EPOLLIN | EPOLLRDNORM)))
+		return false;
+	if (!cw_ready_by_ring(item->stream, edge))
+		return false;
+	return !(item->events & EPOLLET) || *edge != item->seen;
+}
+
+bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse)
+{
+	struct cw_item *item;
+	uint64_t edge;
+	bool ready = false, locked = cw_set_lock(set);
+
+	for (item = set->hot; item; item = item->hot_next)
+		if (cw_item_ready(item, &edge)) {
+			*pulse += edge + (uint64_t)item->fd;
+			ready = true;
+		}
+	for (item = set->nested && depth < CW_SET_DEPTH ? set->items : NULL; item; item = item->next)
+		if (item->inner && cw_set_ready_within(item->inner, depth + 1, pulse))
+			ready = true;
+	cw_set_unlock(set, locked);
+	return ready;
+}
+
+bool cw_set_ready(struct cw_set *set)
+{
+	uint64_t pulse = 0;
+	bool locked = cw_set_lock(set);
+
+	cw_set_flush(set); /* its own descriptor is about to be asked for */
+	cw_set_unlock(set, locked);
+	return cw_set_ready_within(set, 0, &pulse);
+}
+
+/* ONESHOT told by ring: the kernel must not tell it again. */
+static void disarm(struct cw_item *item, int epfd)
+{
+	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
+
+	item->armed = false;
+	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
+}
+
+static uint32_t told(const struct cw_item *item)
+{
+	uint32_t events = EPOLLIN | EPOLLRDNORM;
+	uint64_t word = atomic_load_explicit(&item->stream->rx->state, memory_order_relaxed);
+
+	if (cw_ready_to_send(item->stream))
+		events |= EPOLLOUT | EPOLLWRNORM;
+	/* The other bits are the kernel's: asked for where an end is in sight, and where the registration is told but once. */
+	if ((word & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)) || (item->events & EPOLLONESHOT)) {
+		struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
+		struct timespec none = {0};
+
+		if (cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) > 0)
+			return (events & item->events) | ((uint32_t)whole.revents & (item->events | EPOLLERR | EPOLLHUP));
+	}
+	return events & item->events;
+}
+
+/* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
+int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
+{
+	struct cw_item *item, *next, *last = NULL;
+	int count = 0;
+	uint64_t edge;
+
+	for (item = set->hot; item && count < max; item = next) {
+		next = item->hot_next;
+		if (cw_item_ready(item, &edge)) {
+			item->seen = edge;
+			*ask |= (item->events & EPOLLET) != 0; /* an edge that the kernel may have too is one with this one */
+			events[count].events = told(item);
+		} else if (item_writable(item)) {
+			events[count].events = item->events & (EPOLLOUT | EPOLLWRNORM);
+		} else {
+			continue;
+		}
+		events[count++].data.u64 = item->data;
+		last = item;
+		if (item->events & EPOLLONESHOT)
+			disarm(item, epfd);
+	}
+	/* Full: who was told goes to the end, so that all have their turn. */
+	if (count == max && last && last->hot_next) {
+		struct cw_item *first = set->hot, *tail = last->hot_next;
+
+		set->hot = tail;
+		tail->hot_before = &set->hot;
+		while (tail->hot_next)
+			tail = tail->hot_next;
+		tail->hot_next = first;
+		first->hot_before = &tail->hot_next;
+		last->hot_next = NULL;
+	}
+	for (item = set->nested ? set->items : NULL; item && count < max; item = item->next) {
+		uint64_t pulse = 0;
+
+		if (!item->inner || !item->armed || !(item->events & EPOLLIN) || !cw_set_ready_within(item->inner, 1, &pulse))
+			continue;
+		if ((item->events & EPOLLET) && pulse == item->seen)
+			continue;
+		item->seen = pulse;
+		events[count].events = EPOLLIN;
+		events[count++].data.u64 = item->data;
+		if (item->events & EPOLLONESHOT)
+			disarm(item, epfd);
+	}
+	return count;
+}
