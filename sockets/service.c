@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fork.h"
+#include "kept.h"
 #include "set.h"
 #include "kernel.h"
 #include "switch.h"
@@ -19,6 +20,8 @@
 #define WELCOME_LIMIT_US 200000
 #define LOST_OFFER       (~0u) /* on a connection that was given up with it */
 #define RETRY_NS         1000000000ull
+#define ROOM_NS          2000000
+#define NO_ROOM_NS       50000000ull
 #define HIGH_DESCRIPTORS 4096 /* ours goes below this, or below the limit if that is lower */
 
 struct cw_policy cw_policy;
@@ -321,6 +324,7 @@ static void hang_up(void)
 		return;
 	cw_table_take(fd);
 	cw_raw_close(fd);
+	cw_kept_drop();
 	service.next_try = cw_monotonic_ns() + RETRY_NS / 10;
 	/* Its memory stays as long as it is mapped. */
 	copy = &cw_own_book;
@@ -413,6 +417,11 @@ static bool waits_for_service(void)
 	return cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
 }
 
+static bool say(const struct cw_message *message)
+{
+	return send_message(atomic_load_explicit(&service.fd, memory_order_acquire), message, -1, MSG_DONTWAIT);
+}
+
 static bool offer_locked(struct cw_stream *stream, int fd)
 {
 	struct cw_message offer = new_message(CW_OFFER);
@@ -424,6 +433,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, cw_moving_reason, memory_order_relaxed);
 		return false;
 	}
+	cw_kept_say(say);
 	reason = judge(stream, fd);
 	if (reason != CW_REASON_none || cw_raw_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &stream->cookie, &size) < 0) {
 		cw_stream_stays(stream, reason ? reason : CW_REASON_option);
@@ -482,13 +492,33 @@ void cw_service_part(struct cw_stream *stream, int fd)
 		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 }
 
+/* Room in the queue: soon, unless the service is stopped, and then it is not waited for each time. */
+static bool room_comes(int fd)
+{
+	static _Atomic uint64_t not_before;
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+	struct timespec turn = {.tv_nsec = ROOM_NS};
+
+	if (cw_monotonic_ns() < atomic_load_explicit(&not_before, memory_order_relaxed))
+		return false;
+	if (cw_raw(SYS_ppoll, (long)&room, 1, (long)&turn, 0, 0, 0) > 0)
+		return room.revents & POLLOUT;
+	atomic_store_explicit(&not_before, cw_monotonic_ns() + NO_ROOM_NS, memory_order_relaxed);
+	return false;
+}
+
 static void tell(struct cw_message *message)
 {
 	int fd = atomic_load_explicit(&service.fd, memory_order_acquire);
+	bool own = service.owner == own_pid();
 
 	/* A vfork child has no word of its own, but its parent waits for it, and a ring must not be lost. */
-	if (fd >= 0 && (service.owner == own_pid() || message->type == CW_RESEND))
-		send_message(fd, message, -1, MSG_DONTWAIT);
+	if (fd < 0 || (!own && message->type != CW_RESEND))
+		return;
+	if (((!own || cw_kept_say(say)) && say(message)) || !waits_for_service())
+		return;
+	if (!room_comes(fd) || !say(message))
+		cw_kept_put(message);
 }
 
 void cw_service_withdraw(struct cw_stream *stream)
