@@ -94,9 +94,11 @@ static inline bool cw_is_plain(void)
 	return atomic_load_explicit(&cw_stage, memory_order_relaxed) == CW_PLAIN;
 }
 
+/* Enough where a descriptor is looked up: in a plain process none is found. */
 static inline void cw_ensure_started(void)
 {
-	cw_is_plain();
+	if (cw_unlikely(atomic_load_explicit(&cw_stage, memory_order_relaxed) != CW_STARTED))
+		cw_start();
 }
 
 #endif

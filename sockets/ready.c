@@ -8,6 +8,17 @@ static bool in_ring(uint64_t roff, uint64_t up)
 	return (int64_t)(roff - up) >= 0;
 }
 
+bool cw_ready_later(const struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	uint64_t up = atomic_load_explicit(&rx->up, memory_order_relaxed);
+
+	return (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED) &&
+	       !in_ring(atomic_load_explicit(&rx->roff, memory_order_relaxed), up) &&
+	       atomic_load_explicit(&rx->widx, memory_order_acquire) != up;
+}
+
 bool cw_ready_known(const struct cw_stream *stream)
 {
 	struct cw_direction *rx = stream->rx;

@@ -9,6 +9,9 @@ bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge);
 /* The same for who asks for this stream alone: also what an edge-triggered set sleeps with, having told it (switch.h). */
 bool cw_ready_to_read(const struct cw_stream *stream);
 
+/* The ring has bytes that can't be read yet: others come before them through the kernel. */
+bool cw_ready_later(const struct cw_stream *stream);
+
 /* Whether bytes can be read is known without asking the kernel. */
 bool cw_ready_known(const struct cw_stream *stream);
 

@@ -10,6 +10,7 @@
 #include "pieces.h"
 #include "service.h"
 #include "switch.h"
+#include "sync/board.h"
 
 #define PUBLISH_EVERY 32768u /* the reader copies the first part while the writer copies the next */
 #define WHOLE         4096u
@@ -74,6 +75,8 @@ static bool publish(struct cw_stream *stream, int fd, uint64_t widx, size_t coun
 	word = atomic_load_explicit(&tx->state, memory_order_seq_cst);
 	if (cw_unlikely(cw_state_of(word) == CW_ASLEEP))
 		cw_switch_take_back(stream, fd, &word);
+	else if (atomic_load_explicit(&tx->rx_board, memory_order_seq_cst))
+		CW_COUNT(stream, marks, cw_board_mark(stream->tx_board, stream->board_bit));
 	return true;
 }
 

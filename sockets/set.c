@@ -69,6 +69,8 @@ void cw_set_after_fork(void)
 {
 	uint32_t used = atomic_load_explicit(&cw_sets_used, memory_order_relaxed);
 
+	cw_item_after_fork();
+	cw_board_after_fork();
 	for (uint32_t i = 0; i < used; i++) {
 		atomic_store_explicit(&cw_sets[i].lock.holder, 0, memory_order_relaxed);
 		cw_sets[i].sleepers = 0;

@@ -102,6 +102,8 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 	item->data = event->data.u64;
 	item->armed = true;
 	item->kicked = false;
+	if (item->hot)
+		cw_item_look(item);
 	item->seen = ~0ull; /* as in the kernel, MOD tells an edge-triggered reader again what is there */
 	if (item->events & EPOLLONESHOT)
 		item->set->oneshots++;

@@ -5,17 +5,34 @@
 #include "set_item.h"
 #include "switch.h"
 
+#define WATCH_FROM 24 /* so many lines of memory are looked at faster than marks are made */
+
 void cw_item_cool(struct cw_item *item)
 {
 	struct cw_set *set = item->set;
 
 	if (!item->hot)
 		return;
+	item->hot = false;
+	cw_item_unwatch(item);
+	cw_item_unlook(item);
 	*item->hot_before = item->hot_next;
 	if (item->hot_next)
 		item->hot_next->hot_before = item->hot_before;
-	item->hot = false;
 	set->hot_count--;
+}
+
+/* Many: from here on by boards. */
+static void watch(struct cw_set *set, struct cw_item *item)
+{
+	if (set->hot_count < WATCH_FROM)
+		return;
+	if (set->hot_count > WATCH_FROM) {
+		cw_item_watch(item);
+		return;
+	}
+	for (item = set->hot; item; item = item->hot_next)
+		cw_item_watch(item);
 }
 
 void cw_item_heat(struct cw_item *item)
@@ -32,6 +49,8 @@ void cw_item_heat(struct cw_item *item)
 	item->hot_before = &set->hot;
 	item->hot = true;
 	set->hot_count++;
+	cw_item_look(item);
+	watch(set, item);
 }
 
 bool cw_set_enter(struct cw_stream *stream, bool *in_set)

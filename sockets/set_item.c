@@ -9,6 +9,11 @@ static struct cw_item *free_items;
 static uint32_t used;
 static struct cw_lock lock;
 
+void cw_item_after_fork(void)
+{
+	atomic_store_explicit(&lock.holder, 0, memory_order_relaxed);
+}
+
 struct cw_item *cw_item_new(void)
 {
 	struct cw_item *item = NULL;

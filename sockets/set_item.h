@@ -9,9 +9,11 @@ struct cw_item {
 	struct cw_set *set;
 	struct cw_stream *stream; /* or */
 	struct cw_set *inner;
-	struct cw_item *next, **before;         /* the set's registrations */
-	struct cw_item *hot_next, **hot_before; /* its hot ones */
-	struct cw_item *_Atomic of_stream;      /* the stream's other registrations */
+	struct cw_item *next, **before;           /* the set's registrations */
+	struct cw_item *hot_next, **hot_before;   /* its hot ones */
+	struct cw_item *look_next, **look_before; /* of these, those that are looked at */
+	struct cw_board_view *view;               /* with the stream's bit; NULL: it is looked at always */
+	struct cw_item *_Atomic of_stream;        /* the stream's other registrations */
 	int fd;
 	uint32_t events;
 	uint64_t data;
@@ -21,7 +23,7 @@ struct cw_item {
 	struct cw_item *dirty_next;
 	uint32_t in_kernel; /* the interest that the kernel's set has */
 	uint64_t kernel_data;
-	bool hot, armed, kicked;
+	bool hot, looked, armed, kicked;
 	bool dirty; /* on the set's list of those whose interest the kernel has not been told */
 	bool gone;  /* deleted by the program, and the kernel has not been told */
 };
@@ -30,7 +32,9 @@ struct cw_set {
 	struct cw_lock lock;
 	_Atomic int32_t references;
 	int epfd;
-	struct cw_item *items, *hot, *dirty;
+	struct cw_item *items, *hot, *look, *dirty;
+	struct cw_board_view *views;
+	uint64_t swept; /* ticks, when all hot ones were last looked at */
 	uint32_t hot_count, nested, oneshots;
 	_Atomic uint32_t outers;
 	_Atomic int32_t sleepers; /* threads of this process that sleep in it, or in a set around it */
@@ -69,6 +73,13 @@ bool cw_item_awake(const struct cw_stream *stream); /* CONSENT, LIVE or SEALED *
 void cw_item_admit(struct cw_item *item, int epfd); /* a registration that is new, or has changed */
 bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested);
 
+/* set_board.c */
+void cw_item_look(struct cw_item *item);
+void cw_item_unlook(struct cw_item *item);
+void cw_item_watch(struct cw_item *item); /* by a board from now on, if there is one for it */
+void cw_item_unwatch(struct cw_item *item);
+void cw_set_sweep(struct cw_set *set); /* look at what is marked */
+
 /* set_control.c */
 void cw_item_forget(struct cw_item *item);
 void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told */
@@ -85,5 +96,9 @@ int cw_set_merge(struct epoll_event *events, int by_ring, int count);
 
 struct cw_item *cw_item_new(void); /* zeroed; NULL if there are too many */
 void cw_item_free(struct cw_item *item);
+
+/* In a forked child: no thread is left that could hold their locks. */
+void cw_item_after_fork(void);
+void cw_board_after_fork(void);
 
 #endif

@@ -74,6 +74,12 @@ static uint32_t told(const struct cw_item *item)
 	return events & item->events;
 }
 
+/* Nothing is there, and no mark will say when there is: room to write, and bytes that are behind others in the kernel. */
+static bool look_again(const struct cw_item *item)
+{
+	return (item->armed && (item->events & (EPOLLOUT | EPOLLWRNORM))) || cw_ready_later(item->stream);
+}
+
 /* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
@@ -81,8 +87,9 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 	int count = 0;
 	uint64_t edge;
 
-	for (item = set->hot; item && count < max; item = next) {
-		next = item->hot_next;
+	cw_set_sweep(set);
+	for (item = set->look; item && count < max; item = next) {
+		next = item->look_next;
 		if (cw_item_ready(item, &edge)) {
 			item->seen = edge;
 			*ask |= (item->events & EPOLLET) != 0; /* an edge that the kernel may have too is one with this one */
@@ -90,6 +97,8 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 		} else if (item_writable(item)) {
 			events[count].events = item->events & (EPOLLOUT | EPOLLWRNORM);
 		} else {
+			if (item->view && !look_again(item))
+				cw_item_unlook(item);
 			continue;
 		}
 		events[count++].data.u64 = item->data;
@@ -98,16 +107,16 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 			disarm(item, epfd);
 	}
 	/* Full: who was told goes to the end, so that all have their turn. */
-	if (count == max && last && last->hot_next) {
-		struct cw_item *first = set->hot, *tail = last->hot_next;
+	if (count == max && last && last->look_next) {
+		struct cw_item *first = set->look, *tail = last->look_next;
 
-		set->hot = tail;
-		tail->hot_before = &set->hot;
-		while (tail->hot_next)
-			tail = tail->hot_next;
-		tail->hot_next = first;
-		first->hot_before = &tail->hot_next;
-		last->hot_next = NULL;
+		set->look = tail;
+		tail->look_before = &set->look;
+		while (tail->look_next)
+			tail = tail->look_next;
+		tail->look_next = first;
+		first->look_before = &tail->look_next;
+		last->look_next = NULL;
 	}
 	for (item = set->nested ? set->items : NULL; item && count < max; item = item->next) {
 		uint64_t pulse = 0;

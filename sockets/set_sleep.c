@@ -56,6 +56,7 @@ static bool settle(struct cw_set *set, int depth)
 	for (item = set->hot; item; item = next) {
 		next = item->hot_next;
 		if (!settle_item(item)) {
+			cw_item_look(item);
 			rise(set);
 			return false;
 		}

@@ -54,6 +54,8 @@ struct cw_stream {
 	struct cw_slot *_Atomic slot;
 	struct cw_direction *tx, *rx;
 	unsigned char *tx_data, *rx_data;
+	_Atomic uint64_t *tx_board, *rx_board; /* the words with board_bit */
+	uint64_t board_bit;
 	struct cw_item *_Atomic items; /* its entries in event sets of this process; guarded by the set lock */
 
 	/* Before it is moved. */

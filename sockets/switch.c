@@ -126,6 +126,9 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->rx = &slot->direction[1 - end];
 	stream->tx_data = cw_arena_ring(arena, number, end);
 	stream->rx_data = cw_arena_ring(arena, number, 1 - end);
+	stream->tx_board = cw_arena_board(arena, number, end);
+	stream->rx_board = cw_arena_board(arena, number, 1 - end);
+	stream->board_bit = 1ull << number % 64;
 	stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
 	if (stream->nagle)
 		cw_switch_no_nagle(stream);

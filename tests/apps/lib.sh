@@ -186,6 +186,7 @@ report() {
 		{ runs: length, processes: total(.processes), moved: total(.sockets.moved), made: total(.sockets.made),
 		  ring: total(.bytes.ring_in + .bytes.ring_out), kernel: total(.bytes.kernel_in + .bytes.kernel_out),
 		  ring_in: total(.bytes.ring_in), ring_out: total(.bytes.ring_out), broken: total((.reasons.broken // 0) + (.broken // 0)),
+		  marks: total(.marks), doorbells: total(.doorbells),
 		  reasons: (map(.reasons | to_entries) | add // [] | group_by(.key) | map({key: .[0].key, value: (map(.value) | add)}) | from_entries) }
 		| .percent = (if .ring + .kernel > 0 then 100 * .ring / (.ring + .kernel) else 0 end)' "$dir/$1".*.json
 }

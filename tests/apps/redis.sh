@@ -145,6 +145,7 @@ went_by_ring client 100 10000000 50
 with_and_without "many clients, pipelines, threads" many_clients
 went_by_ring server 300 5000000 50
 went_by_ring client 300 5000000 50
+reported client "a set of many marks its rings" ".marks > 0"
 with_and_without "threads in the server" io_threads
 went_by_ring server 50 5000000 50
 with_and_without "publish and subscribe" subscribed

@@ -69,3 +69,10 @@ unsigned char *cw_arena_ring(const struct cw_arena *arena, uint32_t slot, unsign
 {
 	return arena->base + cw_arena_rings_at(arena->slots) + ((uint64_t)slot * 2 + (direction & 1)) * CW_RING_MAX;
 }
+
+_Atomic uint64_t *cw_arena_board(const struct cw_arena *arena, uint32_t slot, unsigned direction)
+{
+	struct cw_board_word *board = (struct cw_board_word *)(arena->base + CW_ARENA_BOARD);
+
+	return &board[(direction & 1) * (CW_ARENA_MAX_SLOTS / 64) + slot / 64].bits;
+}

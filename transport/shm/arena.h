@@ -24,6 +24,9 @@ struct cw_arena *cw_arena_find(uint64_t id);
 struct cw_slot *cw_arena_slot(const struct cw_arena *arena, uint32_t slot);
 unsigned char *cw_arena_ring(const struct cw_arena *arena, uint32_t slot, unsigned direction);
 
+/* The word of the board that has this slot's bit, 1 << (slot % 64). */
+_Atomic uint64_t *cw_arena_board(const struct cw_arena *arena, uint32_t slot, unsigned direction);
+
 /* arena_make.c, the service's: a new sealed arena. Returns its descriptor (close-on-exec) and maps it; -1 with errno. */
 int cw_arena_make(struct cw_arena *arena, uint64_t id, uint32_t slots, bool huge_pages);
 /* Set the words of a slot to those of a connection that uses the kernel in both directions. Rings keep their pages. */

@@ -4,6 +4,7 @@
  *first byte in that direction, wherever the bytes before it went.
  *
  *	0			struct cw_arena_header
+ *	CW_ARENA_BOARD		the boards: for each direction a bit a slot, a cache line a word (sync/board.h)
  *	CW_ARENA_WORDS		slots * struct cw_slot
  *	rings_at		slots * 2 rings of CW_RING_MAX bytes, of which a connection uses (and so touches) as much as its class says
  *
@@ -20,8 +21,9 @@
 #include "sync/lock.h"
 #include "sync/state.h"
 
-#define CW_LAYOUT          1u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
+#define CW_LAYOUT          2u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
 #define CW_ARENA_MAGIC     0x63617573657761ull
+#define CW_ARENA_BOARD     2048u
 #define CW_ARENA_WORDS     4096u
 #define CW_RING_MIN_BITS   14u
 #define CW_RING_MAX_BITS   18u
@@ -42,6 +44,7 @@ struct cw_direction {
 	_Atomic uint64_t up;                            /* LIVE: offset from which bytes are in the ring */
 	_Atomic uint64_t seal;                          /* SEALED: offset from which bytes are in the kernel again */
 	_Atomic uint32_t ring_bits;                     /* the ring's class, chosen by the writer before LIVE */
+	_Atomic uint32_t rx_board;                      /* the reader watches its board: mark what is published */
 
 	/* The holders of the writing end. */
 	_Alignas(CW_CACHE_LINE) struct cw_lock tx_lock;
@@ -73,6 +76,13 @@ struct cw_slot {
 	struct cw_end end[2];
 	_Alignas(CW_CACHE_LINE) _Atomic uint64_t use; /* raised by the service each time the slot is given out */
 };
+
+struct cw_board_word {
+	_Alignas(CW_CACHE_LINE) _Atomic uint64_t bits;
+};
+
+_Static_assert(CW_ARENA_BOARD + CW_ARENA_MAX_SLOTS / 64 * 2 * sizeof(struct cw_board_word) <= CW_ARENA_WORDS,
+	       "the boards fit the header's page");
 
 struct cw_arena_header {
 	uint64_t magic;
