@@ -1,0 +1,68 @@
+#include "kernel.h"
+#include "receiving.h"
+#include "switch.h"
+
+/* The peer is gone without a word, and had not read all that we wrote by ring: TCP would have sent a reset (RFC 2525, 2.17). */
+bool cw_receive_died_with_unread(struct cw_stream *stream)
+{
+	struct cw_direction *tx = stream->tx;
+	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
+	uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
+
+	if (stream->reset_told || stream->shut_reading ||
+	    (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
+		return false;
+	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
+		return false;
+	return (int64_t)(roff - atomic_load_explicit(&tx->up, memory_order_relaxed)) >= 0 &&
+	       (int64_t)(atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff) > 0;
+}
+
+/* In TAKEN the ring holds something only if the writer was killed while it took the stream back; an unlocked kernel read of another thread
+ * would make roff too small. */
+static bool still_in_ring(const struct cw_direction *rx, uint64_t word)
+{
+	switch (cw_state_of(word)) {
+	case CW_CONSENT:
+		return false;
+	case CW_TAKEN:
+		return atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) == CW_TAKING_BACK &&
+		       !atomic_load_explicit(&rx->rx_asleep, memory_order_acquire);
+	default:
+		return true;
+	}
+}
+
+/* The kernel says that the stream has ended. Is something left in the ring? (SWITCH.md, End) */
+enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	struct cw_direction *rx = stream->rx;
+	enum cw_received outcome = CW_END;
+	uint64_t word, roff;
+	struct cw_ring ring;
+	size_t unread;
+	bool nested;
+
+	if (!cw_rx_lock(stream, fd, &nested))
+		return cw_receive_fail(request, ECONNRESET);
+	word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
+	if (cw_state_of(word) == CW_CONSENT)
+		cw_switch_withdraw(stream, &word);
+	if (cw_state_of(word) == CW_ASLEEP && !nested)
+		cw_switch_wake(stream, &word);
+	unread = cw_switch_unread(stream, word, roff, &ring);
+	if (atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
+	    (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 && unread && unread != SIZE_MAX &&
+	    still_in_ring(rx, word))
+		outcome = cw_receive_ring_part(stream, request, word, roff, &ring, unread);
+	cw_rx_unlock(stream, nested);
+	if (outcome == CW_END && cw_receive_died_with_unread(stream)) {
+		stream->reset_told = true;
+		/* What follows is as after a reset: EPIPE for who sends, hang-up for who waits. */
+		cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
+		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
+		return cw_receive_fail(request, ECONNRESET);
+	}
+	return outcome;
+}

@@ -1,0 +1,120 @@
+#include <pthread.h>
+
+#include "kernel.h"
+#include "receiving.h"
+#include "service.h"
+#include "switch.h"
+
+static void cancelled(void *argument)
+{
+	struct cw_direction *rx = argument;
+
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+}
+
+/* A cancelled thread never says how much it took from the kernel: the offset is lost, and the direction stays with the kernel. */
+static void cancelled_reading(void *argument)
+{
+	struct cw_direction *rx = argument;
+
+	atomic_store_explicit(&rx->rx_attached, 0, memory_order_relaxed);
+	cw_state_mark(&rx->state, CW_MARK_LEFT);
+	cancelled(rx);
+}
+
+/* In TAKEN, or ASLEEP: rx_asleep was raised under the lock, so the state can't leave the kernel's side before we are back. */
+enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, int extra)
+{
+	struct cw_direction *rx = stream->rx;
+	struct iovec rest[CW_PIECES];
+	struct msghdr message = {.msg_iov = rest};
+	int flags = request->flags | extra;
+	ssize_t got;
+
+	message.msg_iovlen = request->iovcnt;
+	if (request->done || request->total == 1)
+		message.msg_iovlen = cw_receive_unfilled(request, request->total - request->done, rest);
+	else
+		message.msg_iov = (struct iovec *)request->iov;
+	if (flags & MSG_DONTWAIT) {
+		got = cw_raw_recvmsg(fd, &message, flags);
+		if (got < 0)
+			cw_receive_fail(request, (int)-got);
+	} else {
+		CW_COUNT(stream, sleeps, 1);
+		pthread_cleanup_push(cancelled_reading, rx);
+		got = cw_kernel.recvmsg(fd, &message, flags);
+		pthread_cleanup_pop(0);
+		if (got < 0)
+			cw_receive_fail(request, errno);
+		else
+			CW_COUNT(stream, wakeups, 1);
+	}
+	if (got > 0) {
+		if (!(flags & MSG_PEEK)) {
+			atomic_fetch_add_explicit(&rx->roff, (uint64_t)got, memory_order_relaxed);
+			cw_switch_bound_in(stream, fd, (size_t)got);
+		}
+		cw_receive_advance(stream, request, (size_t)got);
+	}
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	if (got == 0)
+		return CW_END;
+	return got > 0 ? CW_BYTES : CW_FAILED;
+}
+
+/* Wait until the kernel has something, without taking it. */
+enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	struct cw_direction *rx = stream->rx;
+	ssize_t got;
+	char byte;
+
+	CW_COUNT(stream, sleeps, 1);
+	pthread_cleanup_push(cancelled, rx);
+	got = cw_kernel.recv(fd, &byte, 1, MSG_PEEK);
+	pthread_cleanup_pop(0);
+	if (got < 0)
+		cw_receive_fail(request, errno);
+	else
+		CW_COUNT(stream, wakeups, 1);
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	return got > 0 ? CW_BYTES_AND_MORE : got == 0 ? CW_END : CW_FAILED;
+}
+
+/* Does the kernel have bytes, an end or an error? Takes no byte: in LIVE, what is there may come after the ring's. */
+enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request)
+{
+	char byte;
+	long got = cw_raw(SYS_recvfrom, fd, (long)&byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+
+	if (got > 0)
+		return CW_BYTES_AND_MORE;
+	return got == 0 ? CW_END : cw_receive_fail(request, (int)-got);
+}
+
+/* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
+ * restarted. What came is taken before the state can leave the kernel's side. */
+enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	struct cw_direction *rx = stream->rx;
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	struct timeval limit = {0};
+	socklen_t size = sizeof(limit);
+	enum cw_received outcome;
+	int ready;
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
+	CW_COUNT(stream, sleeps, 1);
+	pthread_cleanup_push(cancelled, rx);
+	ready = cw_kernel.poll(&readable, 1,
+			       limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
+	pthread_cleanup_pop(0);
+	CW_COUNT(stream, wakeups, ready > 0);
+	if (ready <= 0) {
+		atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+		return CW_FAILED;
+	}
+	outcome = cw_receive_read_kernel(stream, fd, request, MSG_DONTWAIT);
+	return outcome == CW_FAILED && request->error == EAGAIN ? CW_BYTES_AND_MORE : outcome;
+}

@@ -1,0 +1,140 @@
+/* MSG_PEEK: what is before the switch and what is behind it, in one answer. */
+#include "kernel.h"
+#include "receiving.h"
+#include "switch.h"
+
+static ssize_t peek_locked(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
+	uint64_t up = atomic_load_explicit(&rx->up, memory_order_relaxed), last;
+	struct cw_ring ring;
+	size_t count, before = (int64_t)(up - roff) > 0 ? up - roff : 0;
+	struct iovec rest[CW_PIECES];
+	struct msghdr message = {.msg_iov = rest};
+	uint32_t bits = atomic_load_explicit(&rx->ring_bits, memory_order_relaxed);
+
+	if (before) {
+		message.msg_iovlen = cw_receive_unfilled(request, before, rest);
+		long got = cw_raw_recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+		if (got < 0)
+			return got;
+		request->done += (size_t)got;
+		if ((size_t)got < before)
+			return 0;
+	}
+	last = atomic_load_explicit(cw_state_of(word) == CW_SEALED ? &rx->seal : &rx->widx, memory_order_acquire);
+	if (!cw_class_sane(bits) || last - (roff + before) > 1ull << bits)
+		return -ECONNRESET;
+	ring = cw_stream_ring(stream->rx_data, bits);
+	count = last - (roff + before);
+	if (count > request->total - request->done)
+		count = request->total - request->done;
+	request->done += cw_ring_get_iov(&ring, roff + before, request->iov, request->iovcnt, request->done, count);
+	if (cw_state_of(word) == CW_SEALED && !before && request->done < request->total) {
+		message.msg_iovlen = cw_receive_unfilled(request, request->total - request->done, rest);
+		long got = cw_raw_recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+		if (got > 0)
+			request->done += (size_t)got;
+	}
+	return 0;
+}
+
+/* True if the answer is in request; else the ordinary way goes on (it waits, or finds the end). */
+static bool peek(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	uint64_t word;
+	bool nested;
+	ssize_t failed = 0;
+
+	if (!cw_rx_lock(stream, fd, &nested))
+		return false;
+	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+	if (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_ASLEEP)
+		failed = peek_locked(stream, fd, request);
+	cw_rx_unlock(stream, nested);
+	if (failed == -ECONNRESET)
+		cw_switch_break(stream, fd, CW_REASON_broken);
+	return request->done && (!(request->flags & MSG_WAITALL) || request->done == request->total);
+}
+
+/* MSG_PEEK | MSG_WAITALL with a part there: wait a turn, unless no more can come. */
+static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	struct timespec turn = {.tv_nsec = 500000};
+	enum cw_received outcome;
+
+	if (!cw_receive_blocking(stream, fd, request))
+		return false;
+	outcome = cw_receive_ask_kernel(fd, request);
+	if (outcome == CW_END || (outcome == CW_FAILED && request->error != EAGAIN))
+		return false;
+	return cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0) != -EINTR;
+}
+
+/* The kernel has seen the end: what a look finds from now on is all that comes. */
+static bool at_end(int fd)
+{
+	struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&end, 1, (long)&none, 0, 0, 0) > 0;
+}
+
+ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	bool last = false;
+	struct cw_receiving one = {.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL};
+
+	for (;;) {
+		struct cw_direction *rx = stream->rx;
+		bool nested;
+		uint64_t word;
+
+		request->done = 0;
+		if (peek(stream, fd, request))
+			return cw_receive_result(stream, request, CW_BYTES);
+		if (request->done && (last || !more_to_come(stream, fd, request)))
+			return cw_receive_result(stream, request, CW_BYTES);
+		if (request->done) {
+			last = at_end(fd);
+			continue;
+		}
+		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
+			return cw_receive_result(stream, request, cw_receive_fail(request, ECONNRESET));
+		word = atomic_load_explicit(&rx->state, memory_order_acquire);
+		if (cw_state_of(word) == CW_CONSENT)
+			cw_switch_withdraw(stream, &word);
+		if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_ASLEEP) {
+			enum cw_received outcome;
+
+			/* The kernel's answer is whole: nothing of the stream is in the ring. */
+			request->done = 0;
+			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
+			cw_rx_unlock(stream, nested);
+			outcome = cw_receive_read_kernel(stream, fd, request, cw_receive_blocking(stream, fd, request) ? 0 : MSG_DONTWAIT);
+			if (outcome == CW_END)
+				outcome = cw_receive_end(stream, fd, request);
+			return cw_receive_result(stream, request, outcome);
+		}
+		cw_rx_unlock(stream, nested);
+		if (cw_state_of(word) >= CW_STATES)
+			return cw_receive_result(stream, request, cw_receive_broken(stream, fd, request));
+		/* LIVE and nothing there: wait as a reader of one byte would, without taking it. */
+		one.done = 0;
+		one.flags = request->flags & ~(MSG_WAITALL);
+		enum cw_received outcome = last ? CW_END : cw_receive_wait(stream, fd, &one, CW_EMPTY);
+		last = outcome == CW_BYTES_AND_MORE && at_end(fd);
+		if (outcome == CW_END || outcome == CW_FAILED) {
+			/* Nothing more comes: what is there is the answer. */
+			request->flags &= ~MSG_WAITALL;
+			request->done = 0;
+			if (peek(stream, fd, request))
+				return cw_receive_result(stream, request, CW_BYTES);
+			if (outcome == CW_END && cw_receive_died_with_unread(stream))
+				outcome = cw_receive_fail(&one, ECONNRESET);
+			return cw_receive_result(stream, &one, outcome);
+		}
+	}
+}

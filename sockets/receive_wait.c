@@ -1,0 +1,131 @@
+#include <fcntl.h>
+
+#include "kernel.h"
+#include "ready.h"
+#include "receiving.h"
+#include "service.h"
+#include "set.h"
+#include "switch.h"
+
+#define ASK_KERNEL_EVERY_US 5
+
+/* Look for bytes for a while. True if something has changed. */
+static bool look(struct cw_stream *stream, int fd)
+{
+	struct cw_direction *rx = stream->rx;
+	uint32_t most = (uint32_t)cw_policy_spin_us();
+	uint64_t seen = atomic_load_explicit(&rx->roff, memory_order_relaxed), word, first;
+	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start;
+	struct cw_receiving ignored = {0};
+
+	first = atomic_load_explicit(&rx->state, memory_order_relaxed);
+	while (cw_ticks() - start < budget) {
+		for (int i = 0; i < 8; i++) {
+			word = atomic_load_explicit(&rx->state, memory_order_acquire);
+			if (word != first ||
+			    (cw_state_of(word) == CW_LIVE && atomic_load_explicit(&rx->widx, memory_order_acquire) != seen)) {
+				CW_COUNT(stream, spins_paid, 1);
+				cw_spin_paid(&cw_thread.spin, most);
+				return true;
+			}
+			cw_pause();
+		}
+		/* In CONSENT the writer may not have heard of the slot yet, and sends through the kernel. */
+		if (cw_state_of(first) != CW_LIVE && cw_ticks() - asked > ASK_KERNEL_EVERY_US * cw_ticks_per_us()) {
+			asked = cw_ticks();
+			if (cw_receive_ask_kernel(fd, &ignored) != CW_FAILED || ignored.error != EAGAIN)
+				return true;
+		}
+	}
+	CW_COUNT(stream, spins_lost, budget != 0);
+	return false;
+}
+
+bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_receiving *request)
+{
+	if (request->flags & MSG_DONTWAIT)
+		return false;
+	/* Another process that shares the socket may have cleared the flag behind our back. */
+	if (cw_likely(!atomic_load_explicit(&stream->nonblocking, memory_order_relaxed)))
+		return true;
+	return atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_relaxed) != 1 &&
+	       !(cw_raw_fcntl(fd, F_GETFL, 0) & O_NONBLOCK);
+}
+
+/*
+ * Fall asleep as a blocking call: under the lock, so that a set or another thread sees rx_asleep and the state together. CW_BY_KERNEL:
+ * sleep. CW_EMPTY_KERNEL: sleep without reading.
+ */
+static enum cw_received settle(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome)
+{
+	struct cw_direction *rx = stream->rx;
+	struct pollfd on_its_way = {.fd = fd, .events = POLLIN};
+	struct timespec turn = {.tv_nsec = 2000000};
+	uint64_t word, roff;
+	bool nested;
+
+	if (!cw_rx_lock(stream, fd, &nested))
+		return cw_receive_fail(request, ECONNRESET);
+	word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
+	if (outcome == CW_EMPTY_KERNEL) {
+		/* Asleep, and with nothing in the ring, it can be waited for; else it is on its way, and a short turn is all (tests/model).
+		 */
+		if (cw_state_of(word) != CW_LIVE ||
+		    !cw_switch_fall_asleep(stream, &word, atomic_load_explicit(&rx->up, memory_order_relaxed)))
+			outcome = cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_LIVE ? CW_ON_ITS_WAY : CW_BYTES_AND_MORE;
+	} else if (cw_switch_fall_asleep(stream, &word, roff)) {
+		outcome = CW_BY_KERNEL;
+	} else {
+		outcome = CW_BYTES_AND_MORE;
+	}
+	if (outcome == CW_BY_KERNEL || outcome == CW_EMPTY_KERNEL)
+		atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
+	cw_rx_unlock(stream, nested);
+	if (outcome != CW_ON_ITS_WAY)
+		return outcome;
+	cw_raw(SYS_ppoll, (long)&on_its_way, 1, (long)&turn, 0, 0, 0);
+	return CW_BYTES_AND_MORE;
+}
+
+/*
+ * LIVE, and nothing in the ring, for who doesn't wait. If the kernel has bytes the writer has sealed the ring by now; or it wrote from a
+ * signal handler on top of a send, or is no writer of ours: they are read as by who has fallen asleep.
+ */
+static enum cw_received look_in_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	enum cw_received outcome = cw_receive_ask_kernel(fd, request);
+
+	if (outcome != CW_BYTES_AND_MORE)
+		return outcome;
+	outcome = settle(stream, fd, request, CW_EMPTY);
+	return outcome == CW_BY_KERNEL ? cw_receive_read_kernel(stream, fd, request, MSG_DONTWAIT) : outcome;
+}
+
+/* Nothing there. Look, then sleep; or say so. Returns what came of it. */
+enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome)
+{
+	uint64_t start;
+
+	if (request->done && !(request->flags & MSG_WAITALL))
+		return CW_BYTES;
+	if (!cw_receive_blocking(stream, fd, request))
+		return outcome == CW_EMPTY_KERNEL ? cw_receive_fail(request, EAGAIN) : look_in_kernel(stream, fd, request);
+	start = cw_ticks();
+	if (outcome != CW_EMPTY_KERNEL) {
+		cw_switch_offer(stream, fd);
+		if (look(stream, fd))
+			return CW_BYTES_AND_MORE;
+	}
+	outcome = settle(stream, fd, request, outcome);
+	if (outcome == CW_BY_KERNEL && request->done)
+		outcome = cw_receive_await_rest(stream, fd, request);
+	else if (outcome == CW_BY_KERNEL)
+		outcome = cw_receive_read_kernel(stream, fd, request, 0);
+	else if (outcome == CW_EMPTY_KERNEL)
+		outcome = cw_receive_await_kernel(stream, fd, request);
+	cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	if (outcome == CW_BYTES)
+		cw_switch_offer(stream, fd);
+	return outcome;
+}

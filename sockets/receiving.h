@@ -1,0 +1,76 @@
+/*
+ * Receiving, between its own files: one receive call, and what a step of it finds.
+ *
+ *	receive.c	the call: looks at the state, takes bytes from the ring or the kernel, waits, answers
+ *	receive_kernel.c	the kernel's bytes, and waiting for them
+ *	receive_wait.c	nothing there: look for a while, then sleep
+ *	receive_end.c	the end of the stream
+ *	receive_peek.c	MSG_PEEK
+ */
+#ifndef CW_SOCKETS_RECEIVING_H
+#define CW_SOCKETS_RECEIVING_H
+
+#include <limits.h>
+
+#include "pieces.h"
+#include "receive.h"
+#include "sync/ring.h"
+
+struct cw_receiving {
+	const struct iovec *iov;
+	size_t iovcnt, total, done;
+	int flags;
+	int error;
+	bool roused; /* the stream is awake, and a set with it asleep */
+};
+
+enum cw_received {
+	CW_BYTES,          /* some were taken */
+	CW_BYTES_AND_MORE, /* and behind them the stream goes on elsewhere: look there too */
+	CW_EMPTY,          /* LIVE, and nothing in the ring */
+	CW_EMPTY_KERNEL,   /* what comes next comes through the kernel, but is not there yet */
+	CW_ON_ITS_WAY,     /* and behind it the ring has more */
+	CW_BY_KERNEL,      /* TAKEN, or ASLEEP for others: the kernel may be read without a bound, and without the lock */
+	CW_COLD,           /* ASLEEP, and to wake it the event set's lock is needed */
+	CW_END,
+	CW_FAILED
+};
+
+static inline enum cw_received cw_receive_fail(struct cw_receiving *request, int error)
+{
+	request->error = error;
+	return CW_FAILED;
+}
+
+/* The part of a request's memory that is still to be filled, at most limit bytes of it. Returns the pieces used. */
+static inline size_t cw_receive_unfilled(const struct cw_receiving *request, size_t limit, struct iovec rest[CW_PIECES])
+{
+	return cw_pieces(request->iov, request->iovcnt, request->done, limit, rest);
+}
+
+static inline void cw_receive_advance(struct cw_stream *stream, struct cw_receiving *request, size_t count)
+{
+	request->done += count;
+	CW_COUNT(stream, bytes_kernel_in, count);
+}
+
+/* Shared memory held nonsense: ends the stream. */
+enum cw_received cw_receive_broken(struct cw_stream *stream, int fd, struct cw_receiving *request);
+enum cw_received cw_receive_ring_part(struct cw_stream *stream, struct cw_receiving *request, uint64_t word, uint64_t roff,
+				      const struct cw_ring *ring, size_t unread);
+ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *request, enum cw_received outcome);
+
+enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, int extra);
+enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request);
+enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request);
+enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request);
+
+bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_receiving *request);
+enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome);
+
+bool cw_receive_died_with_unread(struct cw_stream *stream);
+enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_receiving *request);
+
+ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving *request);
+
+#endif
