@@ -38,6 +38,7 @@ static enum cw_received kernel_part(struct cw_stream *stream, int fd, struct cw_
 	atomic_store_explicit(&rx->rx_kernel_op, 0, memory_order_release);
 	if (got > 0) {
 		cw_receive_advance(stream, request, (size_t)got);
+		cw_switch_bound_in(stream, fd, (size_t)got);
 		return roff + (uint64_t)got == up ? CW_BYTES_AND_MORE : CW_BYTES;
 	}
 	if (got == 0)

@@ -102,6 +102,17 @@ static enum cw_received look_in_kernel(struct cw_stream *stream, int fd, struct 
 	return outcome == CW_BY_KERNEL ? cw_receive_read_kernel(stream, fd, request, MSG_DONTWAIT) : outcome;
 }
 
+static bool linger(struct cw_stream *stream, int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	struct timespec turn = {.tv_nsec = CW_LINGER_NS};
+
+	if (!cw_switch_lingers(stream))
+		return false;
+	cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0);
+	return true;
+}
+
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
 enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome)
 {
@@ -114,7 +125,7 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 	start = cw_ticks();
 	if (outcome != CW_EMPTY_KERNEL) {
 		cw_switch_offer(stream, fd);
-		if (look(stream, fd))
+		if (look(stream, fd) || linger(stream, fd))
 			return CW_BYTES_AND_MORE;
 	}
 	outcome = settle(stream, fd, request, outcome);

@@ -40,6 +40,7 @@ struct cw_set {
 	_Atomic int32_t sleepers; /* threads of this process that sleep in it, or in a set around it */
 	_Atomic bool shared;      /* with another process, by fork: its sleepers can't be seen, so nothing in it is looked at */
 	bool kicked;
+	bool lingers;   /* not settled because of streams that linger (switch.h) */
 	bool filled;    /* the last answer had no room for what the kernel was to be asked for */
 	uint64_t asked; /* ticks, when the kernel was last asked while awake */
 };

@@ -47,6 +47,15 @@ static bool settle_item(struct cw_item *item)
 	return fine;
 }
 
+/* All of them together. */
+static void linger(struct cw_set *set)
+{
+	set->lingers = true;
+	for (struct cw_item *item = set->hot; item; item = item->hot_next)
+		if (item->stream->slot)
+			cw_switch_lingers(item->stream);
+}
+
 static bool settle(struct cw_set *set, int depth)
 {
 	struct cw_item *item, *next;
@@ -55,6 +64,11 @@ static bool settle(struct cw_set *set, int depth)
 	set->sleepers++;
 	for (item = set->hot; item; item = next) {
 		next = item->hot_next;
+		if (item->stream->slot && cw_switch_lingers(item->stream)) {
+			linger(set);
+			rise(set);
+			return false;
+		}
 		if (!settle_item(item)) {
 			cw_item_look(item);
 			rise(set);

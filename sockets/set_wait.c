@@ -4,9 +4,10 @@
 #include "kernel.h"
 #include "service.h"
 #include "set_item.h"
+#include "switch.h"
 
 #define ASK_KERNEL_EVERY_US 8 /* while streams are served by ring, the kernel's own events wait no longer than this */
-#define NAP_NS              1000000
+#define NAP_NS              CW_LINGER_NS
 
 struct waiting {
 	int epfd, max;
@@ -165,7 +166,8 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 	return count;
 }
 
-/* Nobody may sleep while a ring has bytes, but they can't be read yet: what comes before them is on its way through the kernel. */
+/* Nobody may sleep while a ring has bytes, but they can't be read yet: what comes before them is on its way through the kernel. Nor while
+ * an offer is worth to stand a little longer (switch.h). */
 static int nap(struct cw_set *set, const struct waiting *waiting)
 {
 	struct waiting turn = *waiting;
@@ -205,7 +207,8 @@ int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int ma
 		if (!waiting.deadline)
 			return wait_in_kernel(&waiting, events, max, false);
 		if (!cw_set_settle(set)) {
-			count = restless ? nap(set, &waiting) : 0;
+			count = restless || set->lingers ? nap(set, &waiting) : 0;
+			set->lingers = false;
 			if (count || (waiting.deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting.deadline))
 				return count;
 			restless = true;

@@ -110,6 +110,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream->by_kernel_in = stream->by_kernel_out = stream->offers_missed = 0;
 	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
+	stream->lingered = 0;
 	stream->cookie = 0;
 	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 	stream->rcvbuf = 0;

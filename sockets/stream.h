@@ -44,6 +44,7 @@ struct cw_stream {
 	bool clamped, bounded;                /* the kernel's buffers have been bounded for this direction (switch.h) */
 	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
 	uint32_t offers_missed;               /* looks for the reader's offer in vain, in a row */
+	uint64_t lingered;                    /* roff at the last wait that let the offer stand */
 	bool shut_writing;                    /* by us, perhaps before it was moved */
 	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
 	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */

@@ -72,9 +72,10 @@ static bool offset_received(int fd, uint64_t *offset)
 	return false;
 }
 
-#define IN_BULK  (128u << 10)
-#define WINDOW   (128u << 10)
-#define NOT_SENT (32u << 10)
+#define IN_BULK      (128u << 10)
+#define WINDOW       (128u << 10)
+#define NOT_SENT     (32u << 10)
+#define LINGER_AFTER (64u << 10)
 
 static void set_tcp(int fd, int name, int value)
 {
@@ -494,6 +495,18 @@ bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t se
 	default:
 		return true;
 	}
+}
+
+bool cw_switch_lingers(struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
+
+	if (cw_likely(!stream->clamped) || roff - stream->lingered < LINGER_AFTER ||
+	    cw_state_of(atomic_load_explicit(&rx->state, memory_order_relaxed)) != CW_CONSENT)
+		return false;
+	stream->lingered = roff;
+	return true;
 }
 
 bool cw_switch_wake(struct cw_stream *stream, uint64_t *word)

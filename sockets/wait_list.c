@@ -9,7 +9,7 @@
 #include "switch.h"
 
 #define ASK_KERNEL_EVERY_US 8
-#define NAP_NS              1000000
+#define NAP_NS              CW_LINGER_NS
 
 void cw_wait_list_begin(struct cw_wait_list *list)
 {
@@ -186,7 +186,22 @@ static int spin(struct cw_wait_call *call)
 	return 0;
 }
 
-/* Nobody may sleep while a ring has bytes, but they can't be read yet: what comes before them is on its way through the kernel. */
+/* All are asked, so that they linger together. */
+static bool lingers(struct cw_wait_list *list)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < list->count; i++) {
+		struct cw_wait_entry *entry = &list->entry[i];
+
+		if (entry->moved && entry->stream && !entry->stream->broken)
+			any |= cw_switch_lingers(entry->stream);
+	}
+	return any;
+}
+
+/* Nobody may sleep while a ring has bytes, but they can't be read yet: what comes before them is on its way through the kernel. Nor while
+ * an offer is worth to stand a little longer. */
 static int nap(struct cw_wait_call *call)
 {
 	int64_t ns = NAP_NS, left = call->deadline - (int64_t)cw_monotonic_ns();
@@ -228,7 +243,7 @@ static int sleep_in_kernel(struct cw_wait_call *call)
 
 int cw_wait_list_wait(struct cw_wait_call *call)
 {
-	bool restless = false;
+	bool restless = false, lingering;
 	int ready;
 
 	for (;;) {
@@ -243,10 +258,11 @@ int cw_wait_list_wait(struct cw_wait_call *call)
 			if (ready)
 				return ready;
 		}
-		if (settle(&call->list))
+		lingering = lingers(&call->list);
+		if (!lingering && settle(&call->list))
 			return sleep_in_kernel(call);
 		call->list.moved = call->list.count;
-		ready = restless ? nap(call) : 0;
+		ready = restless || lingering ? nap(call) : 0;
 		if (ready || too_late(call))
 			return ready;
 		restless = true;
