@@ -590,6 +590,14 @@ static bool attach(const struct cw_message *message, struct cw_arena *arena)
 	return true;
 }
 
+bool cw_service_attached(const struct cw_stream *stream)
+{
+	/* Who attaches holds the lock from before the phase says so until the slot is there. */
+	if (lock_service())
+		cw_unlock(&service.lock);
+	return stream->slot != NULL;
+}
+
 static void refuse(const struct cw_message *message, const struct cw_arena *arena)
 {
 	const struct cw_slot *slot = arena ? cw_arena_slot(arena, message->grant.slot) : NULL;

@@ -36,6 +36,9 @@ void cw_service_release(struct cw_stream *stream);
 void cw_service_ask_resend(struct cw_stream *stream);
 void cw_service_take_mail(void);
 bool cw_service_has_mail(void);
+/* The phase is MOVED, and the slot not there: another thread is taking the grant. Wait for it; false: it is this thread itself, below a
+ * signal handler. */
+bool cw_service_attached(const struct cw_stream *stream);
 
 /* Around fork (fork.c): a connection for the child, made by its parent. -1: none is needed, or none was to be had. */
 int cw_service_before_fork(bool needed);

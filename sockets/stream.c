@@ -197,8 +197,9 @@ void cw_stream_close(struct cw_stream *stream, int fd)
 	if (atomic_load_explicit(&stream->offer, memory_order_relaxed))
 		cw_service_part(stream, fd);
 	cw_set_forget_descriptor(stream, fd, true);
-	phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
-	if (phase == CW_MOVED)
+	/* A grant that another thread takes at this moment comes too late from here on, or is waited for. */
+	phase = atomic_exchange_explicit(&stream->phase, CW_STAYS, memory_order_acq_rel);
+	if (phase == CW_MOVED && (stream->slot || cw_service_attached(stream)))
 		cw_switch_close(stream, fd);
 	else if (phase == CW_OFFERED)
 		cw_service_withdraw(stream);

@@ -49,7 +49,8 @@ bool cw_wait_list_add(struct cw_wait_list *list, int fd, uint32_t index)
 	phase = entry.stream ? atomic_load_explicit(&entry.stream->phase, memory_order_acquire) : CW_MOVED;
 	if (phase == CW_UNBORN || phase == CW_STAYS)
 		return true;
-	entry.moved = phase == CW_MOVED;
+	/* In the middle of a grant the phase is there before the slot. */
+	entry.moved = entry.set || atomic_load_explicit(&entry.stream->slot, memory_order_acquire);
 	if (list->count == list->room && !grow(list))
 		return false;
 	list->entry[list->count++] = entry;
