@@ -12,7 +12,7 @@
 #include "sync/cpu.h"
 
 #define MAX_VIEWS      2048
-#define LOOK_AT_ALL_US 20000
+#define LOOK_AT_ALL_US 5000
 
 /* One word of a board, as one set sees it. */
 struct cw_board_view {
@@ -143,10 +143,16 @@ void cw_item_unlook(struct cw_item *item)
 	item->looked = false;
 }
 
+/* A set that never sleeps would keep what was hot once, and look at its board for ever. */
 static void look_at_all(struct cw_set *set)
 {
-	for (struct cw_item *item = set->hot; item; item = item->hot_next)
+	struct cw_item *item, *next;
+
+	for (item = set->hot; item; item = next) {
+		next = item->hot_next;
 		cw_item_look(item);
+		cw_item_doze(item);
+	}
 }
 
 void cw_set_sweep(struct cw_set *set)

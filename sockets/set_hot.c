@@ -6,6 +6,13 @@
 #include "switch.h"
 
 #define WATCH_FROM 24 /* so many lines of memory are looked at faster than marks are made */
+#define WATCH_TO   8  /* and from so few on no longer */
+
+static void unwatch_all(struct cw_set *set)
+{
+	for (struct cw_item *item = set->hot; item; item = item->hot_next)
+		cw_item_unwatch(item);
+}
 
 void cw_item_cool(struct cw_item *item)
 {
@@ -16,6 +23,8 @@ void cw_item_cool(struct cw_item *item)
 	item->hot = false;
 	cw_item_unwatch(item);
 	cw_item_unlook(item);
+	if (set->views && set->hot_count < WATCH_TO)
+		unwatch_all(set);
 	*item->hot_before = item->hot_next;
 	if (item->hot_next)
 		item->hot_next->hot_before = item->hot_before;

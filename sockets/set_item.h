@@ -81,6 +81,9 @@ void cw_item_watch(struct cw_item *item); /* by a board from now on, if there is
 void cw_item_unwatch(struct cw_item *item);
 void cw_set_sweep(struct cw_set *set); /* look at what is marked */
 
+/* set_sleep.c: asked for now and then while the set is awake; a stream without bytes for several times is left to the kernel. */
+void cw_item_doze(struct cw_item *item);
+
 /* set_control.c */
 void cw_item_forget(struct cw_item *item);
 void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told */

@@ -3,6 +3,7 @@
 #include "set_item.h"
 #include "switch.h"
 
+#define IDLE_LOOKS  5
 #define IDLE_SLEEPS 3 /* a stream without bytes in so many sleeps of its set is no longer looked at */
 
 static void rise(struct cw_set *set)
@@ -54,6 +55,19 @@ static void linger(struct cw_set *set)
 	for (struct cw_item *item = set->hot; item; item = item->hot_next)
 		if (item->stream->slot)
 			cw_switch_lingers(item->stream);
+}
+
+void cw_item_doze(struct cw_item *item)
+{
+	uint64_t roff;
+
+	if (!item->stream->slot)
+		return;
+	roff = atomic_load_explicit(&item->stream->rx->roff, memory_order_relaxed);
+	item->idle = roff == item->roff ? item->idle + 1 : 0;
+	item->roff = roff;
+	if (item->idle >= IDLE_LOOKS && settle_item(item) && !cw_item_awake(item->stream))
+		cw_item_cool(item);
 }
 
 static bool settle(struct cw_set *set, int depth)
