@@ -59,13 +59,24 @@ static bool peek(struct cw_stream *stream, int fd, struct cw_receiving *request)
 	return request->done && (!(request->flags & MSG_WAITALL) || request->done == request->total);
 }
 
+/* SO_RCVTIMEO is over, counted from begin (monotonic ns). */
+static bool too_late(int fd, uint64_t begin)
+{
+	struct timeval limit = {0};
+	socklen_t size = sizeof(limit);
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
+	return (limit.tv_sec || limit.tv_usec) &&
+	       cw_monotonic_ns() - begin >= (uint64_t)limit.tv_sec * 1000000000 + (uint64_t)limit.tv_usec * 1000;
+}
+
 /* MSG_PEEK | MSG_WAITALL with a part there: wait a turn, unless no more can come. */
-static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *request)
+static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *request, uint64_t begin)
 {
 	struct timespec turn = {.tv_nsec = 500000};
 	enum cw_received outcome;
 
-	if (!cw_receive_blocking(stream, fd, request))
+	if (!cw_receive_blocking(stream, fd, request) || too_late(fd, begin))
 		return false;
 	outcome = cw_receive_ask_kernel(fd, request);
 	if (outcome == CW_END || (outcome == CW_FAILED && request->error != EAGAIN))
@@ -84,6 +95,7 @@ static bool at_end(int fd)
 
 ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
+	uint64_t begin = cw_monotonic_ns();
 	bool last = false;
 	struct cw_receiving one = {.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL};
 
@@ -95,7 +107,7 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 		request->done = 0;
 		if (peek(stream, fd, request))
 			return cw_receive_result(stream, request, CW_BYTES);
-		if (request->done && (last || !more_to_come(stream, fd, request)))
+		if (request->done && (last || !more_to_come(stream, fd, request, begin)))
 			return cw_receive_result(stream, request, CW_BYTES);
 		if (request->done) {
 			last = at_end(fd);

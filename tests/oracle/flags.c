@@ -72,6 +72,20 @@ SCENARIO(peek_all_waits, 0)
 	RECV(e, recv(e->fd, room, 20, MSG_WAITALL));
 }
 
+SCENARIO(peek_all_with_time, 0)
+{
+	struct timeval limit = {0, 120000};
+
+	MUST(setsockopt(e->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
+	peer_send(e, 10);
+	arrive(e, 10);
+	uint64_t begin = now_ms();
+
+	PEEK(e, recv(e->fd, room, 20, MSG_PEEK | MSG_WAITALL));
+	say("  waited: %d", now_ms() - begin >= 100);
+	RECV(e, recv(e->fd, room, 20, 0));
+}
+
 SCENARIO(peek_blocks, 0)
 {
 	later(60);
