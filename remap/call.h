@@ -15,6 +15,13 @@ static inline struct cw_stream *cw_stream_for(int fd)
 	return cw_stream_of(fd);
 }
 
+/* The kernel's alone. A call that asks this first, and leaves the rest to a function of its own, saves no register for what is only a jump.
+ */
+static inline bool cw_is_foreign(int fd)
+{
+	return atomic_load_explicit(&cw_stage, memory_order_relaxed) == CW_STARTED && !cw_table_get(fd);
+}
+
 /* A child uses what it inherited moved: two processes may wait for the same direction now, and sets of one can't see the other's sleepers.
  * False: the stream is plain. */
 static inline bool cw_is_moved_noted(struct cw_stream *stream, int fd, uint8_t notes)

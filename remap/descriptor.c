@@ -162,12 +162,19 @@ CW_EXPORT int cw_fcntl(int fd, int command, void *argument) __asm__("fcntl");
 CW_EXPORT int cw_fcntl64(int fd, int command, void *argument) __asm__("fcntl64");
 CW_EXPORT int cw_ioctl(int fd, unsigned long request, void *argument) __asm__("ioctl");
 
-int cw_fcntl(int fd, int command, void *argument)
+static cw_noinline int control_ours(int fd, int command, void *argument)
 {
 	cw_ensure_started();
-	if (cw_likely(!concerns_us(fd, command)))
+	if (!concerns_us(fd, command))
 		return cw_real.fcntl(fd, command, argument);
 	return control(fd, command, argument);
+}
+
+int cw_fcntl(int fd, int command, void *argument)
+{
+	if (cw_likely(cw_is_foreign(fd)))
+		return cw_real.fcntl(fd, command, argument);
+	return control_ours(fd, command, argument);
 }
 
 int cw_fcntl64(int fd, int command, void *argument)
@@ -206,11 +213,16 @@ static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, v
 	return result;
 }
 
-int cw_ioctl(int fd, unsigned long request, void *argument)
+static cw_noinline int ioctl_ours(int fd, unsigned long request, void *argument)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream))
+	return stream ? ask_stream(stream, fd, request, argument) : cw_real.ioctl(fd, request, argument);
+}
+
+int cw_ioctl(int fd, unsigned long request, void *argument)
+{
+	if (cw_likely(cw_is_foreign(fd)))
 		return cw_real.ioctl(fd, request, argument);
-	return ask_stream(stream, fd, request, argument);
+	return ioctl_ours(fd, request, argument);
 }

@@ -5,23 +5,37 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-CW_EXPORT ssize_t read(int fd, void *bytes, size_t count)
+static cw_noinline ssize_t read_ours(int fd, void *bytes, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream))
+	if (!stream)
 		return cw_real.read(fd, bytes, count);
 	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count),
 			  count ? cw_receive(stream, fd, bytes, count, 0) : cw_real.read(fd, bytes, 0));
 }
 
-CW_EXPORT ssize_t write(int fd, const void *bytes, size_t count)
+CW_EXPORT ssize_t read(int fd, void *bytes, size_t count)
+{
+	if (cw_likely(cw_is_foreign(fd)))
+		return cw_real.read(fd, bytes, count);
+	return read_ours(fd, bytes, count);
+}
+
+static cw_noinline ssize_t write_ours(int fd, const void *bytes, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream))
+	if (!stream)
 		return cw_real.write(fd, bytes, count);
 	return CW_SEND(stream, fd, cw_real.write(fd, bytes, count), cw_send(stream, fd, bytes, count, 0));
+}
+
+CW_EXPORT ssize_t write(int fd, const void *bytes, size_t count)
+{
+	if (cw_likely(cw_is_foreign(fd)))
+		return cw_real.write(fd, bytes, count);
+	return write_ours(fd, bytes, count);
 }
 
 CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define CW_CACHE_LINE    64
+#define cw_noinline      __attribute__((noinline))
 #define cw_likely(x)     __builtin_expect(!!(x), 1)
 #define cw_unlikely(x)   __builtin_expect(!!(x), 0)
 #define CW_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
