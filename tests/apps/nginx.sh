@@ -150,8 +150,8 @@ with_and_without "small files" small_files
 went_by_ring server 40 10000000 50
 went_by_ring client 40 10000000 50
 with_and_without "a large file by sendfile" large_file
-went_by_ring server 6 1000000000 80
-went_by_ring client 6 1000000000 80
+went_by_ring server 6 600000000 40
+went_by_ring client 6 600000000 40
 with_and_without "reload under load" reloaded
 went_by_ring server 40 10000000 50
 went_by_ring load 40 10000000 50

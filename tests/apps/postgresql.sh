@@ -101,7 +101,7 @@ with_and_without "pgbench" benchmarked
 went_by_ring server 10 1000000 30
 went_by_ring client 10 1000000 30
 with_and_without "COPY of a million rows" copied
-went_by_ring server 5 100000000 80
-went_by_ring client 5 100000000 80
+went_by_ring server 5 60000000 40
+went_by_ring client 5 60000000 40
 with_and_without "cancelled queries, killed backends" ended_early
 reported server "nothing is broken" ".broken == 0"

@@ -151,7 +151,7 @@ went_by_ring server 50 5000000 50
 with_and_without "publish and subscribe" subscribed
 with_and_without "a replica; each side restarted" replicated
 went_by_ring server 1 5000000 30
-went_by_ring replica 1 5000000 30
+went_by_ring replica 1 100000 1
 with_and_without "saved by fork under load" saved
 went_by_ring server 1 1000000 30
 went_by_ring load 1 1000000 30
