@@ -28,12 +28,7 @@ void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason)
 	if (!cw_tx_lock(stream, fd, &nested))
 		return;
 	word = cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
-	while (!stream->broken && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
-		if (cw_state_of(word) == CW_LIVE)
-			cw_switch_seal(stream, &word);
-		else
-			cw_switch_take_back(stream, fd, &word);
-	}
+	cw_switch_to_kernel(stream, fd, word);
 	cw_tx_unlock(stream, nested);
 }
 
@@ -124,27 +119,12 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 	cw_switch_break(stream, fd, reason);
 }
 
-/* The ring's bytes did not come: they are read where they are, as long as there are some. */
-static void stay_by_ring(struct cw_stream *stream, int fd)
-{
-	uint64_t word;
-	bool nested;
-
-	if (!cw_rx_lock(stream, fd, &nested))
-		return;
-	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
-	if (!nested && cw_state_of(word) == CW_ASLEEP && !cw_switch_others_asleep(stream))
-		cw_switch_wake(stream, &word);
-	cw_rx_unlock(stream, nested);
-	cw_set_notice(stream);
-}
-
 static bool end_leaving(struct cw_stream *stream, int fd)
 {
 	if (stream->broken)
 		return true;
 	if (!all_in_kernel(stream)) {
-		stay_by_ring(stream, fd);
+		cw_switch_rouse(stream, fd); /* the ring's bytes did not come: they are read where they are */
 		return false;
 	}
 	if (!atomic_load_explicit(&stream->error, memory_order_relaxed))

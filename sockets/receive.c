@@ -161,21 +161,6 @@ static enum cw_received step(struct cw_stream *stream, int fd, struct cw_receivi
 	return outcome;
 }
 
-/* ASLEEP and in an event set that doesn't look at it: awake again it must be among those that the set puts to sleep. */
-static void rouse(struct cw_stream *stream, int fd)
-{
-	bool nested;
-	uint64_t word;
-
-	if (!cw_rx_lock(stream, fd, &nested))
-		return;
-	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
-	if (!nested && cw_state_of(word) == CW_ASLEEP && !cw_switch_others_asleep(stream))
-		cw_switch_wake(stream, &word);
-	cw_rx_unlock(stream, nested);
-	cw_set_notice(stream);
-}
-
 ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *request, enum cw_received outcome)
 {
 	if (request->done) {
@@ -230,7 +215,7 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 			}
 		}
 		if (outcome == CW_COLD) {
-			rouse(stream, fd);
+			cw_switch_rouse(stream, fd);
 			continue;
 		}
 		if (outcome == CW_EMPTY || outcome == CW_EMPTY_KERNEL)

@@ -446,18 +446,14 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 static bool to_kernel(struct cw_stream *stream, int fd)
 {
 	uint64_t word;
-	bool nested, fine = true;
+	bool nested, fine;
 
 	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
 		return false;
 	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
-	while (fine && !nested && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
-		if (cw_state_of(word) == CW_LIVE)
-			cw_switch_seal(stream, &word);
-		else
-			cw_switch_take_back(stream, fd, &word);
-		fine = !stream->broken;
-	}
+	if (!nested)
+		cw_switch_to_kernel(stream, fd, word);
+	fine = nested || !stream->broken;
 	atomic_fetch_add_explicit(&stream->tx->tx_in_kernel, 1, memory_order_relaxed);
 	cw_tx_unlock(stream, nested);
 	if (!fine)

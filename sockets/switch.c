@@ -403,6 +403,16 @@ bool cw_switch_seal(struct cw_stream *stream, uint64_t *word)
 	return true;
 }
 
+void cw_switch_to_kernel(struct cw_stream *stream, int fd, uint64_t word)
+{
+	while (!stream->broken && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
+		if (cw_state_of(word) == CW_LIVE)
+			cw_switch_seal(stream, &word);
+		else
+			cw_switch_take_back(stream, fd, &word);
+	}
+}
+
 void cw_switch_share(struct cw_stream *stream, int fd)
 {
 	uint64_t word;
@@ -413,12 +423,7 @@ void cw_switch_share(struct cw_stream *stream, int fd)
 	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
 		return;
 	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
-	while (!stream->broken && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
-		if (cw_state_of(word) == CW_LIVE)
-			cw_switch_seal(stream, &word);
-		else
-			cw_switch_take_back(stream, fd, &word);
-	}
+	cw_switch_to_kernel(stream, fd, word);
 	cw_tx_unlock(stream, nested);
 }
 
@@ -516,6 +521,20 @@ bool cw_switch_wake(struct cw_stream *stream, uint64_t *word)
 		if (cw_state_step(&stream->rx->state, word, CW_LIVE))
 			return true;
 	return false;
+}
+
+void cw_switch_rouse(struct cw_stream *stream, int fd)
+{
+	uint64_t word;
+	bool nested;
+
+	if (!cw_rx_lock(stream, fd, &nested))
+		return;
+	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+	if (!nested && cw_state_of(word) == CW_ASLEEP && !cw_switch_others_asleep(stream))
+		cw_switch_wake(stream, &word);
+	cw_rx_unlock(stream, nested);
+	cw_set_notice(stream);
 }
 
 bool cw_switch_drained(struct cw_stream *stream, uint64_t *word)

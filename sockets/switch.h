@@ -49,6 +49,8 @@ bool cw_switch_accept(struct cw_stream *stream, int fd, uint64_t *word); /* CONS
 bool cw_switch_take_back(struct cw_stream *stream, int fd,
 			 uint64_t *word);                      /* ASLEEP -> TAKEN, and what is unread goes through the kernel */
 bool cw_switch_seal(struct cw_stream *stream, uint64_t *word); /* LIVE -> SEALED */
+/* LIVE or ASLEEP -> SEALED or TAKEN: what is sent from here on goes by the kernel. Under the lock, not nested in it. */
+void cw_switch_to_kernel(struct cw_stream *stream, int fd, uint64_t word);
 
 /* A second process begins to use the stream: what it or the other writes goes through the kernel, and nobody offers, until one is left. */
 void cw_switch_share(struct cw_stream *stream, int fd);
@@ -62,6 +64,8 @@ bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word); /* CONSENT ->
 /* LIVE -> ASLEEP, unless more than seen is in the ring by then (the second look): then it is LIVE again, or TAKEN. CONSENT -> TAKEN. True:
  * wait in the kernel. */
 bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t seen);
+/* ASLEEP, perhaps in an event set that doesn't look at it: awake again, it is among those that the set puts to sleep. Takes the lock. */
+void cw_switch_rouse(struct cw_stream *stream, int fd);
 bool cw_switch_wake(struct cw_stream *stream, uint64_t *word);    /* ASLEEP -> LIVE */
 bool cw_switch_drained(struct cw_stream *stream, uint64_t *word); /* SEALED -> TAKEN */
 
