@@ -1,0 +1,186 @@
+/*
+ * One end of a conversation, content checked.
+ *
+ *	talk listen ADDRESS PORT BYTES
+ *	talk connect ADDRESS PORT BYTES
+ *
+ * First ping-pong, a number and its answer. Then both ends send BYTES at the same time, in pieces of changing size, and check what they
+ *get: each byte tells its place. Now and then an end pauses, so that both sleep. The last line is "done BYTES", "wrong PLACE", or "ended
+ *PLACE ERRNO" for a connection that was reset or ended before.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROUNDS 2000u
+#define MOST   65536u
+
+static unsigned char byte_of(uint64_t place, unsigned from)
+{
+	return (unsigned char)(place * 31 + place / 251 + place / 65521 + from * 97);
+}
+
+static _Noreturn void ended(uint64_t place)
+{
+	printf("ended %llu %d\n", (unsigned long long)place, errno);
+	exit(1);
+}
+
+static _Noreturn void wrong(uint64_t place)
+{
+	printf("wrong %llu\n", (unsigned long long)place);
+	exit(2);
+}
+
+static void all(int fd, void *bytes, size_t length, int out)
+{
+	for (size_t at = 0; at < length;) {
+		ssize_t done = out ? send(fd, (char *)bytes + at, length - at, MSG_NOSIGNAL) : recv(fd, (char *)bytes + at, length - at, 0);
+
+		if (done <= 0)
+			ended(at);
+		at += (size_t)done;
+	}
+}
+
+static void pause_a_little(void)
+{
+	struct timespec time = {.tv_nsec = 3000000};
+
+	nanosleep(&time, NULL);
+}
+
+static void ping_pong(int fd, int calls)
+{
+	for (uint64_t i = 0; i < ROUNDS; i++) {
+		uint64_t number = calls ? i : 0;
+
+		if (calls)
+			all(fd, &number, sizeof(number), 1);
+		all(fd, &number, sizeof(number), 0);
+		if (number != (calls ? ~i : i))
+			wrong(i);
+		number = ~number;
+		if (!calls)
+			all(fd, &number, sizeof(number), 1);
+		if (i % 400 == 399 && calls)
+			pause_a_little();
+	}
+}
+
+static size_t piece_of(uint64_t round)
+{
+	return (size_t)(round * 2654435761u >> 7) % MOST + 1;
+}
+
+/* Nothing, or how far it came. */
+static uint64_t send_some(int fd, uint64_t at, uint64_t end, uint64_t round, unsigned self)
+{
+	static unsigned char room[MOST];
+	size_t length = piece_of(round);
+	ssize_t sent;
+
+	if (length > end - at)
+		length = (size_t)(end - at);
+	for (size_t i = 0; i < length; i++)
+		room[i] = byte_of(at + i, self);
+	sent = send(fd, room, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent < 0 && errno != EAGAIN)
+		ended(at);
+	return sent < 0 ? 0 : (uint64_t)sent;
+}
+
+static uint64_t receive_some(int fd, uint64_t at, uint64_t round, unsigned other)
+{
+	static unsigned char room[MOST];
+	ssize_t got = recv(fd, room, piece_of(round + 7), MSG_DONTWAIT);
+
+	if (got < 0 && errno == EAGAIN)
+		return 0;
+	if (got <= 0)
+		ended(at);
+	for (ssize_t i = 0; i < got; i++)
+		if (room[i] != byte_of(at + (uint64_t)i, other))
+			wrong(at + (uint64_t)i);
+	return (uint64_t)got;
+}
+
+static void both_ways(int fd, uint64_t bytes, int calls)
+{
+	uint64_t out = 0, in = 0, told = 0;
+
+	for (uint64_t round = 0; out < bytes || in < bytes; round++) {
+		struct pollfd look = {.fd = fd, .events = (short)((out < bytes ? POLLOUT : 0) | (in < bytes ? POLLIN : 0))};
+
+		if (poll(&look, 1, 100000) <= 0)
+			ended(in);
+		if (look.revents & POLLOUT)
+			out += send_some(fd, out, bytes, round, (unsigned)calls);
+		if (look.revents & ~POLLOUT && in < bytes)
+			in += receive_some(fd, in, round, (unsigned)!calls);
+		if (round % 300 == 299)
+			pause_a_little();
+		if (in >> 22 != told) {
+			told = in >> 22;
+			printf("at %llu\n", (unsigned long long)in);
+		}
+	}
+}
+
+static int accept_one(const struct sockaddr_in *address)
+{
+	int door = socket(AF_INET, SOCK_STREAM, 0), yes = 1, fd;
+
+	setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (bind(door, (const struct sockaddr *)address, sizeof(*address)) < 0 || listen(door, 1) < 0)
+		ended(0);
+	puts("ready");
+	fd = accept(door, NULL, NULL);
+	close(door);
+	return fd;
+}
+
+static int call(const struct sockaddr_in *address)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	for (int tries = 0; tries < 200; tries++) {
+		if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+			return fd;
+		close(fd);
+		usleep(50000);
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+	}
+	ended(0);
+}
+
+int main(int argc, char **argv)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	int calls = argc == 5 && strcmp(argv[1], "connect") == 0, fd;
+	uint64_t bytes;
+	char byte;
+
+	if (argc != 5 || inet_pton(AF_INET, argv[2], &address.sin_addr) != 1)
+		return 64;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	address.sin_port = htons((uint16_t)atoi(argv[3]));
+	bytes = strtoull(argv[4], NULL, 10);
+	fd = calls ? call(&address) : accept_one(&address);
+	if (fd < 0)
+		ended(0);
+	ping_pong(fd, calls);
+	both_ways(fd, bytes, calls);
+	shutdown(fd, SHUT_WR);
+	if (recv(fd, &byte, 1, 0) != 0)
+		ended(bytes);
+	printf("done %llu\n", (unsigned long long)bytes);
+	return 0;
+}
