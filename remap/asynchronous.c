@@ -39,7 +39,7 @@ CW_EXPORT int aio_write(struct aiocb *block)
 	return cw_real.aio_write(block);
 }
 
-CW_EXPORT int lio_listio(int mode, struct aiocb *const list[], int count, struct sigevent *event)
+CW_EXPORT int lio_listio(int mode, struct aiocb *CW_RESTRICT const list[restrict], int count, struct sigevent *restrict event)
 {
 	for (int i = 0; i < count; i++) {
 		if (list[i] && list[i]->aio_lio_opcode == LIO_READ)
@@ -47,10 +47,10 @@ CW_EXPORT int lio_listio(int mode, struct aiocb *const list[], int count, struct
 		else if (list[i] && list[i]->aio_lio_opcode == LIO_WRITE)
 			leave_writing(list[i]->aio_fildes);
 	}
-	return cw_real.lio_listio(mode, list, count, event);
+	return cw_real.lio_listio(mode, (struct aiocb *const *)list, count, event);
 }
 
-#if __SIZEOF_LONG__ == 8
+#if defined(__GLIBC__) && __SIZEOF_LONG__ == 8
 CW_EXPORT int aio_read64(struct aiocb64 *block)
 {
 	return aio_read((struct aiocb *)block);
@@ -64,6 +64,29 @@ CW_EXPORT int aio_write64(struct aiocb64 *block)
 CW_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int count, struct sigevent *event)
 {
 	return lio_listio(mode, (struct aiocb *const *)list, count, event);
+}
+#elif defined(__GLIBC__)
+CW_EXPORT int aio_read64(struct aiocb64 *block)
+{
+	leave_reading(block->aio_fildes);
+	return cw_real.aio_read64(block);
+}
+
+CW_EXPORT int aio_write64(struct aiocb64 *block)
+{
+	leave_writing(block->aio_fildes);
+	return cw_real.aio_write64(block);
+}
+
+CW_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int count, struct sigevent *event)
+{
+	for (int i = 0; i < count; i++) {
+		if (list[i] && list[i]->aio_lio_opcode == LIO_READ)
+			leave_reading(list[i]->aio_fildes);
+		else if (list[i] && list[i]->aio_lio_opcode == LIO_WRITE)
+			leave_writing(list[i]->aio_fildes);
+	}
+	return cw_real.lio_listio64(mode, list, count, event);
 }
 #endif
 

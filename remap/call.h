@@ -3,6 +3,7 @@
 #define CW_REMAP_CALL_H
 
 #include "real.h"
+#include "sockets/datagram.h"
 #include "sockets/receive.h"
 #include "sockets/send.h"
 #include "sockets/stream.h"
@@ -43,6 +44,14 @@ static inline bool cw_is_moved(struct cw_stream *stream, int fd)
 	return cw_likely(!notes) || cw_is_moved_noted(stream, fd, notes);
 }
 
+/* descriptor.c: fd is about to mean nothing any more. */
+void cw_forget(int fd);
+
+/* vector.c, transfer.c: with offsets of 64 bits, whatever the program's are. */
+ssize_t cw_preadv2(int fd, const struct iovec *iov, int count, off64_t offset, int flags);
+ssize_t cw_pwritev2(int fd, const struct iovec *iov, int count, off64_t offset, int flags);
+ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count);
+
 /* The call by ring if the stream is moved, else the kernel's, counted. */
 #define CW_RECEIVE(stream, fd, kernel_call, moved_call)                                                                                    \
 	({                                                                                                                                 \
@@ -50,8 +59,10 @@ static inline bool cw_is_moved(struct cw_stream *stream, int fd)
 		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->rx_busy)) {                                             \
 			result_ = (moved_call);                                                                                            \
 		} else {                                                                                                                   \
+			uint32_t life_ = cw_stream_life(stream);                                                                           \
 			result_ = (kernel_call);                                                                                           \
-			cw_stream_received(stream, fd, result_);                                                                           \
+			if (!cw_stream_ended(stream, life_))                                                                               \
+				cw_stream_received(stream, fd, result_);                                                                   \
 		}                                                                                                                          \
 		result_;                                                                                                                   \
 	})
@@ -62,8 +73,10 @@ static inline bool cw_is_moved(struct cw_stream *stream, int fd)
 		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->tx_busy)) {                                             \
 			result_ = (moved_call);                                                                                            \
 		} else {                                                                                                                   \
+			uint32_t life_ = cw_stream_life(stream);                                                                           \
 			result_ = (kernel_call);                                                                                           \
-			cw_stream_sent(stream, fd, result_);                                                                               \
+			if (!cw_stream_ended(stream, life_))                                                                               \
+				cw_stream_sent(stream, fd, result_);                                                                       \
 		}                                                                                                                          \
 		result_;                                                                                                                   \
 	})

@@ -1,7 +1,9 @@
 /* Calls that make, end and set up sockets. */
 #include "call.h"
+#include "sockets/error.h"
 #include "sockets/leave.h"
 #include "sockets/switch.h"
+#include "stdio.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -13,7 +15,10 @@ CW_EXPORT int socket(int domain, int type, int protocol)
 
 	if (fd >= 0 && !plain && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
 	    (protocol == 0 || protocol == IPPROTO_TCP))
-		cw_stream_open(fd, false, type & SOCK_NONBLOCK);
+		cw_stdio_given(cw_stream_open(fd, false, type & SOCK_NONBLOCK), fd);
+	else if (fd >= 0 && !plain && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_DGRAM &&
+		 (protocol == 0 || protocol == IPPROTO_UDP))
+		cw_datagram_open(fd, domain, type & SOCK_NONBLOCK);
 	return fd;
 }
 
@@ -29,7 +34,7 @@ static bool is_tcp(int fd)
 static int accepted(int listener, int fd, bool nonblocking)
 {
 	if (fd >= 0 && (cw_stream_of(listener) || is_tcp(fd)))
-		cw_stream_open(fd, true, nonblocking);
+		cw_stdio_given(cw_stream_open(fd, true, nonblocking), fd);
 	return fd;
 }
 
@@ -47,6 +52,18 @@ CW_EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *size, int flags
 	return accepted(fd, cw_real.accept4(fd, *(struct sockaddr **)&address, size, flags), flags & SOCK_NONBLOCK);
 }
 
+/* Whatever comes next is another stream. */
+static int disconnect(struct cw_stream *stream, int fd, const struct sockaddr *to, socklen_t size)
+{
+	int result;
+
+	cw_leave(stream, CW_REASON_option);
+	result = cw_real.connect(fd, to, size);
+	if (result == 0 && stream->slot)
+		cw_leave_nothing(stream, fd);
+	return result;
+}
+
 CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
@@ -54,8 +71,13 @@ CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 	int result, error;
 
 	if (stream && to && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
-		cw_leave(stream, CW_REASON_option); /* disconnect: whatever comes next is another stream */
+		return disconnect(stream, fd, to, size);
 	result = cw_real.connect(fd, to, size);
+	if (!stream && cw_datagram_of(fd)) {
+		error = errno;
+		cw_datagram_connected(cw_datagram_of(fd), fd);
+		errno = error;
+	}
 	if (!stream || (result < 0 && errno != EINPROGRESS && errno != EINTR))
 		return result;
 	error = errno;
@@ -69,6 +91,8 @@ CW_EXPORT int shutdown(int fd, int how)
 	struct cw_stream *stream = cw_stream_for(fd);
 	bool nested;
 
+	if (!stream && cw_datagram_of(fd))
+		cw_datagram_leave(cw_datagram_of(fd), fd, CW_REASON_option);
 	if (stream && (how == SHUT_RD || how == SHUT_RDWR))
 		stream->shut_reading = true;
 	if (stream && (how == SHUT_WR || how == SHUT_RDWR))
@@ -151,9 +175,11 @@ static void tcp_option(struct cw_stream *stream, int fd, int name, int value)
 			cw_switch_no_nagle(stream);
 		}
 		break;
+	case TCP_INQ:
+		stream->tells_unread = value;
+		break;
 	case TCP_ULP:
 	case TCP_REPAIR:
-	case TCP_INQ:
 		cw_leave_whole(stream, fd, CW_REASON_option);
 		break;
 	}
@@ -168,6 +194,8 @@ CW_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 	if (stream && level == IPPROTO_TCP && (name == TCP_ULP || name == TCP_REPAIR))
 		tcp_option(stream, fd, name, 1);
 	result = cw_real.setsockopt(fd, level, name, value, size);
+	if (!stream && result == 0 && cw_datagram_of(fd))
+		cw_datagram_option(cw_datagram_of(fd), fd, level, name);
 	if (!stream || result < 0)
 		return result;
 	if (level == SOL_SOCKET)
@@ -186,7 +214,7 @@ CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *si
 		cw_leave_whole(stream, fd, CW_REASON_option);
 	result = cw_real.getsockopt(fd, level, name, value, size);
 	if (stream && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *size >= sizeof(int) && !*(int *)value)
-		*(int *)value = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
+		*(int *)value = cw_error_take(stream);
 	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && stream->nagle && *size >= sizeof(int))
 		*(int *)value = 0; /* what the program left it at */
 	return result;

@@ -5,14 +5,14 @@
 #include "sockets/pending.h"
 #include "sockets/service.h"
 #include "sockets/set.h"
+#include "stdio.h"
 
 #include <linux/close_range.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* fd is about to mean nothing any more. */
-static void forget(int fd)
+void cw_forget(int fd)
 {
 	uint32_t entry = cw_table_take(fd);
 
@@ -20,10 +20,11 @@ static void forget(int fd)
 	case CW_FD_STREAM:
 		cw_stream_close(&cw_streams[cw_table_index(entry)], fd);
 		break;
+	case CW_FD_DATAGRAM:
+		cw_datagram_close(&cw_datagrams[cw_table_index(entry)], fd);
+		break;
 	case CW_FD_SET:
-		cw_table_put(fd, CW_FD_SET, cw_table_index(entry));
-		cw_set_close(cw_set_of(fd), fd);
-		cw_table_take(fd);
+		cw_set_close(cw_table_index(entry), fd);
 		break;
 	default:
 		break;
@@ -46,7 +47,7 @@ CW_EXPORT int close(int fd)
 	}
 	if (cw_is_other_process())
 		return cw_real.close(fd);
-	forget(fd);
+	cw_forget(fd);
 	return cw_real.close(fd);
 }
 
@@ -70,11 +71,11 @@ CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	if (cw_is_plain())
 		return close_kernel_range(first, last, flags);
 	other = cw_is_other_process();
-	if (first > last || (flags & CLOSE_RANGE_CLOEXEC))
+	if (first > last || (flags & ~(int)CLOSE_RANGE_UNSHARE))
 		return cw_real.close_range(first, last, flags);
 	for (unsigned fd = first; !other && fd <= last && fd < cw_table_end(); fd++)
-		if (cw_table_get((int)fd) && !is_ours((int)fd))
-			forget((int)fd);
+		if ((int)fd != cw_service_descriptor() && cw_table_get((int)fd))
+			cw_forget((int)fd);
 	return close_kernel_range(first, last, flags);
 }
 
@@ -92,8 +93,11 @@ static int duplicated(int from, int to)
 		return to;
 	if (stream)
 		cw_stream_dup(stream, to);
+	else if (cw_datagram_of(from))
+		cw_datagram_dup(cw_datagram_of(from), to);
 	else if (set)
 		cw_set_dup(set, to);
+	cw_stdio_given(stream, to);
 	return to;
 }
 
@@ -111,10 +115,12 @@ static bool make_way(int from, int to)
 		return false;
 	if (cw_is_other_process())
 		return true;
-	if (is_ours(to))
+	if (to == cw_service_descriptor())
 		cw_service_move_descriptor();
+	else if (is_ours(to))
+		cw_table_take(to); /* of a set that is waited for, without a number of the program's */
 	else if (cw_table_get(to))
-		forget(to);
+		cw_forget(to);
 	return true;
 }
 
@@ -132,6 +138,13 @@ CW_EXPORT int dup3(int from, int to, int flags)
 	return duplicated(from, cw_real.dup3(from, to, flags));
 }
 
+static void set_datagram(struct cw_datagram *socket, int fd, bool nonblocking, bool asynchronous)
+{
+	atomic_store_explicit(&socket->entry->nonblocking, nonblocking, memory_order_relaxed);
+	if (asynchronous)
+		cw_datagram_leave(socket, fd, CW_REASON_asynchronous);
+}
+
 /* After F_DUPFD and its kin, and after F_SETFL of a stream. */
 static int control(int fd, int command, void *argument)
 {
@@ -142,6 +155,10 @@ static int control(int fd, int command, void *argument)
 		return result;
 	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
 		return duplicated(fd, result);
+	if (!stream) {
+		set_datagram(cw_datagram_of(fd), fd, (long)argument & O_NONBLOCK, (long)argument & O_ASYNC);
+		return result;
+	}
 	atomic_store_explicit(&stream->nonblocking, ((long)argument & O_NONBLOCK) != 0, memory_order_relaxed);
 	if ((long)argument & O_ASYNC)
 		cw_leave(stream, CW_REASON_asynchronous);
@@ -150,7 +167,8 @@ static int control(int fd, int command, void *argument)
 
 static bool concerns_us(int fd, int command)
 {
-	return cw_table_get(fd) && (command == F_DUPFD || command == F_DUPFD_CLOEXEC || (command == F_SETFL && cw_stream_of(fd)));
+	return cw_table_get(fd) &&
+	       (command == F_DUPFD || command == F_DUPFD_CLOEXEC || (command == F_SETFL && (cw_stream_of(fd) || cw_datagram_of(fd))));
 }
 
 /*
@@ -177,10 +195,18 @@ int cw_fcntl(int fd, int command, void *argument)
 	return control_ours(fd, command, argument);
 }
 
+#ifdef __GLIBC__
+/* The two differ where off_t has 32 bits, and there in locks alone. */
 int cw_fcntl64(int fd, int command, void *argument)
 {
+#if __SIZEOF_LONG__ == 4
+	cw_ensure_started();
+	if (!concerns_us(fd, command))
+		return cw_real.fcntl64(fd, command, argument);
+#endif
 	return cw_fcntl(fd, command, argument);
 }
+#endif
 
 static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, void *argument)
 {
@@ -213,10 +239,35 @@ static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, v
 	return result;
 }
 
+static int ask_datagram(struct cw_datagram *socket, int fd, unsigned long request, void *argument)
+{
+	int result = cw_real.ioctl(fd, request, argument), size;
+
+	if (result < 0)
+		return result;
+	if (request == FIONBIO)
+		atomic_store_explicit(&socket->entry->nonblocking, *(int *)argument != 0, memory_order_relaxed);
+	else if (request == FIOASYNC && *(int *)argument)
+		cw_datagram_leave(socket, fd, CW_REASON_asynchronous);
+	else if (request == FIONREAD && (size = cw_datagram_pending(socket, fd)) >= 0)
+		*(int *)argument = size;
+	return result;
+}
+
+/* libc's own would ask the kernel alone. */
+CW_EXPORT int sockatmark(int fd)
+{
+	int mark = 0;
+
+	return cw_ioctl(fd, SIOCATMARK, &mark) < 0 ? -1 : mark;
+}
+
 static cw_noinline int ioctl_ours(int fd, unsigned long request, void *argument)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (cw_datagram_of(fd))
+		return ask_datagram(cw_datagram_of(fd), fd, request, argument);
 	return stream ? ask_stream(stream, fd, request, argument) : cw_real.ioctl(fd, request, argument);
 }
 

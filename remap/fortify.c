@@ -1,6 +1,8 @@
 /* The checked variants that _FORTIFY_SOURCE makes of calls: the check, then the call. */
 #include "call.h"
 
+#ifdef __GLIBC__
+
 #include <poll.h>
 #include <unistd.h>
 
@@ -45,3 +47,5 @@ CW_EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespe
 		__chk_fail();
 	return ppoll(fds, count, timeout, mask);
 }
+
+#endif

@@ -20,7 +20,7 @@ static void forget_all(void)
 	for (uint32_t fd = 0; fd < cw_table_end(); fd++) {
 		enum cw_descriptor_kind kind = cw_table_kind(cw_table_get((int)fd));
 
-		if (kind == CW_FD_STREAM || kind == CW_FD_SET)
+		if (kind == CW_FD_STREAM || kind == CW_FD_SET || kind == CW_FD_DATAGRAM)
 			cw_table_take((int)fd);
 	}
 }

@@ -1,11 +1,16 @@
 #include "process.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "call.h"
+#include "environment.h"
+#include "execute.h"
+#include "raw.h"
+#include "sockets/datagram.h"
 #include "sockets/fork.h"
 #include "sockets/leave.h"
 #include "sockets/service.h"
@@ -13,54 +18,59 @@
 
 #define MOST_INHERITED 4096 /* descriptors looked at before a vfork child's exec */
 
-static _Atomic int owner;
-
-static int own_pid(void)
-{
-	return (int)cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0);
-}
+static _Atomic uint32_t owner;
 
 bool cw_is_other_process(void)
 {
-	int pid = atomic_load_explicit(&owner, memory_order_relaxed);
+	uint32_t pid = atomic_load_explicit(&owner, memory_order_relaxed);
 
-	return pid && pid != own_pid();
+	return pid && pid != cw_own_pid();
 }
 
 /* Of the fork that is being made: a thread may make the process plain in the middle. */
 static bool plain_fork;
 
-static void before_fork(void)
+void cw_process_before_fork(void)
 {
 	plain_fork = cw_is_plain();
 	if (!plain_fork)
 		cw_fork_prepare();
 }
 
-static void in_parent(void)
+void cw_process_in_parent(void)
 {
 	if (!plain_fork)
 		cw_fork_parent();
 }
 
-static void in_child(void)
+void cw_process_in_child(void)
 {
 	if (plain_fork)
 		return;
-	atomic_store_explicit(&owner, own_pid(), memory_order_relaxed);
+	atomic_store_explicit(&owner, cw_own_pid(), memory_order_relaxed);
 	cw_fork_child();
+}
+
+/* Of fork() by libc: its child has lost the dispatch of calls. */
+static void in_child(void)
+{
+	if (cw_raw_on)
+		cw_raw_join();
+	cw_process_in_child();
 }
 
 void cw_process_start(void)
 {
-	atomic_store_explicit(&owner, own_pid(), memory_order_relaxed);
-	pthread_atfork(before_fork, in_parent, in_child);
+	atomic_store_explicit(&owner, cw_own_pid(), memory_order_relaxed);
+	pthread_atfork(cw_process_before_fork, cw_process_in_parent, in_child);
 }
 
 /* ---- exec: the program that comes knows nothing of rings ---- */
 
 static bool any_moved(void)
 {
+	if (cw_datagrams_moved())
+		return true;
 	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
@@ -92,6 +102,8 @@ static void leave_inherited(void)
 
 		if (stream && stream->slot && survives_exec((int)fd))
 			cw_leave_to(stream, (int)fd, CW_REASON_executed);
+		else if (cw_datagram_of((int)fd) && survives_exec((int)fd))
+			cw_datagram_leave_to(cw_datagram_of((int)fd), (int)fd, CW_REASON_executed);
 	}
 }
 
@@ -113,12 +125,16 @@ static void leave_inherited_by_cookie(void)
 		uint64_t cookie;
 		socklen_t size = sizeof(cookie);
 		struct cw_stream *stream;
+		struct cw_datagram *datagram;
 
 		if (!survives_exec(fd) || cw_raw_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0)
 			continue;
 		stream = by_cookie(cookie);
+		datagram = cw_datagram_by_cookie(cookie);
 		if (stream)
 			cw_leave_to(stream, fd, CW_REASON_executed);
+		else if (datagram)
+			cw_datagram_leave_to(datagram, fd, CW_REASON_executed);
 	}
 }
 
@@ -133,10 +149,11 @@ static void each_closed_by_exec(void (*act)(struct cw_stream *stream))
 	}
 }
 
-static int after_exec(int result)
+static int after_exec(int result, struct cw_environment *room)
 {
 	int error = errno;
 
+	cw_environment_end(room);
 	if (!cw_is_plain() && !cw_is_other_process())
 		each_closed_by_exec(cw_family_resume);
 	errno = error;
@@ -167,40 +184,56 @@ static void before_exec(const char *path)
 	cw_thread.tid = tid;
 }
 
+static int exec_path(const char *path, char *const arguments[], char *const environment[])
+{
+	struct cw_environment room;
+
+	before_exec(path);
+	return after_exec(cw_execute(path, arguments, cw_environment_begin(&room, environment)), &room);
+}
+
+static int exec_file(const char *file, char *const arguments[], char *const environment[])
+{
+	struct cw_environment room;
+
+	before_exec(strchr(file, '/') ? file : NULL);
+	return after_exec(cw_real.execvpe(file, arguments, cw_environment_begin(&room, environment)), &room);
+}
+
 CW_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
-	before_exec(path);
-	return after_exec(cw_real.execve(path, arguments, environment));
+	return exec_path(path, arguments, environment);
 }
 
 CW_EXPORT int execv(const char *path, char *const arguments[])
 {
-	before_exec(path);
-	return after_exec(cw_real.execv(path, arguments));
+	return exec_path(path, arguments, environ);
 }
 
 CW_EXPORT int execvp(const char *file, char *const arguments[])
 {
-	before_exec(strchr(file, '/') ? file : NULL);
-	return after_exec(cw_real.execvp(file, arguments));
+	return exec_file(file, arguments, environ);
 }
 
 CW_EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
 {
-	before_exec(strchr(file, '/') ? file : NULL);
-	return after_exec(cw_real.execvpe(file, arguments, environment));
+	return exec_file(file, arguments, environment);
 }
 
 CW_EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
 {
+	struct cw_environment room;
+
 	before_exec(NULL);
-	return after_exec(cw_real.fexecve(fd, arguments, environment));
+	return after_exec(cw_real.fexecve(fd, arguments, cw_environment_begin(&room, environment)), &room);
 }
 
 CW_EXPORT int execveat(int fd, const char *path, char *const arguments[], char *const environment[], int flags)
 {
+	struct cw_environment room;
+
 	before_exec(NULL);
-	return after_exec(cw_real.execveat(fd, path, arguments, environment, flags));
+	return after_exec(cw_real.execveat(fd, path, arguments, cw_environment_begin(&room, environment), flags), &room);
 }
 
 /* The list forms: as an array on the stack, as libc itself does it. */
@@ -230,8 +263,7 @@ CW_EXPORT int execl(const char *path, const char *first, ...)
 	char *arguments[count + 1];
 	TAKE_LIST(first, arguments, count, list);
 	va_end(list);
-	before_exec(path);
-	return after_exec(cw_real.execv(path, arguments));
+	return exec_path(path, arguments, environ);
 }
 
 CW_EXPORT int execlp(const char *file, const char *first, ...)
@@ -243,8 +275,7 @@ CW_EXPORT int execlp(const char *file, const char *first, ...)
 	char *arguments[count + 1];
 	TAKE_LIST(first, arguments, count, list);
 	va_end(list);
-	before_exec(strchr(file, '/') ? file : NULL);
-	return after_exec(cw_real.execvp(file, arguments));
+	return exec_file(file, arguments, environ);
 }
 
 CW_EXPORT int execle(const char *path, const char *first, ...)
@@ -258,8 +289,7 @@ CW_EXPORT int execle(const char *path, const char *first, ...)
 	TAKE_LIST(first, arguments, count, list);
 	environment = va_arg(list, char *const *);
 	va_end(list);
-	before_exec(path);
-	return after_exec(cw_real.execve(path, arguments, environment));
+	return exec_path(path, arguments, environment);
 }
 
 /* ---- spawning: the child's exec happens inside libc, so what it will inherit is decided before ---- */
@@ -276,15 +306,25 @@ static void before_spawn(void)
 CW_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
 			  char *const arguments[], char *const environment[])
 {
+	struct cw_environment room;
+	int result;
+
 	before_spawn();
-	return cw_real.posix_spawn(pid, path, actions, attributes, arguments, environment);
+	result = cw_execute_spawn(pid, path, actions, attributes, arguments, cw_environment_begin(&room, environment));
+	cw_environment_end(&room);
+	return result;
 }
 
 CW_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
 			   char *const arguments[], char *const environment[])
 {
+	struct cw_environment room;
+	int result;
+
 	before_spawn();
-	return cw_real.posix_spawnp(pid, file, actions, attributes, arguments, environment);
+	result = cw_real.posix_spawnp(pid, file, actions, attributes, arguments, cw_environment_begin(&room, environment));
+	cw_environment_end(&room);
+	return result;
 }
 
 CW_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int to)
@@ -293,22 +333,57 @@ CW_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actio
 
 	if (stream)
 		cw_leave_to(stream, fd, CW_REASON_executed);
+	else if (cw_datagram_of(fd))
+		cw_datagram_leave_to(cw_datagram_of(fd), fd, CW_REASON_executed);
 	return cw_real.posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
 CW_EXPORT int system(const char *command)
 {
 	before_spawn();
+	cw_environment_mend();
 	return cw_real.system(command);
 }
 
 CW_EXPORT FILE *popen(const char *command, const char *mode)
 {
 	before_spawn();
+	cw_environment_mend();
 	return cw_real.popen(command, mode);
 }
 
+/* ---- other namespaces ---- */
+
+/*
+ * Locks in a slot hold the numbers of threads. Children in another namespace have numbers of their own, which would be taken for those of
+ * dead or foreign threads, so nothing that they will inherit may be moved.
+ */
+static void before_other_numbers(bool numbers)
+{
+	if (numbers && !cw_is_plain() && !cw_is_other_process())
+		cw_leave_process(CW_REASON_inherited);
+}
+
+CW_EXPORT int unshare(int flags)
+{
+	before_other_numbers(flags & CLONE_NEWPID);
+	return cw_real.unshare(flags);
+}
+
+CW_EXPORT int setns(int fd, int kind)
+{
+	/* Without a kind the descriptor says it. */
+	before_other_numbers(!kind || (kind & CLONE_NEWPID));
+	return cw_real.setns(fd, kind);
+}
+
 /* ---- passing ---- */
+
+static void pass_set(struct cw_set *set)
+{
+	cw_set_pass(set);
+	cw_set_leave_datagrams(set);
+}
 
 void cw_before_passing(const struct msghdr *message)
 {
@@ -327,8 +402,10 @@ void cw_before_passing(const struct msghdr *message)
 				atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 			if (stream)
 				cw_leave_to(stream, fd, CW_REASON_passed);
+			else if (cw_datagram_of(fd))
+				cw_datagram_leave_to(cw_datagram_of(fd), fd, CW_REASON_passed);
 			else if (cw_set_of(fd))
-				cw_set_flush_all();
+				pass_set(cw_set_of(fd));
 		}
 	}
 }

@@ -8,6 +8,10 @@
 /* A vfork child runs in its parent's memory with descriptors of its own: it must change nothing that is the parent's. */
 bool cw_is_other_process(void);
 void cw_process_start(void);
+/* Around a fork, for who makes it by a system call. */
+void cw_process_before_fork(void);
+void cw_process_in_parent(void);
+void cw_process_in_child(void);
 /* A message that may carry descriptors is about to be sent. */
 void cw_before_passing(const struct msghdr *message);
 

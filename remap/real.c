@@ -12,4 +12,5 @@ void cw_real_find(void)
 #define X(result, name, parameters) *(void **)&cw_kernel.name = dlsym(RTLD_NEXT, #name);
 	CW_KERNEL_CALLS(X)
 #undef X
+	cw_real_stand_in();
 }

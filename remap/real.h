@@ -3,6 +3,8 @@
 #define CW_REMAP_REAL_H
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -12,6 +14,8 @@
 
 #include "sockets/kernel.h"
 #include "sync/cpu.h"
+
+#include "libc.h"
 
 #define CW_EXPORT __attribute__((visibility("default")))
 
@@ -24,8 +28,8 @@ struct sigevent;
 	X(ssize_t, write, (int, const void *, size_t))                                                                                     \
 	X(ssize_t, readv, (int, const struct iovec *, int))                                                                                \
 	X(ssize_t, writev, (int, const struct iovec *, int))                                                                               \
-	X(ssize_t, preadv2, (int, const struct iovec *, int, off_t, int))                                                                  \
-	X(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int))                                                                 \
+	X(ssize_t, preadv64v2, (int, const struct iovec *, int, off64_t, int))                                                             \
+	X(ssize_t, pwritev64v2, (int, const struct iovec *, int, off64_t, int))                                                            \
 	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))                                                   \
 	X(ssize_t, send, (int, const void *, size_t, int))                                                                                 \
 	X(ssize_t, sendto, (int, const void *, size_t, int, const struct sockaddr *, socklen_t))                                           \
@@ -52,8 +56,6 @@ struct sigevent;
 	X(int, epoll_create1, (int))                                                                                                       \
 	X(int, epoll_ctl, (int, int, int, struct epoll_event *))                                                                           \
 	X(int, execve, (const char *, char *const[], char *const[]))                                                                       \
-	X(int, execv, (const char *, char *const[]))                                                                                       \
-	X(int, execvp, (const char *, char *const[]))                                                                                      \
 	X(int, execvpe, (const char *, char *const[], char *const[]))                                                                      \
 	X(int, fexecve, (int, char *const[], char *const[]))                                                                               \
 	X(int, execveat, (int, const char *, char *const[], char *const[], int))                                                           \
@@ -65,8 +67,18 @@ struct sigevent;
 	X(int, aio_read, (struct aiocb *))                                                                                                 \
 	X(int, aio_write, (struct aiocb *))                                                                                                \
 	X(int, lio_listio, (int, struct aiocb *const[], int, struct sigevent *))                                                           \
+	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                                           \
+	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                                             \
+	X(sighandler_t, signal, (int, sighandler_t))                                                                                       \
+	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                                                           \
+	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                                                                       \
+	X(int, sigsuspend, (const sigset_t *))                                                                                             \
+	X(int, unshare, (int))                                                                                                             \
+	X(int, setns, (int, int))                                                                                                          \
 	X(int, system, (const char *))                                                                                                     \
-	X(FILE *, popen, (const char *, const char *))
+	X(FILE *, popen, (const char *, const char *))                                                                                     \
+	X(FILE *, freopen, (const char *, const char *, FILE *))                                                                           \
+	CW_REAL_CALLS_OF_THIS_LIBC(X)
 
 struct cw_real {
 #define X(result, name, parameters) result(*name) parameters;

@@ -1,8 +1,10 @@
 /* What is done when the library is loaded into a program, or at the first call if a constructor of another library makes one earlier. */
 #include <stdlib.h>
 
+#include "execute.h"
 #include "plain.h"
 #include "process.h"
+#include "raw.h"
 #include "real.h"
 #include "sockets/service.h"
 #include "stdio.h"
@@ -26,6 +28,17 @@ static void decide(void)
 		cw_moving = true;
 }
 
+/* The last step, since from here on the program's calls come by us. */
+static void catch_calls(void)
+{
+	if (!cw_moving || !cw_raw_needed())
+		return;
+	if (!cw_policy.number[CW_OPTION_raw_calls] || !cw_raw_start_program()) {
+		cw_moving = false;
+		cw_moving_reason = CW_REASON_raw_calls;
+	}
+}
+
 void cw_start(void)
 {
 	static _Atomic int begun;
@@ -47,6 +60,8 @@ void cw_start(void)
 	cw_service_start(getenv("CAUSEWAY_SERVICE"), run ? strtoull(run, NULL, 10) : 0);
 	if (run)
 		cw_service_register();
+	catch_calls();
+	cw_execute_start();
 }
 
 __attribute__((constructor)) static void start_when_loaded(void)

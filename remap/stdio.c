@@ -1,5 +1,9 @@
 #include "stdio.h"
 
+#include "call.h"
+
+#ifdef __GLIBC__ /* musl: stdio_musl.c */
+
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
@@ -7,8 +11,6 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "call.h"
 
 /* struct _IO_jump_t of glibc 2.1 to 2.41: two words, then nineteen functions. */
 #define TABLE_WORDS 21
@@ -95,3 +97,5 @@ bool cw_stdio_start(void)
 	*(void **)&libc_close = narrow[CLOSE_WORD];
 	return patch(narrow) && patch(wide);
 }
+
+#endif

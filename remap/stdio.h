@@ -1,5 +1,5 @@
-/* FILE streams on moved sockets: glibc's stdio never calls read or write by a symbol, but through exported tables of functions (layer 2).
- */
+/* FILE streams on moved sockets: libc's stdio never calls read or write by a symbol, but through functions that are found in exported
+ * tables (glibc, stdio.c) or in each FILE (musl, stdio_musl.c): layer 2. */
 #ifndef CW_REMAP_STDIO_H
 #define CW_REMAP_STDIO_H
 
@@ -7,5 +7,15 @@
 
 /* Put our functions into the tables, after checking that they look as in the glibc we know. False: they don't, nothing was changed. */
 bool cw_stdio_start(void);
+
+struct cw_stream;
+/* A stream has one of the three numbers that stdin, stdout and stderr have from the beginning. */
+#ifdef __GLIBC__
+static inline void cw_stdio_given(struct cw_stream *stream, int fd)
+{
+}
+#else
+void cw_stdio_given(struct cw_stream *stream, int fd);
+#endif
 
 #endif

@@ -1,7 +1,11 @@
 /* Calls that move one buffer. */
 #include "call.h"
+#include "datagram.h"
 #include "sockets/leave.h"
+#include "sockets/memory.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -9,6 +13,8 @@ static cw_noinline ssize_t read_ours(int fd, void *bytes, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd) && count)
+		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, 0, NULL, NULL);
 	if (!stream)
 		return cw_real.read(fd, bytes, count);
 	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count),
@@ -26,6 +32,8 @@ static cw_noinline ssize_t write_ours(int fd, const void *bytes, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, 0, NULL, 0);
 	if (!stream)
 		return cw_real.write(fd, bytes, count);
 	return CW_SEND(stream, fd, cw_real.write(fd, bytes, count), cw_send(stream, fd, bytes, count, 0));
@@ -42,6 +50,8 @@ CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, flags, NULL, NULL);
 	if (cw_likely(!stream))
 		return cw_kernel.recv(fd, bytes, count, flags);
 	return CW_RECEIVE(stream, fd, cw_kernel.recv(fd, bytes, count, flags), cw_receive(stream, fd, bytes, count, flags));
@@ -61,6 +71,8 @@ CW_EXPORT ssize_t recvfrom(int fd, void *bytes, size_t count, int flags, __SOCKA
 	struct cw_stream *stream = cw_stream_for(fd);
 	struct sockaddr *from = *(struct sockaddr **)&address;
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, flags, from, size);
 	if (cw_likely(!stream))
 		return cw_real.recvfrom(fd, bytes, count, flags, from, size);
 	return CW_RECEIVE(stream, fd, cw_real.recvfrom(fd, bytes, count, flags, from, size),
@@ -78,6 +90,8 @@ CW_EXPORT ssize_t send(int fd, const void *bytes, size_t count, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, flags, NULL, 0);
 	if (cw_likely(!stream))
 		return cw_real.send(fd, bytes, count, flags);
 	if (cw_unlikely(flags & MSG_OOB))
@@ -90,6 +104,8 @@ CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __C
 	struct cw_stream *stream = cw_stream_for(fd);
 	const struct sockaddr *to = *(const struct sockaddr **)&address;
 
+	if (!stream && cw_datagram_of(fd) && size <= sizeof(struct sockaddr_storage))
+		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, flags, to, size);
 	if (cw_likely(!stream) || size > sizeof(struct sockaddr_storage))
 		return cw_real.sendto(fd, bytes, count, flags, to, size);
 	if (cw_unlikely(flags & MSG_OOB))
@@ -97,41 +113,84 @@ CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __C
 	return CW_SEND(stream, fd, cw_real.sendto(fd, bytes, count, flags, to, size), send_moved(stream, fd, bytes, count, flags));
 }
 
-CW_EXPORT ssize_t sendfile(int fd, int from, off_t *offset, size_t count)
+ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		cw_datagram_leave(cw_datagram_of(fd), fd, CW_REASON_splice);
 	if (cw_likely(!stream))
-		return cw_kernel.sendfile(fd, from, offset, count);
-	return CW_SEND(stream, fd, cw_kernel.sendfile(fd, from, offset, count), cw_send_file(stream, fd, from, offset, count));
+		return cw_kernel.sendfile64(fd, from, offset, count);
+	return CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count), cw_send_file(stream, fd, from, offset, count));
 }
 
+#if __SIZEOF_LONG__ == 8
+CW_EXPORT ssize_t sendfile(int fd, int from, off_t *offset, size_t count)
+{
+	return cw_sendfile(fd, from, offset, count);
+}
+#else
+CW_EXPORT ssize_t sendfile(int fd, int from, off_t *offset, size_t count)
+{
+	off64_t wide;
+	ssize_t sent;
+
+	if (!offset || cw_nowhere(offset, sizeof(*offset)))
+		return cw_sendfile(fd, from, (off64_t *)offset, count);
+	wide = *offset;
+	sent = cw_sendfile(fd, from, &wide, count);
+	*offset = (off_t)wide;
+	return sent;
+}
+#endif
+
+#ifdef __GLIBC__
 CW_EXPORT ssize_t sendfile64(int fd, int from, off64_t *offset, size_t count)
 {
-	return sendfile(fd, from, (off_t *)offset, count);
+	return cw_sendfile(fd, from, offset, count);
 }
+#endif
 
 /* Splicing takes bytes inside the kernel. What the ring still holds goes first, by hand. */
 static ssize_t splice_from(struct cw_stream *stream, int from, int to, off64_t *to_offset, size_t count, unsigned flags)
 {
+	struct pollfd room = {.fd = to, .events = POLLOUT};
 	char part[4096];
 	ssize_t got;
 
 	cw_leave(stream, CW_REASON_splice);
 	if (!to_offset && count) {
 		got = cw_receive(stream, from, part, count < sizeof(part) ? count : sizeof(part), MSG_DONTWAIT | MSG_PEEK);
-		if (got > 0 && (got = cw_real.write(to, part, (size_t)got)) > 0)
-			return cw_receive(stream, from, part, (size_t)got, MSG_DONTWAIT);
+		if (got > 0 && (flags & SPLICE_F_NONBLOCK) && cw_kernel.poll(&room, 1, 0) == 0) {
+			errno = EAGAIN;
+			return -1;
+		}
+		if (got > 0 && (got = cw_real.write(to, part, (size_t)got)) > 0) {
+			for (ssize_t taken = 0, one = 1; taken < got && one > 0; taken += one)
+				one = cw_receive(stream, from, part, (size_t)(got - taken), MSG_DONTWAIT);
+			return got;
+		}
 		if (got < 0 && errno != EAGAIN)
 			return -1;
 	}
 	return cw_real.splice(from, NULL, to, to_offset, count, flags);
 }
 
+static bool is_pipe(int fd)
+{
+	return cw_raw_fcntl(fd, F_GETPIPE_SZ, 0) >= 0;
+}
+
 CW_EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t count, unsigned flags)
 {
 	struct cw_stream *source = cw_stream_for(from), *target = cw_stream_of(to);
 
+	if (cw_datagram_of(from))
+		cw_datagram_leave(cw_datagram_of(from), from, CW_REASON_splice);
+	if (cw_datagram_of(to))
+		cw_datagram_leave(cw_datagram_of(to), to, CW_REASON_splice);
+	if ((source && !is_pipe(to)) || (target && !is_pipe(from)))
+		return cw_real.splice(from, from_offset, to, to_offset, count, flags); /* the kernel has the errno */
 	if (target && cw_is_moved(target, to))
 		cw_leave_sending(target, to, CW_REASON_splice);
 	else if (target)

@@ -1,6 +1,8 @@
 /* Calls that move several buffers, with or without a message header. */
 #include "call.h"
+#include "datagram.h"
 #include "process.h"
+#include "sockets/error.h"
 #include "sockets/leave.h"
 #include "sockets/memory.h"
 
@@ -22,58 +24,104 @@ CW_EXPORT ssize_t readv(int fd, const struct iovec *iov, int count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_get_iov(cw_datagram_of(fd), fd, iov, count, 0);
 	if (cw_likely(!stream) || count < 0)
 		return cw_real.readv(fd, iov, count);
 	return CW_RECEIVE(stream, fd, cw_real.readv(fd, iov, count), read_vector(stream, fd, iov, count, 0));
+}
+
+/* Of nothing: 0, whatever became of the stream. */
+static ssize_t write_vector(struct cw_stream *stream, int fd, const struct iovec *iov, int count, int flags)
+{
+	size_t total = 0;
+
+	for (int i = 0; i < count; i++)
+		total |= iov[i].iov_len;
+	return total ? cw_send_iov(stream, fd, iov, (size_t)count, flags) : 0;
 }
 
 CW_EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_put_iov(cw_datagram_of(fd), fd, iov, count, 0);
 	if (cw_likely(!stream) || count < 0 || count > 1024 || (count && cw_nowhere(iov, 1)))
 		return cw_real.writev(fd, iov, count);
-	return CW_SEND(stream, fd, cw_real.writev(fd, iov, count), cw_send_iov(stream, fd, iov, (size_t)count, 0));
+	return CW_SEND(stream, fd, cw_real.writev(fd, iov, count), write_vector(stream, fd, iov, count, 0));
 }
+
+/* Those that mean something, or nothing, to a socket of every kernel. */
+#define SOCKET_FLAGS (RWF_NOWAIT | RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND)
 
 static int flags_of(int flags)
 {
 	return flags & RWF_NOWAIT ? MSG_DONTWAIT : 0;
 }
 
-CW_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+/* A place in it, or flags of which the kernel knows: it refuses, or takes and puts bytes itself. */
+static bool is_kernels(struct cw_stream *stream, int fd, off64_t offset, int flags)
+{
+	if (offset == -1 && !(flags & ~SOCKET_FLAGS))
+		return false;
+	if (offset == -1)
+		cw_leave_whole(stream, fd, CW_REASON_option);
+	return true;
+}
+
+ssize_t cw_preadv2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (cw_likely(!stream) || count < 0 || offset != -1 || (flags & ~(RWF_NOWAIT | RWF_HIPRI)))
-		return cw_real.preadv2(fd, iov, count, offset, flags);
-	return CW_RECEIVE(stream, fd, cw_real.preadv2(fd, iov, count, offset, flags), read_vector(stream, fd, iov, count, flags_of(flags)));
+	if (!stream && cw_datagram_of(fd) && count > 0 && offset == -1 && !(flags & ~SOCKET_FLAGS))
+		return cw_datagram_get_iov(cw_datagram_of(fd), fd, iov, count, flags_of(flags));
+	if (cw_likely(!stream) || count < 0 || is_kernels(stream, fd, offset, flags))
+		return cw_real.preadv64v2(fd, iov, count, offset, flags);
+	return CW_RECEIVE(stream, fd, cw_real.preadv64v2(fd, iov, count, offset, flags),
+			  read_vector(stream, fd, iov, count, flags_of(flags)));
 }
 
-CW_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
+ssize_t cw_pwritev2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
 {
-	return preadv2(fd, iov, count, offset, flags);
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (!stream && cw_datagram_of(fd) && count > 0 && offset == -1 && !(flags & ~SOCKET_FLAGS))
+		return cw_datagram_put_iov(cw_datagram_of(fd), fd, iov, count, flags_of(flags));
+	if (cw_likely(!stream) || count < 0 || count > 1024 || (count && cw_nowhere(iov, 1)) || is_kernels(stream, fd, offset, flags))
+		return cw_real.pwritev64v2(fd, iov, count, offset, flags);
+	return CW_SEND(stream, fd, cw_real.pwritev64v2(fd, iov, count, offset, flags),
+		       write_vector(stream, fd, iov, count, flags_of(flags)));
+}
+
+CW_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+	return cw_preadv2(fd, iov, count, offset, flags);
 }
 
 CW_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
-	struct cw_stream *stream = cw_stream_for(fd);
+	return cw_pwritev2(fd, iov, count, offset, flags);
+}
 
-	if (cw_likely(!stream) || count < 0 || offset != -1 || (flags & ~(RWF_NOWAIT | RWF_HIPRI)))
-		return cw_real.pwritev2(fd, iov, count, offset, flags);
-	return CW_SEND(stream, fd, cw_real.pwritev2(fd, iov, count, offset, flags),
-		       cw_send_iov(stream, fd, iov, (size_t)count, flags_of(flags)));
+#ifdef __GLIBC__
+CW_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
+{
+	return cw_preadv2(fd, iov, count, offset, flags);
 }
 
 CW_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
 {
-	return pwritev2(fd, iov, count, offset, flags);
+	return cw_pwritev2(fd, iov, count, offset, flags);
 }
+#endif
 
 CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_recvmsg(cw_datagram_of(fd), fd, message, flags);
 	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)))
 		return cw_kernel.recvmsg(fd, message, flags);
 	return CW_RECEIVE(stream, fd, cw_kernel.recvmsg(fd, message, flags), cw_receive_message(stream, fd, message, flags));
@@ -92,6 +140,8 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
+	if (!stream && cw_datagram_of(fd))
+		return cw_datagram_sendmsg(cw_datagram_of(fd), fd, message, flags);
 	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1))) {
 		if (!cw_nowhere(message, 1) && cw_unlikely(message->msg_controllen))
 			cw_before_passing(message);
@@ -102,19 +152,21 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	return CW_SEND(stream, fd, cw_kernel.sendmsg(fd, message, flags), send_moved(stream, fd, message, flags));
 }
 
-CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_message_flags flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 	unsigned done = 0;
 
-	if (cw_likely(!stream)) {
+	if (!stream && cw_datagram_of(fd) && !cw_datagram_sends_by_ring(cw_datagram_of(fd)))
+		return cw_datagram_sendmmsg(cw_datagram_of(fd), fd, messages, count, flags);
+	if (cw_likely(!stream && !cw_datagram_of(fd))) {
 		for (unsigned i = 0; i < count; i++)
 			if (messages[i].msg_hdr.msg_controllen)
 				cw_before_passing(&messages[i].msg_hdr);
-		return cw_real.sendmmsg(fd, messages, count, flags);
+		return cw_real.sendmmsg(fd, messages, count, (int)flags);
 	}
 	for (; done < count; done++) {
-		ssize_t sent = sendmsg(fd, &messages[done].msg_hdr, flags);
+		ssize_t sent = sendmsg(fd, &messages[done].msg_hdr, (int)flags);
 
 		if (sent < 0)
 			return done ? (int)done : -1;
@@ -123,26 +175,72 @@ CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int fla
 	return (int)done;
 }
 
-CW_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+/* What is left of the time-out is told, as the kernel tells it behind each message. */
+static bool time_is_over(struct timespec *timeout, int64_t deadline)
 {
-	struct cw_stream *stream = cw_stream_for(fd);
-	int64_t deadline;
-	unsigned done = 0;
+	int64_t left = deadline - (int64_t)cw_monotonic_ns();
 
-	if (cw_likely(!stream))
-		return cw_real.recvmmsg(fd, messages, count, flags, timeout);
-	deadline = timeout ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : 0;
-	for (; done < count; done++) {
+	left = left > 0 ? left : 0;
+	timeout->tv_sec = left / 1000000000;
+	timeout->tv_nsec = left % 1000000000;
+	return !left;
+}
+
+/* An error that is there already is told before bytes. */
+static int pending_error(struct cw_stream *stream, int fd)
+{
+	int error = cw_error_take(stream);
+	socklen_t size = sizeof(error);
+
+	if (!error)
+		cw_raw_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	return error;
+}
+
+static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+	int64_t deadline = timeout ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : 0;
+	unsigned done = 0;
+	int error = pending_error(stream, fd);
+
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	while (done < count) {
 		ssize_t got = recvmsg(fd, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
 
-		if (got < 0)
-			return done ? (int)done : -1;
-		messages[done].msg_len = (unsigned)got;
+		if (got < 0 && !done)
+			return -1;
+		if (got < 0) {
+			if (errno != EAGAIN)
+				atomic_store_explicit(&stream->error, errno, memory_order_relaxed);
+			break;
+		}
+		messages[done++].msg_len = (unsigned)got;
 		if (flags & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
 		/* The time-out is looked at between messages only, as the kernel does it. */
-		if (timeout && (int64_t)cw_monotonic_ns() >= deadline)
-			return (int)done + 1;
+		if (timeout && time_is_over(timeout, deadline))
+			break;
 	}
 	return (int)done;
+}
+
+CW_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_message_flags flags, struct timespec *timeout)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = cw_datagram_of(fd);
+	bool sensible = !timeout || (timeout->tv_sec >= 0 && (unsigned long)timeout->tv_nsec <= 999999999ul);
+
+	if (datagram && (!sensible || ((int)flags & MSG_ERRQUEUE)))
+		return cw_real.recvmmsg(fd, messages, count, (int)flags, timeout);
+	if (datagram && cw_datagram_begins(datagram))
+		return receive_messages(datagram->entry, fd, messages, count, (int)flags, timeout);
+	if (datagram)
+		return cw_datagram_recvmmsg(datagram, fd, messages, count, (int)flags, timeout);
+	if (cw_likely(!stream) || !sensible)
+		return cw_real.recvmmsg(fd, messages, count, (int)flags, timeout);
+	return (int)CW_RECEIVE(stream, fd, cw_real.recvmmsg(fd, messages, count, (int)flags, timeout),
+			       receive_messages(stream, fd, messages, count, (int)flags, timeout));
 }

@@ -1,4 +1,6 @@
 /* Calls that wait for several descriptors. */
+#include "process.h"
+#include "raw.h"
 #include "real.h"
 #include "sockets/memory.h"
 #include "sockets/poll.h"
@@ -15,6 +17,9 @@ CW_EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)
 
 CW_EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
+	sigset_t room;
+
+	mask = cw_raw_mask(mask, &room);
 	if (cw_is_plain())
 		return cw_kernel.ppoll(fds, count, timeout, mask);
 	return cw_ppoll(fds, count, timeout, mask);
@@ -29,6 +34,9 @@ CW_EXPORT int select(int count, fd_set *readable, fd_set *writable, fd_set *urge
 
 CW_EXPORT int pselect(int count, fd_set *readable, fd_set *writable, fd_set *urgent, const struct timespec *timeout, const sigset_t *mask)
 {
+	sigset_t room;
+
+	mask = cw_raw_mask(mask, &room);
 	if (cw_is_plain())
 		return cw_kernel.pselect(count, readable, writable, urgent, timeout, mask);
 	return cw_pselect(count, readable, writable, urgent, timeout, mask);
@@ -60,30 +68,26 @@ CW_EXPORT int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *eve
 
 	cw_ensure_started();
 	set = cw_set_of(epfd);
-	if (set && cw_set_defer(set, operation, fd, event, &result))
+	if (set && cw_set_defer(set, epfd, operation, fd, event, &result))
 		return result;
-	result = cw_real.epoll_ctl(epfd, operation, fd, event);
-	if (set && result == 0)
-		cw_set_control(set, epfd, operation, fd, event);
-	return result;
-}
-
-static int wait_set(struct cw_set *set, int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask)
-{
-	return cw_set_wait(set, epfd, events, max, timeout_ns, mask);
+	if (!set && (operation != EPOLL_CTL_ADD || !cw_table_get(fd) || cw_is_plain() || cw_is_other_process()))
+		return cw_real.epoll_ctl(epfd, operation, fd, event);
+	return cw_set_control(set, epfd, operation, fd, event);
 }
 
 CW_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask)
 {
 	struct cw_set *set;
+	sigset_t room;
 
 	cw_ensure_started();
+	mask = cw_raw_mask(mask, &room);
 	set = cw_set_of(epfd);
 	if (set && max > 0 && cw_nowhere(events, 1) && cw_set_ready(set))
 		return (int)cw_bad_address();
 	if (!set || max <= 0 || cw_nowhere(events, 1))
 		return cw_kernel.epoll_pwait(epfd, events, max, timeout, mask);
-	return wait_set(set, epfd, events, max, timeout > 0 ? timeout * INT64_C(1000000) : timeout < 0 ? -1 : 0, mask);
+	return cw_set_wait(epfd, events, max, timeout > 0 ? timeout * INT64_C(1000000) : timeout < 0 ? -1 : 0, mask);
 }
 
 CW_EXPORT int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
@@ -97,11 +101,13 @@ CW_EXPORT int epoll_wait(int epfd, struct epoll_event *events, int max, int time
 CW_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct cw_set *set;
+	sigset_t room;
 
 	cw_ensure_started();
+	mask = cw_raw_mask(mask, &room);
 	set = cw_set_of(epfd);
 	if (!set || max <= 0 || cw_nowhere(events, 1) ||
 	    (timeout && (timeout->tv_sec < 0 || timeout->tv_sec > 1000000000 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)))
 		return cw_kernel.epoll_pwait2(epfd, events, max, timeout, mask);
-	return wait_set(set, epfd, events, max, timeout ? timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : -1, mask);
+	return cw_set_wait(epfd, events, max, timeout ? timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : -1, mask);
 }

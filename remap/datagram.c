@@ -1,0 +1,125 @@
+/* Calls of datagram sockets that name their memory by a vector or a message. What makes no sense is the kernel's to refuse. */
+#include "datagram.h"
+
+#include <sys/uio.h>
+
+#include "sockets/memory.h"
+#include "sockets/service.h"
+
+#define MOST_PIECES 1024
+
+static bool sensible(const struct iovec *iov, size_t count)
+{
+	if (!count || count > MOST_PIECES || cw_nowhere(iov, 1))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if ((ssize_t)iov[i].iov_len < 0 || cw_nowhere(iov[i].iov_base, iov[i].iov_len))
+			return false;
+	return true;
+}
+
+ssize_t cw_datagram_put_iov(struct cw_datagram *socket, int fd, const struct iovec *iov, int count, int flags)
+{
+	struct cw_giving giving = {.iov = iov, .iovcnt = (size_t)count, .flags = flags};
+
+	if (count < 0 || !sensible(iov, (size_t)count))
+		return cw_real.writev(fd, iov, count);
+	return cw_datagram_send(socket, fd, &giving);
+}
+
+ssize_t cw_datagram_get_iov(struct cw_datagram *socket, int fd, const struct iovec *iov, int count, int flags)
+{
+	struct cw_taking taking = {.iov = iov, .iovcnt = (size_t)count, .flags = flags};
+	size_t room = 0;
+
+	if (count < 0 || !sensible(iov, (size_t)count))
+		return cw_real.readv(fd, iov, count);
+	for (int i = 0; i < count; i++)
+		room |= iov[i].iov_len;
+	return room ? cw_datagram_receive(socket, fd, &taking) : 0;
+}
+
+ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msghdr *message, int flags)
+{
+	struct cw_giving giving = {.message = message, .flags = flags};
+
+	if (cw_nowhere(message, sizeof(*message)) || !sensible(message->msg_iov, message->msg_iovlen) ||
+	    cw_nowhere(message->msg_name, message->msg_namelen)) {
+		cw_datagram_leave_sending(socket, fd); /* an empty one is sent */
+		return cw_kernel.sendmsg(fd, message, flags);
+	}
+	giving.iov = message->msg_iov;
+	giving.iovcnt = message->msg_iovlen;
+	giving.name = message->msg_name;
+	giving.size = message->msg_namelen;
+	return cw_datagram_send(socket, fd, &giving);
+}
+
+ssize_t cw_datagram_recvmsg(struct cw_datagram *socket, int fd, struct msghdr *message, int flags)
+{
+	struct cw_taking taking = {.message = message, .flags = flags};
+
+	if (cw_nowhere(message, sizeof(*message)) || (message->msg_iovlen && !sensible(message->msg_iov, message->msg_iovlen)))
+		return cw_kernel.recvmsg(fd, message, flags);
+	taking.iov = message->msg_iov;
+	taking.iovcnt = message->msg_iovlen;
+	return cw_datagram_receive(socket, fd, &taking);
+}
+
+bool cw_datagram_begins(struct cw_datagram *socket)
+{
+	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
+		cw_service_take_mail();
+	return atomic_load_explicit(&socket->moved_in, memory_order_acquire) != 0;
+}
+
+#define NAMES 64 /* of more messages at once the sources are not looked at */
+
+int cw_datagram_recvmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+	struct sockaddr_storage names[NAMES];
+	bool lent = !socket->stays && count <= NAMES && !cw_nowhere(messages, sizeof(*messages)) && !(flags & (MSG_PEEK | MSG_ERRQUEUE));
+	bool counted = !socket->stays && cw_datagram_enter_kernel(socket);
+	int got, error;
+
+	if (!socket->stays && !counted)
+		return recvmmsg(fd, messages, count, flags, timeout); /* it has begun meanwhile */
+	for (unsigned i = 0; i < count && lent; i++)
+		if (!messages[i].msg_hdr.msg_name) {
+			messages[i].msg_hdr.msg_name = &names[i];
+			messages[i].msg_hdr.msg_namelen = sizeof(names[i]);
+		}
+	got = cw_real.recvmmsg(fd, messages, count, flags, timeout);
+	error = errno;
+	if (counted)
+		cw_datagram_leave_kernel(socket);
+	for (unsigned i = 0; i < count && lent; i++) {
+		struct msghdr *header = &messages[i].msg_hdr;
+
+		if ((int)i < got)
+			cw_datagram_received(socket, fd, messages[i].msg_len, header->msg_name, header->msg_namelen);
+		if (header->msg_name == &names[i]) {
+			header->msg_name = NULL;
+			header->msg_namelen = 0;
+		}
+	}
+	errno = error;
+	return got;
+}
+
+bool cw_datagram_sends_by_ring(struct cw_datagram *socket)
+{
+	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
+		cw_service_take_mail();
+	return atomic_load_explicit(&socket->moved_out, memory_order_acquire) != 0;
+}
+
+int cw_datagram_sendmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+	int sent = cw_real.sendmmsg(fd, messages, count, flags), error = errno;
+
+	for (int i = 0; i < sent && !socket->stays; i++)
+		cw_datagram_sent(socket, fd, messages[i].msg_len, messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_namelen);
+	errno = error;
+	return sent;
+}

@@ -1,0 +1,36 @@
+/*
+ * System calls by instructions of the program's own (layer 3): Go, static programs, assembler. Syscall User Dispatch turns each of them
+ * that lies in the program's text into a SIGSYS, whose handler makes the call that the same number would be for syscall(2), and puts the
+ * answer where the kernel would. What libc and this library call by their own instructions is not dispatched. Only in processes whose text
+ * needs it (raw_program.c).
+ *
+ * raw.c		what a dispatched call becomes
+ * raw_signals.c	the program's masks, handlers and signal stacks, which must leave SIGSYS alone
+ * raw_clone.c		calls that return twice
+ * raw_thread.c		what a thread has: libc's thread pointer beside the program's own
+ */
+#ifndef CW_REMAP_RAW_H
+#define CW_REMAP_RAW_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Does the program's text need it? Looked up once. */
+bool cw_raw_needed(void);
+/* Begin: the text in [low, high) is dispatched in the calling thread, and in those that come from it. False: it can't be done here. */
+bool cw_raw_start(uintptr_t low, uintptr_t high);
+bool cw_raw_start_program(void);
+/* A forked child, or a thread made by libc, isn't dispatched yet. */
+void cw_raw_join(void);
+
+extern bool cw_raw_on;
+
+/* A mask that the program wants for a while, without SIGSYS; room is where it is kept. */
+const sigset_t *cw_raw_mask_slow(const sigset_t *mask, sigset_t *room);
+static inline const sigset_t *cw_raw_mask(const sigset_t *mask, sigset_t *room)
+{
+	return cw_raw_on && mask ? cw_raw_mask_slow(mask, room) : mask;
+}
+
+#endif

@@ -1,0 +1,90 @@
+/* Calls that return twice: fork, vfork, and threads that libc does not make. */
+#include "raw_inside.h"
+
+#ifdef CW_RAW_HERE
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+
+#include "call.h"
+#include "process.h"
+#include "sockets/leave.h"
+
+static void resume_in(struct cw_raw_thread *thread, ucontext_t *context, const char *call)
+{
+	thread->resume = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+	context->uc_mcontext.gregs[REG_RIP] = (greg_t)call;
+}
+
+/* The child has a copy of everything, this handler's frame too: it goes on from here. */
+static long fork_here(ucontext_t *context, unsigned long flags, const long a[6])
+{
+	long result;
+
+	if (flags & CLONE_FILES) /* two processes would change one table of descriptors */
+		cw_leave_process(CW_REASON_raw_calls);
+	cw_process_before_fork();
+	result = cw_raw(SYS_clone, (long)flags, 0, a[2], a[3], a[4], 0);
+	if (result) {
+		cw_process_in_parent();
+		return result;
+	}
+	cw_process_in_child();
+	cw_raw_arm();
+	if (a[1])
+		context->uc_mcontext.gregs[REG_RSP] = a[1];
+	return 0;
+}
+
+static long thread_here(struct cw_raw_thread *thread, ucontext_t *context, const long a[6])
+{
+	greg_t *registers = context->uc_mcontext.gregs;
+	uintptr_t *stack = (uintptr_t *)a[1];
+	struct cw_raw_thread *child;
+
+	if (!stack)
+		return -EINVAL;
+	child = cw_raw_thread_new();
+	if (!child)
+		cw_leave_process(CW_REASON_raw_calls);
+	stack[-2] = (uintptr_t)child;
+	stack[-1] = (uintptr_t)registers[REG_RIP];
+	registers[REG_RSI] = (greg_t)(stack - 2);
+	thread->born = child;
+	thread->result = 0;
+	resume_in(thread, context, cw_raw_thread_call);
+	return 0;
+}
+
+void cw_raw_born(struct cw_raw_thread *thread)
+{
+	if (thread->result < 0)
+		cw_raw_thread_give(thread->born, 0);
+	thread->born = NULL;
+}
+
+bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number, const long a[6], long *result)
+{
+	const long none[6] = {0};
+	unsigned long flags = (unsigned long)a[0];
+
+	if (number == SYS_clone3) {
+		*result = -ENOSYS; /* as before Linux 5.3: clone is asked for then */
+		return false;
+	}
+	if (number == SYS_fork || number == SYS_vfork) {
+		flags = number == SYS_fork ? SIGCHLD : CLONE_VM | CLONE_VFORK | SIGCHLD;
+		a = none;
+	}
+	if (!(flags & CLONE_VM)) {
+		*result = fork_here(context, flags, a);
+		return false;
+	}
+	if (flags & CLONE_VFORK) {
+		resume_in(thread, context, cw_raw_vfork_call);
+		return true;
+	}
+	*result = thread_here(thread, context, a);
+	return *result == 0;
+}
+#endif

@@ -1,0 +1,118 @@
+/* What the parts of layer 3 know of each other. */
+#ifndef CW_REMAP_RAW_INSIDE_H
+#define CW_REMAP_RAW_INSIDE_H
+
+#include "raw.h"
+
+#if defined(__x86_64__) && defined(__LP64__) && defined(__GLIBC__)
+#define CW_RAW_HERE 1
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <ucontext.h>
+
+#include "sockets/kernel.h"
+
+/* The kernel's view of a signal mask. */
+#define CW_RAW_MASK_BYTES 8
+#define CW_RAW_SIGSYS     (UINT64_C(1) << (SIGSYS - 1))
+
+/*
+ * Of a thread whose calls are dispatched: part of libc's thread-local memory, found by the gs base, which libc and the compilers leave
+ * alone. fs may be the program's own when a call comes (static programs, Go), and is libc's as long as ours is on the way.
+ */
+struct cw_raw_thread {
+	/* raw_stubs.S's: where the program goes on, and its registers. */
+	uintptr_t resume;
+	uint64_t saved[5];
+	long result;
+	/* ours */
+	uintptr_t own_fs, program_fs;
+	struct cw_raw_thread *born; /* the child that result tells about */
+	struct cw_raw_thread *next; /* of those that are free */
+	int left;                   /* the thread that had it, and may still be on its way out */
+	bool fresh;                 /* has not called yet */
+	bool settled;               /* has a signal stack for that */
+	stack_t stack;              /* the program's own, where ours stands in for it */
+	stack_t wanted;             /* what the kernel is told */
+	void *room;                 /* ours; kept for the next thread */
+};
+
+extern __thread struct cw_raw_thread cw_raw_own;
+
+/* What prctl is given to have calls dispatched; read by raw_stubs.S. */
+struct cw_raw_range {
+	long how, from, size;
+};
+extern struct cw_raw_range cw_raw_range;
+extern uint32_t cw_raw_fsgsbase; /* the processor's instructions may be used */
+
+long cw_raw_arm(void);
+
+static inline uintptr_t cw_raw_fs(void)
+{
+	uintptr_t fs;
+
+	if (__builtin_expect(cw_raw_fsgsbase, 1))
+		__asm__ volatile("rdfsbase %0" : "=r"(fs));
+	else
+		cw_raw(SYS_arch_prctl, 0x1003, (long)&fs, 0, 0, 0, 0);
+	return fs;
+}
+
+static inline void cw_raw_set_fs(uintptr_t fs)
+{
+	if (__builtin_expect(cw_raw_fsgsbase, 1))
+		__asm__ volatile("wrfsbase %0" ::"r"(fs) : "memory");
+	else
+		cw_raw(SYS_arch_prctl, 0x1002, (long)fs, 0, 0, 0, 0);
+}
+
+static inline struct cw_raw_thread *cw_raw_self(void)
+{
+	uintptr_t gs;
+
+	if (__builtin_expect(cw_raw_fsgsbase, 1))
+		__asm__ volatile("rdgsbase %0" : "=r"(gs));
+	else
+		cw_raw(SYS_arch_prctl, 0x1004, (long)&gs, 0, 0, 0, 0);
+	return (struct cw_raw_thread *)gs;
+}
+
+static inline void cw_raw_set_self(struct cw_raw_thread *thread)
+{
+	if (cw_raw_fsgsbase)
+		__asm__ volatile("wrgsbase %0" ::"r"(thread) : "memory");
+	else
+		cw_raw(SYS_arch_prctl, 0x1001, (long)thread, 0, 0, 0, 0);
+}
+
+/* raw_thread.c */
+bool cw_raw_threads_start(void);
+struct cw_raw_thread *cw_raw_thread_new(void); /* NULL: none can be had */
+void cw_raw_thread_give(struct cw_raw_thread *thread, int left);
+
+/* raw_signals.c: of the context of a dispatched call. The answer, as the kernel gives it. */
+long cw_raw_sigaction(int number, const void *action, void *old, size_t size);
+long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *set, uint64_t *old, size_t size);
+/* True: the program's registers are to be left as they are. */
+bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const stack_t *stack, stack_t *old, long *result);
+/* The signal stack that dispatched calls of this thread are to be handled on, from the return on. */
+void cw_raw_settle(struct cw_raw_thread *thread, ucontext_t *context);
+bool cw_raw_install(void (*caught)(int, siginfo_t *, void *));
+/* A SIGSYS that no dispatched call was the reason of. */
+void cw_raw_signal(int number, siginfo_t *info, void *context);
+
+/* raw_look.c: before a read. */
+void cw_raw_look(int fd);
+
+/* raw_clone.c: true if the program's registers are to be left as they are. */
+bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number, const long a[6], long *result);
+void cw_raw_born(struct cw_raw_thread *thread);
+
+/* raw_stubs.S */
+extern const char cw_raw_vfork_call[], cw_raw_thread_call[], cw_raw_stack_call[], cw_raw_restore[];
+_Noreturn void cw_raw_return(uintptr_t frame);
+
+#endif
+#endif

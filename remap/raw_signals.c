@@ -1,0 +1,332 @@
+/*
+ * Signals of a program whose calls are dispatched. SIGSYS must never be blocked (the kernel would end the process), its handler stays ours,
+ * and what the program asks of masks and signal stacks in a dispatched call is put into the frame that the handler returns by. Handlers
+ * that the program sets up by its own instructions get the thread pointer that they had set (libc's is there while a call is on its way).
+ */
+#include "raw_inside.h"
+
+#include <string.h>
+
+#include "call.h"
+#include "process.h"
+
+bool cw_raw_on;
+
+const sigset_t *cw_raw_mask_slow(const sigset_t *mask, sigset_t *room)
+{
+	memcpy(room, mask, 8); /* the kernel's sets are no larger, and a caller's may not be */
+	sigdelset(room, SIGSYS);
+	return room;
+}
+
+#ifdef CW_RAW_HERE
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SIGNALS     64
+#define OWN_STACK   (128 * 1024)
+#define SMALL_STACK (32 * 1024) /* what a call of ours may need, in frames of the largest processors */
+#define LEAST_STACK 2048
+#define RESTORER    0x04000000ul
+
+/* The kernel's struct sigaction. */
+struct action {
+	void (*handler)(int, siginfo_t *, void *);
+	unsigned long flags;
+	const void *restorer;
+	uint64_t mask;
+};
+
+/* What the program has set up by its own instructions, and its SIGSYS however it did it. */
+static struct action shadow[SIGNALS + 1];
+
+static bool is_function(const struct action *action)
+{
+	return (uintptr_t)action->handler > (uintptr_t)SIG_IGN;
+}
+
+/* What the program left to the kernel, though we handle it. */
+static void end_by(int number)
+{
+	struct action none = {0};
+
+	cw_raw(SYS_rt_sigaction, number, (long)&none, 0, CW_RAW_MASK_BYTES, 0, 0);
+	cw_raw(SYS_tgkill, cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0), cw_raw(SYS_gettid, 0, 0, 0, 0, 0, 0), number, 0, 0, 0);
+}
+
+/* Without thread-local memory until the thread pointer is known to be libc's. */
+void cw_raw_signal(int number, siginfo_t *info, void *context)
+{
+	struct cw_raw_thread *thread = cw_raw_self();
+	struct action action = shadow[number];
+	uintptr_t fs = cw_raw_fs();
+	bool inside = thread && fs == thread->own_fs && thread->program_fs && thread->program_fs != fs;
+
+	if (action.flags & SA_RESETHAND)
+		shadow[number] = (struct action){0};
+	if (!is_function(&action)) {
+		if (number == SIGSYS && action.handler != (void *)SIG_IGN)
+			end_by(number);
+		return;
+	}
+	if (inside)
+		cw_raw_set_fs(thread->program_fs);
+	action.handler(number, info, context);
+	if (inside)
+		cw_raw_set_fs(fs);
+}
+
+static long set(int number, const struct action *action)
+{
+	struct action own = *action, none = {0};
+	long result;
+
+	/* A vfork child has its own actions, but its parent's memory. */
+	if (cw_is_other_process())
+		return number == SIGSYS ? 0 : cw_raw(SYS_rt_sigaction, number, (long)action, 0, CW_RAW_MASK_BYTES, 0, 0);
+	if (number == SIGSYS) {
+		shadow[number] = *action;
+		return 0;
+	}
+	own.mask &= ~CW_RAW_SIGSYS;
+	if (is_function(action)) {
+		/* Between the two another signal may come: what was set before is still there, but no handler is called for nothing. */
+		shadow[number] = *action;
+		own.handler = cw_raw_signal;
+		own.flags |= SA_SIGINFO | RESTORER;
+		own.restorer = cw_raw_restore;
+	}
+	result = cw_raw(SYS_rt_sigaction, number, (long)&own, 0, CW_RAW_MASK_BYTES, 0, 0);
+	if (result == 0 && !is_function(action))
+		shadow[number] = none;
+	return result;
+}
+
+static long get(int number, struct action *old)
+{
+	long result = cw_raw(SYS_rt_sigaction, number, 0, (long)old, CW_RAW_MASK_BYTES, 0, 0);
+
+	if (result)
+		return result;
+	if (number == SIGSYS || old->handler == cw_raw_signal)
+		*old = shadow[number];
+	return 0;
+}
+
+long cw_raw_sigaction(int number, const void *action, void *old, size_t size)
+{
+	struct action before, wanted;
+	long result;
+
+	if (size != CW_RAW_MASK_BYTES || number < 1 || number > SIGNALS)
+		return -EINVAL;
+	result = get(number, &before);
+	if (result == 0 && action) {
+		memcpy(&wanted, action, sizeof(wanted));
+		result = number == SIGKILL || number == SIGSTOP ? -EINVAL : set(number, &wanted);
+	}
+	if (result == 0 && old)
+		memcpy(old, &before, sizeof(before));
+	return result;
+}
+
+long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *wanted, uint64_t *old, size_t size)
+{
+	uint64_t mask, before;
+
+	if (size != CW_RAW_MASK_BYTES)
+		return -EINVAL;
+	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+	before = mask;
+	if (wanted) {
+		uint64_t with = *wanted & ~CW_RAW_SIGSYS;
+
+		switch (how) {
+		case SIG_BLOCK:
+			mask |= with;
+			break;
+		case SIG_UNBLOCK:
+			mask &= ~with;
+			break;
+		case SIG_SETMASK:
+			mask = with;
+			break;
+		default:
+			return -EINVAL;
+		}
+		memcpy(&context->uc_sigmask, &mask, sizeof(mask));
+	}
+	if (old)
+		*old = before;
+	return 0;
+}
+
+static bool lies_on(uintptr_t pointer, const stack_t *stack)
+{
+	return !(stack->ss_flags & SS_DISABLE) && pointer - (uintptr_t)stack->ss_sp - 1 < stack->ss_size;
+}
+
+/* A stack that is too small for our calls is replaced by one of ours; so is none, in threads that libc does not make: a thread that ends
+ * may have given up its stack before its last call (Go). */
+static void *own_stack(struct cw_raw_thread *thread)
+{
+	if (!thread->room) {
+		long memory = cw_raw(SYS_mmap, 0, OWN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		thread->room = memory < 0 && memory > -4096 ? NULL : (void *)memory;
+	}
+	return thread->room;
+}
+
+/* What the kernel is to be told where the program wants this one. */
+static stack_t stack_for(struct cw_raw_thread *thread, const stack_t *wanted)
+{
+	bool none = !wanted->ss_size || (wanted->ss_flags & SS_DISABLE);
+
+	if (none && thread->program_fs == thread->own_fs)
+		return *wanted;
+	if ((none || wanted->ss_size < SMALL_STACK) && own_stack(thread))
+		return (stack_t){.ss_sp = thread->room, .ss_size = OWN_STACK, .ss_flags = none ? 0 : wanted->ss_flags};
+	return *wanted;
+}
+
+void cw_raw_settle(struct cw_raw_thread *thread, ucontext_t *context)
+{
+	thread->stack = context->uc_stack;
+	context->uc_stack = stack_for(thread, &thread->stack);
+}
+
+static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool on)
+{
+	unsigned mode = (unsigned)stack->ss_flags & ~(1u << 31);
+
+	if (on)
+		return -EPERM;
+	if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0)
+		return -EINVAL;
+	if (mode != SS_DISABLE && stack->ss_size < LEAST_STACK)
+		return -ENOMEM;
+	thread->stack = mode == SS_DISABLE ? (stack_t){.ss_flags = SS_DISABLE} : *stack;
+	thread->wanted = stack_for(thread, &thread->stack);
+	return 0;
+}
+
+/* A stack can't be changed while the handler is on it, nor by its return: the kernel refuses that silently. */
+bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const stack_t *stack, stack_t *old, long *result)
+{
+	greg_t *registers = context->uc_mcontext.gregs;
+	stack_t before = context->uc_stack;
+	bool on = lies_on((uintptr_t)registers[REG_RSP], &before);
+
+	if (thread->room && before.ss_sp == thread->room)
+		before = thread->stack;
+	if (!before.ss_size || (before.ss_flags & SS_DISABLE))
+		before = (stack_t){.ss_flags = SS_DISABLE};
+	else if (on)
+		before.ss_flags |= SS_ONSTACK;
+	*result = stack ? set_stack(thread, stack, on) : 0;
+	if (*result)
+		return false;
+	if (old)
+		*old = before;
+	if (!stack)
+		return false;
+	thread->saved[0] = (uint64_t)registers[REG_RDI];
+	thread->saved[1] = (uint64_t)registers[REG_RSI];
+	thread->resume = (uintptr_t)registers[REG_RIP];
+	registers[REG_RDI] = (greg_t)&thread->wanted;
+	registers[REG_RSI] = 0;
+	registers[REG_RIP] = (greg_t)cw_raw_stack_call;
+	return true;
+}
+
+bool cw_raw_install(void (*caught)(int, siginfo_t *, void *))
+{
+	struct action action = {
+		.handler = caught, .flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART | RESTORER, .restorer = cw_raw_restore};
+	uint64_t only = CW_RAW_SIGSYS;
+
+	return cw_raw(SYS_rt_sigaction, SIGSYS, (long)&action, (long)&shadow[SIGSYS], CW_RAW_MASK_BYTES, 0, 0) == 0 &&
+	       cw_raw(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&only, 0, CW_RAW_MASK_BYTES, 0, 0) == 0;
+}
+
+/* ---- the same by libc's names ---- */
+
+static const sigset_t *without(const sigset_t *set, sigset_t *room)
+{
+	return cw_raw_mask(set, room);
+}
+
+CW_EXPORT int sigprocmask(int how, const sigset_t *wanted, sigset_t *old)
+{
+	sigset_t room = {0};
+
+	cw_ensure_started();
+	return cw_real.sigprocmask(how, how == SIG_UNBLOCK ? wanted : without(wanted, &room), old);
+}
+
+CW_EXPORT int pthread_sigmask(int how, const sigset_t *wanted, sigset_t *old)
+{
+	sigset_t room = {0};
+
+	cw_ensure_started();
+	return cw_real.pthread_sigmask(how, how == SIG_UNBLOCK ? wanted : without(wanted, &room), old);
+}
+
+CW_EXPORT int sigsuspend(const sigset_t *mask)
+{
+	sigset_t room = {0};
+
+	cw_ensure_started();
+	return cw_real.sigsuspend(without(mask, &room));
+}
+
+/* The program's SIGSYS, which is kept here alone. libc's struct has its set's size, not the kernel's. */
+static int own_sigsys(const struct sigaction *action, struct sigaction *old)
+{
+	struct action before = shadow[SIGSYS];
+
+	if (action) {
+		struct action wanted = {.handler = action->sa_sigaction, .flags = (unsigned long)(unsigned)action->sa_flags};
+
+		memcpy(&wanted.mask, &action->sa_mask, sizeof(wanted.mask));
+		set(SIGSYS, &wanted);
+	}
+	if (old) {
+		memset(old, 0, sizeof(*old));
+		old->sa_sigaction = before.handler;
+		old->sa_flags = (int)(before.flags & ~RESTORER);
+		memcpy(&old->sa_mask, &before.mask, sizeof(before.mask));
+	}
+	return 0;
+}
+
+CW_EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *old)
+{
+	struct sigaction wanted;
+
+	cw_ensure_started();
+	if (!cw_raw_on)
+		return cw_real.sigaction(number, action, old);
+	if (number == SIGSYS)
+		return own_sigsys(action, old);
+	if (action) {
+		wanted = *action;
+		sigdelset(&wanted.sa_mask, SIGSYS);
+		action = &wanted;
+	}
+	return cw_real.sigaction(number, action, old);
+}
+
+CW_EXPORT sighandler_t signal(int number, sighandler_t handler)
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
+
+	cw_ensure_started();
+	if (!cw_raw_on || number != SIGSYS)
+		return cw_real.signal(number, handler);
+	own_sigsys(&action, &old);
+	return old.sa_handler;
+}
+#endif

@@ -1,0 +1,165 @@
+/*
+ * musl's FILE streams. It has no tables of functions: each FILE holds its own three, which libc sets when it makes one of a descriptor.
+ * Those of a stream are replaced there, after checking that the FILE looks as in the musl we know (1.1 to 1.2.5); if it doesn't, or if libc
+ * keeps other functions there (stdout's first), the stream goes back to kernel TCP before stdio has it.
+ */
+#include "stdio.h"
+
+#include "call.h"
+
+#ifndef __GLIBC__
+
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "sockets/leave.h"
+
+#define END_SEEN   16u
+#define ERROR_SEEN 32u
+
+/* The beginning of struct _IO_FILE. */
+struct file {
+	unsigned flags;
+	unsigned char *read_at, *read_end;
+	int (*close)(struct file *);
+	unsigned char *write_end, *write_at;
+	unsigned char *unused;
+	unsigned char *write_base;
+	size_t (*read)(struct file *, unsigned char *, size_t);
+	size_t (*write)(struct file *, const unsigned char *, size_t);
+	off_t (*seek)(struct file *, off_t, int);
+	unsigned char *buffer;
+	size_t room;
+	struct file *before, *next;
+	int fd;
+};
+
+/* Into the caller's memory, and what comes beyond it into the buffer; the buffer's first byte is the caller's last. */
+static size_t read_file(struct file *file, unsigned char *bytes, size_t count)
+{
+	struct iovec parts[2] = {{bytes, count - !!file->room}, {file->buffer, file->room}};
+	ssize_t got = parts[0].iov_len ? readv(file->fd, parts, 2) : read(file->fd, file->buffer, file->room);
+
+	if (got <= 0) {
+		file->flags |= got ? ERROR_SEEN : END_SEEN;
+		return 0;
+	}
+	if ((size_t)got <= parts[0].iov_len)
+		return (size_t)got;
+	file->read_at = file->buffer;
+	file->read_end = file->buffer + ((size_t)got - parts[0].iov_len);
+	if (file->room)
+		bytes[count - 1] = *file->read_at++;
+	return count;
+}
+
+static bool write_all(int fd, const unsigned char *bytes, size_t count, size_t *done)
+{
+	for (*done = 0; *done < count;) {
+		ssize_t sent = write(fd, bytes + *done, count - *done);
+
+		if (sent < 0)
+			return false;
+		*done += (size_t)sent;
+	}
+	return true;
+}
+
+/* What is in the buffer, then the caller's bytes; the result counts the caller's alone. */
+static size_t write_file(struct file *file, const unsigned char *bytes, size_t count)
+{
+	size_t waiting = (size_t)(file->write_at - file->write_base), done = 0, sent;
+
+	if (write_all(file->fd, file->write_base, waiting, &sent) && write_all(file->fd, bytes, count, &done)) {
+		file->write_end = file->buffer + file->room;
+		file->write_at = file->write_base = file->buffer;
+		return count;
+	}
+	file->write_at = file->write_base = file->write_end = NULL;
+	file->flags |= ERROR_SEEN;
+	return done;
+}
+
+static int close_file(struct file *file)
+{
+	return close(file->fd);
+}
+
+static bool is_libcs(void *function)
+{
+	Dl_info one, other;
+
+	return function && dladdr(function, &one) && dladdr((void *)cw_real.fdopen, &other) && one.dli_fbase == other.dli_fbase;
+}
+
+static bool is_known(const struct file *file, int fd)
+{
+	return file->fd == fd && is_libcs((void *)file->close) && is_libcs((void *)file->read) && is_libcs((void *)file->write) &&
+	       is_libcs((void *)file->seek);
+}
+
+bool cw_stdio_start(void)
+{
+	return true;
+}
+
+void cw_stdio_given(struct cw_stream *stream, int fd)
+{
+	if (stream && (unsigned)fd <= STDERR_FILENO)
+		cw_leave_whole(stream, fd, CW_REASON_no_stdio);
+}
+
+CW_EXPORT FILE *fdopen(int fd, const char *mode)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	FILE *made = cw_real.fdopen(fd, mode);
+	struct file *file = (struct file *)made;
+
+	if (!made || !stream)
+		return made;
+	if (!is_known(file, fd)) {
+		cw_leave_whole(stream, fd, CW_REASON_no_stdio);
+		return made;
+	}
+	file->read = read_file;
+	file->write = write_file;
+	file->close = close_file;
+	return made;
+}
+
+static int print(int fd, const char *format, va_list list)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+	char *text = NULL;
+	int length;
+	size_t done;
+
+	if (!stream)
+		return cw_real.vdprintf(fd, format, list);
+	length = vasprintf(&text, format, list);
+	if (length >= 0 && !write_all(fd, (unsigned char *)text, (size_t)length, &done))
+		length = -1;
+	free(text);
+	return length;
+}
+
+CW_EXPORT int vdprintf(int fd, const char *restrict format, va_list list)
+{
+	return print(fd, format, list);
+}
+
+CW_EXPORT int dprintf(int fd, const char *restrict format, ...)
+{
+	va_list list;
+	int length;
+
+	va_start(list, format);
+	length = print(fd, format, list);
+	va_end(list);
+	return length;
+}
+
+#endif
