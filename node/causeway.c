@@ -16,6 +16,10 @@ static const struct {
 	{"ss", cw_command_ss, "list the sockets of running programs: moved, or why not"},
 	{"doctor", cw_command_doctor, "what this machine offers, what is missing, and what to do about it"},
 	{"status", cw_command_status, "what the node service has done"},
+	{"nodes", cw_command_nodes, "the other nodes of this node's cluster: up, or why not"},
+	{"windows", cw_command_windows, "list the memory that streams go by; make, grant, read and write windows"},
+	{"topology", cw_command_topology, "a picture of the nodes, this one's memory nodes, and the windows between them"},
+	{"cluster", cw_command_cluster, "make a cluster of nodes, join and leave one"},
 	{"stop", cw_command_stop, "end the node service; what is moved goes on"},
 };
 

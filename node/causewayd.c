@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "service.h"
+#include "service_between.h"
+#include "service_channel.h"
 #include "sync/cpu.h"
 #include "version.h"
 
@@ -273,12 +275,17 @@ int main(int argc, char **argv)
 		fprintf(stderr, "causewayd: can't serve the name %s: %s\n", service.name, strerror(errno));
 		return 1;
 	}
+	cw_between_begin();
+	if (!*cw_cluster.directory && strcmp(service.name, CW_SERVICE_SYSTEM) == 0)
+		cw_cluster_set(CW_CLUSTER_DIRECTORY);
+	cw_cluster_start(cw_cluster.directory); /* what is wrong was said; the programs of this node are served all the same */
 	if (service.idle_ns) {
 		idle.expired = idle_expired;
 		cw_timer_set(&idle, service.idle_ns);
 	}
 	tell_manager("READY=1");
 	cw_loop_run();
+	cw_cluster_end();
 	cw_runs_end();
 	tell_manager("STOPPING=1");
 	return 0;

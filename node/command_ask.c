@@ -82,8 +82,36 @@ json_t *cw_ask(int fd, enum cw_message_type type, char why[WHY_SIZE])
 	return json;
 }
 
+json_t *cw_ask_service(const char *wanted, enum cw_message_type type, char why[WHY_SIZE])
+{
+	char name[100];
+	int fd = cw_service_find(wanted, name, why);
+	json_t *json = fd < 0 ? NULL : cw_ask(fd, type, why);
+
+	if (fd >= 0)
+		close(fd);
+	return json;
+}
+
 void cw_print_json(const json_t *json)
 {
 	json_dumpf(json, stdout, JSON_INDENT(2));
 	printf("\n");
+}
+
+int cw_show(const struct cw_asking *asking, enum cw_message_type type, void (*print)(const json_t *json))
+{
+	char why[WHY_SIZE] = "";
+	json_t *json = cw_ask_service(asking->service, type, why);
+
+	if (!json) {
+		cw_complain("%s", why);
+		return 1;
+	}
+	if (asking->json)
+		cw_print_json(json);
+	else
+		print(json);
+	json_decref(json);
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "program.h"
 #include "sockets/policy.h"
 
 #define NAME_BYTES 40
@@ -35,7 +36,7 @@ static const struct {
 
 struct run {
 	const char *report, *service;
-	bool verbose, given_up;
+	bool verbose, given_up, raw_calls, explain, json, preloaded;
 };
 
 static void option_name(char to[NAME_BYTES], const char *name)
@@ -109,6 +110,12 @@ static int take_option(struct run *run, int key)
 	case 'v':
 		run->verbose = true;
 		return 0;
+	case 'e':
+		run->explain = true;
+		return 0;
+	case 'j':
+		run->json = true;
+		return 0;
 	case 'h':
 		print_help();
 		exit(0);
@@ -146,8 +153,10 @@ static void check_policy(struct run *run)
 {
 	struct cw_policy policy;
 
-	if (cw_policy_read(&policy, NULL, NULL, environ) == 0)
+	if (cw_policy_read(&policy, NULL, NULL, environ) == 0) {
+		run->raw_calls = policy.number[CW_OPTION_raw_calls] && policy.number[CW_OPTION_move];
 		return;
+	}
 	cw_complain("%s", policy.error);
 	cw_complain("connections stay on kernel TCP");
 	setenv("CAUSEWAY_MOVE", "no", 1);
@@ -235,12 +244,36 @@ static void preload(struct run *run)
 			path);
 		return;
 	}
+	run->preloaded = true;
 	if (before && listed(before, path))
 		return;
 	if (asprintf(&value, "%s%s%s", path, before && *before ? ":" : "", before ? before : "") < 0)
 		return;
 	setenv("LD_PRELOAD", value, 1);
 	free(value);
+}
+
+/* A static program has no dynamic linker to load the library: the loader takes its place. */
+static void load_static(const struct run *run, char **argv)
+{
+	struct cw_program program;
+	char loader[4096] = "";
+
+	if (!run->preloaded || !run->raw_calls)
+		return;
+	if (cw_find_loader(loader, sizeof(loader)))
+		setenv("CAUSEWAY_LOADER", loader, 1); /* for what COMMAND executes */
+	cw_program_read(&program, argv[0], true, false);
+	if (program.way != CW_WAY_loader)
+		return;
+	if (!*loader) {
+		if (run->verbose)
+			cw_complain("connections stay on kernel TCP: causeway-load is not there, and %s is static", program.path);
+		return;
+	}
+	setenv("CAUSEWAY_LOAD", program.path, 1);
+	execv(loader, argv);
+	unsetenv("CAUSEWAY_LOAD");
 }
 
 int cw_command_run(int argc, char **argv)
@@ -255,8 +288,11 @@ int cw_command_run(int argc, char **argv)
 		return CW_EXIT_FAILED;
 	}
 	check_policy(&run);
+	if (run.explain)
+		return cw_explain(argv[optind], run.raw_calls || run.given_up, run.json);
 	meet_service(&run);
 	preload(&run);
+	load_static(&run, argv + optind);
 	execvp(argv[optind], argv + optind);
 	error = errno;
 	cw_complain("%s: %s", argv[optind], strerror(error));

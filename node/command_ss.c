@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "command.h"
 
@@ -37,8 +36,8 @@ static void put_number(char cell[CELL], json_int_t value)
 
 static void put_transport(char cell[CELL], const json_t *socket)
 {
-	if (strcmp(text(socket, "transport"), "tcp") == 0)
-		snprintf(cell, CELL, "tcp (%s)", text(socket, "reason"));
+	if (strcmp(text(socket, "transport"), "tcp") == 0 || strcmp(text(socket, "transport"), "udp") == 0)
+		snprintf(cell, CELL, "%s (%s)", text(socket, "transport"), text(socket, "reason"));
 	else
 		snprintf(cell, CELL, "%s", text(socket, "transport"));
 }
@@ -102,25 +101,9 @@ static void print_table(const json_t *sockets)
 int cw_command_ss(int argc, char **argv)
 {
 	struct cw_asking asking = {0};
-	char name[100], why[200] = "";
-	json_t *sockets = NULL;
-	int result = cw_read_asking(&asking, argc, argv, "List every TCP socket of the programs that run under causeway."), fd;
+	int result = cw_read_asking(&asking, argc, argv, "List every TCP socket of the programs that run under causeway.");
 
 	if (result)
 		return result < 0 ? 2 : 0;
-	fd = cw_service_find(asking.service, name, why);
-	if (fd >= 0) {
-		sockets = cw_ask(fd, CW_LIST, why);
-		close(fd);
-	}
-	if (!sockets) {
-		cw_complain("%s", why);
-		return 1;
-	}
-	if (asking.json)
-		cw_print_json(sockets);
-	else
-		print_table(sockets);
-	json_decref(sockets);
-	return 0;
+	return cw_show(&asking, CW_LIST, print_table);
 }

@@ -27,30 +27,19 @@ static void print_object(const json_t *object, const char *indent)
 	}
 }
 
+static void print_status(const json_t *status)
+{
+	print_object(status, "");
+}
+
 int cw_command_status(int argc, char **argv)
 {
 	struct cw_asking asking = {0};
-	char name[100], why[200] = "";
-	json_t *status = NULL;
-	int result = cw_read_asking(&asking, argc, argv, "Print what the node service is, holds and has done."), fd;
+	int result = cw_read_asking(&asking, argc, argv, "Print what the node service is, holds and has done.");
 
 	if (result)
 		return result < 0 ? 2 : 0;
-	fd = cw_service_find(asking.service, name, why);
-	if (fd >= 0) {
-		status = cw_ask(fd, CW_STATUS, why);
-		close(fd);
-	}
-	if (!status) {
-		cw_complain("%s", why);
-		return 1;
-	}
-	if (asking.json)
-		cw_print_json(status);
-	else
-		print_object(status, "");
-	json_decref(status);
-	return 0;
+	return cw_show(&asking, CW_STATUS, print_status);
 }
 
 /* The end of the connection is the end of the service; a refusal is a message. */

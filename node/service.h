@@ -8,6 +8,7 @@
  *	service_socket.c	what the kernel says of a descriptor that was offered, and closing what could block
  *	service_diag.c		what the kernel says of a connection whose descriptor is closed
  *	service_offers.c	offers, and finding the other end
+ *	service_flows.c		the same for datagrams
  *	service_arenas.c	arenas of pairs of programs, and who maps them
  *	service_place.c		on which memory node rings lie
  *	service_slots.c		who holds which end of a slot; marks when nobody does
@@ -18,12 +19,23 @@
  *	service_run.c		runs and their report
  *	service_totals.c	what books add up to
  *	service_list.c		`causeway ss`
+ *	service_window_list.c	`causeway windows`
  *	service_control.c	`causeway status`, `causeway stop`
  *	service_worker.c	children for what could block
+ *	service_between.h	streams between programs of two nodes: what follows is part of that
+ *	service_between.c	nodes, stand-ins for their programs, the end of a node
+ *	service_match.c		the two ends of a connection find each other
+ *	service_windows.c	memory of one node is passed to the other
+ *	service_device.c	memory of a device that both nodes have
+ *	service_foreign.c	arenas that another node made
+ *	service_named.h		windows that an administrator makes
+ *	service_pulse.c		heartbeats of services whose programs share memory
+ *	service_channel.h	the services of several nodes, and the channels between them: another part
  *
  * Words: a *program* is one process image with the library. A *pair* is two programs (or one, connected to itself). A *mapping* is a
  * program that maps an arena, with a bit for each slot end it holds. Who holds is known by mappings alone: the words in the arena are
- * written for the programs, never read back as truth.
+ * written for the programs, never read back as truth. A *stand-in* is a program of another node: it maps and
+ * holds as one of this node, and what it is told goes to its own service.
  */
 #ifndef CW_NODE_SERVICE_H
 #define CW_NODE_SERVICE_H
@@ -80,8 +92,9 @@ struct cw_program {
 	char command[24];
 	struct cw_book *book;
 	struct cw_run *run;
-	struct cw_run *keeps;            /* the run that was begun on this connection */
-	struct cw_offer *offers;         /* by index */
+	struct cw_run *keeps;    /* the run that was begun on this connection */
+	struct cw_offer *offers; /* by index */
+	struct cw_flow_offer *flow_offers;
 	struct cw_mapping *mappings;     /* by arena */
 	struct cw_arena_record *widowed; /* list: arenas that it alone maps */
 	struct cw_grant *outbox;         /* list */
@@ -90,9 +103,11 @@ struct cw_program {
 	uint64_t refused_memory; /* connections of its that were matched and got no memory */
 	uint32_t grants;         /* sent to it: what its mail word should be */
 	uint32_t nonsense;       /* messages that made no sense */
+	struct cw_node *node;    /* of a stand-in: where it is */
 	bool writing;            /* EPOLLOUT asked for */
 	bool dead;               /* freed when the batch of events is over */
-	UT_hash_handle hh;       /* by number */
+	uint64_t theirs;         /* of a stand-in: its number there */
+	UT_hash_handle hh;       /* by number; a stand-in by its number there */
 	struct cw_program *next, *prev;
 };
 
@@ -100,8 +115,14 @@ struct cw_program {
 struct cw_tuple {
 	struct in6_addr local, remote; /* IPv4 as v4-mapped */
 	uint16_t local_port, remote_port;
-	uint32_t unused;
+	uint32_t protocol; /* 0 TCP; IPPROTO_UDP: a flow, from local to remote */
 	uint64_t netns;
+};
+
+/* What the kernel has counted of a connection (TCP_INFO). */
+struct cw_stream_counts {
+	uint64_t sent, acknowledged, received; /* bytes */
+	uint32_t scale_out, scale_in, options, unused;
 };
 
 struct cw_offer {
@@ -109,8 +130,12 @@ struct cw_offer {
 	uint64_t cookie;
 	struct cw_token token;
 	struct cw_program *program;
-	bool starved; /* both ends are here, and there was no memory; in the list of those who wait for it */
-	UT_hash_handle hh_tuple, hh_index;
+	bool starved;                   /* both ends are here, and there was no memory; in the list of those who wait for it */
+	struct cw_node *node;           /* where the other end may be; NULL: nowhere else */
+	uint64_t number;                /* what the two services call it */
+	uint64_t proving;               /* of the other node's offer that it is compared with */
+	struct cw_stream_counts counts; /* when that began */
+	UT_hash_handle hh_tuple, hh_index, hh_number;
 	struct cw_offer *next, *prev;
 };
 
@@ -125,7 +150,16 @@ struct cw_arena_record {
 	uint32_t frees;
 	uint32_t *holders;       /* of end e of slot s: [2 * s + e] */
 	struct cw_tuple *tuples; /* of slot s: its connection, as end 0 sees it */
-	uid_t uid[2];            /* charged for its slots */
+	uid_t uid[2];            /* charged for its slots; one of another node is not */
+	uint64_t node;           /* the second of its pair is a program of that node */
+	struct cw_node *owner;   /* NULL: made here */
+	uint64_t generation;     /* of another node: the instance of its service that made it */
+	uint64_t theirs, key;    /* for another node: the program there, and what proves that its service gave it to us */
+	uint64_t at;             /* in the device's window; 0: a memory file */
+	uint32_t grant;          /* what causeway.ko calls it, there */
+	bool crowded;            /* a child on the other node maps it too: no new slots */
+	bool lost;               /* somebody on a node that we don't hear from may still use it: no new slots, never another pair */
+	bool revoked;            /* this node's programs find zeros in it: no new slots, never another pair */
 	struct cw_mapping *mapped;
 	UT_hash_handle hh;                   /* by arena.id */
 	struct cw_arena_record *next, *prev; /* of its pair, or of its widow */
@@ -198,6 +232,8 @@ void cw_refuse_layout(struct cw_program *program);
 
 /* service_control.c */
 void cw_list(struct cw_program *sender);
+uint64_t cw_unread(const struct cw_direction *direction); /* bytes in the ring, by words that programs have written */
+void cw_windows_list(struct cw_program *sender);          /* service_window_list.c */
 void cw_status(struct cw_program *sender);
 int cw_send_text(int fd, enum cw_message_type type, json_t *json); /* in a memory file beside the message */
 bool cw_may_command(const struct cw_program *sender);              /* root or the owner */
@@ -224,6 +260,11 @@ enum cw_inspection {
 };
 enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *cookie);
 uint64_t cw_own_netns(void);
+/* Options of SOL_SOCKET; -1 and 0 where the kernel has no answer. */
+int cw_socket_integer(int fd, int option);
+uint64_t cw_socket_cookie(int fd, int option);
+/* IPv4 as v4-mapped. False: of another family. */
+bool cw_socket_address(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port);
 /* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */
 void cw_close_foreign(int fd);
 void cw_close_tcp(int fd);
@@ -233,13 +274,24 @@ void cw_close_elsewhere(int fd);
 bool cw_diag_begin(void); /* false: this kernel can't be asked */
 /* Does the connection with that cookie still exist? `otherwise` is the answer where the kernel can't be asked. */
 bool cw_diag_lives(const struct cw_tuple *tuple, uint64_t cookie, bool otherwise);
+/* Would the socket with that cookie get a datagram from the tuple's local address to its remote one? False too where it can't be asked. */
+bool cw_diag_receives(const struct cw_tuple *tuple, uint64_t cookie);
+
+/* What it has counted; false: it is gone, or the kernel can't be asked. */
+bool cw_diag_counts(const struct cw_tuple *tuple, uint64_t cookie, struct cw_stream_counts *counts);
 
 /* service_offers.c */
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd);
 void cw_withdraw(struct cw_program *program, const struct cw_message *message);
 void cw_offers_drop(struct cw_program *program);
+void cw_offer_drop(struct cw_offer *offer);
 bool cw_offered(const struct cw_program *program, uint32_t index);
 void cw_offers_retry(void); /* those who wait for memory */
+
+/* service_flows.c */
+void cw_flow_offered(struct cw_program *program, const struct cw_message *message, int fd);
+void cw_flow_withdrawn(struct cw_program *program, const struct cw_message *message);
+void cw_flow_offers_drop(struct cw_program *program);
 
 /* service_arenas.c */
 struct cw_arena_record *cw_arena_for(struct cw_program *a, struct cw_program *b); /* with a free slot; NULL: no memory */
@@ -250,6 +302,9 @@ int cw_mappings_inherit(struct cw_program *child, const struct cw_program *paren
 void cw_arena_emptied(struct cw_arena_record *record);          /* of slots in use */
 void cw_arena_unused(struct cw_arena_record *record);           /* nobody could be told of it */
 void cw_arena_count(struct cw_arena_record *record, int slots); /* in use, more or less */
+struct cw_arena_record *cw_arena_record_new(uint32_t slots, int fd);
+void cw_arena_record_free(struct cw_arena_record *record);
+struct cw_arena_record *cw_arena_record_find(uint64_t id); /* made here */
 
 /* service_place.c: memory nodes */
 void cw_place_begin(void);
@@ -260,13 +315,22 @@ void cw_place_forget(struct cw_program *program);
 bool cw_slot_give(struct cw_offer *first, struct cw_offer *second);
 void cw_release(struct cw_program *program, const struct cw_message *message);
 void cw_mapping_let_go(struct cw_mapping *mapping); /* its program died: all ends it held */
+bool cw_mapping_holds(const struct cw_mapping *mapping, uint32_t slot, uint32_t end);
+void cw_slot_let_go(struct cw_mapping *mapping, uint32_t slot, uint32_t end);
+/* A slot that another node gave: the program is its holder, and is told. */
+void cw_slot_take(const struct cw_offer *offer, struct cw_mapping *mapping, uint32_t slot, uint32_t end);
+/* Nothing is heard of the mapping's program: its slots' streams go back to the kernel, and are given to nobody else. */
+void cw_mapping_lose(struct cw_mapping *mapping);
 
 /* Keep a slot from being given out, as if one more program held that end; and no more. */
 void cw_slot_pin(struct cw_arena_record *record, uint32_t slot, uint32_t end);
 void cw_slot_unpin(struct cw_arena_record *record, uint32_t slot, uint32_t end);
 
 /* service_resend.c */
+void cw_reset_here(const struct cw_arena_record *record); /* the connections of this node's programs in it */
 void cw_resend_asked(struct cw_program *reader, const struct cw_message *message);
+/* By a program of this node that holds the writer's end; false: there is none, or it can't be done. */
+bool cw_resend_here(struct cw_arena_record *record, uint32_t slot, uint32_t end);
 
 /* service_users.c */
 struct cw_user *cw_user_enter(uid_t uid); /* a connection of that user's; NULL: too many */
@@ -301,6 +365,8 @@ void cw_runs_end(void);
 uint32_t cw_runs_count(void);
 
 /* service_addresses.c */
-int cw_addresses_begin(void); /* makes service.node_page */
+int cw_addresses_begin(void);  /* makes service.node_page */
+void cw_addresses_peers(void); /* nodes came or went */
+uint32_t cw_addresses_own(const struct in6_addr **list);
 
 #endif

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "service.h"
+#include "service_between.h"
+#include "service_channel.h"
 
 static struct cw_node_page *page;
 static struct cw_source news = {.fd = -1};
@@ -100,10 +102,29 @@ static int read_all(struct in6_addr *list, uint32_t *count)
 	return result;
 }
 
+/* Addresses of nodes that are up, and that we can share memory with. */
+static uint32_t list_peers(struct in6_addr list[CW_NODE_PEERS])
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; cw_windows_open() && i < cw_cluster_count(); i++) {
+		const struct cw_cluster_node *node = cw_cluster_node_at(i);
+
+		for (uint32_t k = 0; !node->self && node->up && k < node->addresses && k < CW_CLUSTER_ADDRESSES; k++) {
+			struct in6_addr address;
+			uint16_t port;
+
+			if (count < CW_NODE_PEERS && cw_socket_address(&node->address[k], &address, &port) && !loopback(&address))
+				list[count++] = address;
+		}
+	}
+	return count;
+}
+
 static void publish(void)
 {
-	struct in6_addr list[CW_NODE_ADDRESSES];
-	uint32_t count, sequence = atomic_load_explicit(&page->sequence, memory_order_relaxed);
+	struct in6_addr list[CW_NODE_ADDRESSES], peers[CW_NODE_PEERS];
+	uint32_t count, others = list_peers(peers), sequence = atomic_load_explicit(&page->sequence, memory_order_relaxed);
 
 	if (read_all(list, &count) < 0)
 		return;
@@ -112,6 +133,8 @@ static void publish(void)
 	atomic_thread_fence(memory_order_release);
 	memcpy(page->address, list, count * sizeof(list[0]));
 	page->addresses = count;
+	memcpy(page->peer, peers, others * sizeof(peers[0]));
+	page->peers = others;
 	atomic_store_explicit(&page->sequence, sequence + 2, memory_order_release);
 }
 
@@ -122,6 +145,7 @@ static void news_ready(struct cw_source *source, uint32_t events)
 	while (recv(source->fd, room, sizeof(room), MSG_DONTWAIT) >= 0 || errno == ENOBUFS || errno == EINTR)
 		; /* what exactly changed doesn't matter, nor what was lost */
 	publish();
+	cw_channels_addresses();
 }
 
 static int listen_to_news(void)
@@ -149,6 +173,18 @@ static int make_page(void)
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
 		return -1;
 	return fd;
+}
+
+void cw_addresses_peers(void)
+{
+	if (page)
+		publish();
+}
+
+uint32_t cw_addresses_own(const struct in6_addr **list)
+{
+	*list = page->address;
+	return page->addresses;
 }
 
 int cw_addresses_begin(void)

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "service.h"
+#include "service_between.h"
 
-#define FIRST_SLOTS 16u
+#define FIRST_SLOTS           16u
+#define FIRST_SLOTS_OF_DEVICE 4u
 
 struct cw_pair {
 	uint64_t key[2];                /* numbers, the lower first */
@@ -43,6 +45,7 @@ static void pair_join(struct cw_arena_record *record, struct cw_pair *pair, stru
 	record->pair = pair;
 	record->uid[0] = a->peer.uid;
 	record->uid[1] = b->peer.uid;
+	record->node = b->node ? cw_node_id(b->node) : 0;
 	DL_PREPEND(pair->arenas, record);
 }
 
@@ -68,7 +71,7 @@ static void widow_leave(struct cw_arena_record *record)
 	record->widow = NULL;
 }
 
-static void record_free(struct cw_arena_record *record)
+void cw_arena_record_free(struct cw_arena_record *record)
 {
 	pair_leave(record);
 	widow_leave(record);
@@ -82,20 +85,47 @@ static void record_free(struct cw_arena_record *record)
 	free(record);
 }
 
-static struct cw_arena_record *record_make(uint32_t slots)
+struct cw_arena_record *cw_arena_record_new(uint32_t slots, int fd)
 {
 	struct cw_arena_record *record = calloc(1, sizeof(*record));
 
 	if (!record)
 		return NULL;
-	record->fd = -1;
+	record->fd = fd;
 	record->free = calloc(slots, sizeof(*record->free));
 	record->holders = calloc(2ul * slots, sizeof(*record->holders));
 	record->tuples = calloc(slots, sizeof(*record->tuples));
 	if (record->free && record->holders && record->tuples)
-		record->fd = cw_arena_make(&record->arena, cw_new_number(), slots, service.huge_pages);
-	if (record->fd < 0) {
-		record_free(record);
+		return record;
+	record->fd = -1; /* the caller's still */
+	cw_arena_record_free(record);
+	return NULL;
+}
+
+struct cw_arena_record *cw_arena_record_find(uint64_t id)
+{
+	struct cw_arena_record *record;
+
+	HASH_FIND(hh, service.arenas, &id, sizeof(id), record);
+	return record;
+}
+
+static int make_memory(struct cw_arena_record *record, uint32_t slots, const struct cw_node *node)
+{
+	if (node && node->part.length)
+		return cw_device_make(record, cw_new_number(), slots);
+	record->fd = cw_arena_make(&record->arena, cw_new_number(), slots, service.huge_pages);
+	return record->fd < 0 ? -1 : 0;
+}
+
+static struct cw_arena_record *record_make(uint32_t slots, const struct cw_node *node)
+{
+	struct cw_arena_record *record = cw_arena_record_new(slots, -1);
+
+	if (!record)
+		return NULL;
+	if (make_memory(record, slots, node) < 0) {
+		cw_arena_record_free(record);
 		return NULL;
 	}
 	while (record->frees < slots) {
@@ -142,7 +172,7 @@ static void empty(struct cw_arena_record *record)
 {
 	uint64_t at = cw_arena_rings_at(record->arena.slots);
 
-	if (record->touched)
+	if (record->touched && !record->at) /* a device's is wiped when the slot is given out the next time */
 		fallocate(record->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)(record->arena.size - at));
 	record->touched = 0;
 }
@@ -154,9 +184,14 @@ static bool one_pair_still(const struct cw_arena_record *record)
 	return record->pair && record->pair->key[0] == left && record->pair->key[1] == left;
 }
 
+static bool is_closed(const struct cw_arena_record *record)
+{
+	return record->crowded || record->lost || record->revoked;
+}
+
 void cw_arena_emptied(struct cw_arena_record *record)
 {
-	if (record->used || record->mappers != 1 || record->widow || one_pair_still(record))
+	if (record->used || record->mappers != 1 || record->widow || record->owner || is_closed(record) || one_pair_still(record))
 		return;
 	empty(record);
 	pair_leave(record);
@@ -192,8 +227,11 @@ void cw_arena_unused(struct cw_arena_record *record)
 		cw_arena_emptied(record);
 		return;
 	}
-	HASH_DEL(service.arenas, record);
-	record_free(record);
+	if (record->owner)
+		cw_foreign_unmapped(record);
+	else
+		HASH_DEL(service.arenas, record);
+	cw_arena_record_free(record);
 }
 
 void cw_arena_count(struct cw_arena_record *record, int slots)
@@ -217,9 +255,26 @@ static struct cw_arena_record *with_free_slot(const struct cw_pair *pair)
 	struct cw_arena_record *record;
 
 	DL_FOREACH(pair->arenas, record)
-	if (record->frees && only_the_pair_maps(record))
+	if (record->frees && !is_closed(record) && only_the_pair_maps(record))
 		return record;
 	return NULL;
+}
+
+/* The user of a number on another node is somebody else. Who is left may be either. */
+static bool fits_between(const struct cw_arena_record *record, const struct cw_program *widow, const struct cw_program *other)
+{
+	const struct cw_program *here = widow->node ? other : widow, *there = widow->node ? widow : other;
+
+	return !here->node && there->node && record->node == cw_node_id(there->node) && record->uid[0] == here->peer.uid &&
+	       record->uid[1] == there->peer.uid && !record->at == !there->node->part.length;
+}
+
+static bool fits(const struct cw_arena_record *record, const struct cw_program *widow, const struct cw_program *other)
+{
+	if (record->node || widow->node || other->node)
+		return fits_between(record, widow, other);
+	return (record->uid[0] == widow->peer.uid || record->uid[0] == other->peer.uid) &&
+	       (record->uid[1] == widow->peer.uid || record->uid[1] == other->peer.uid);
 }
 
 /* The program that is left must not share with a user whom none of the two has to do with, were the memory kept by somebody in secret. */
@@ -228,8 +283,7 @@ static struct cw_arena_record *widowed_for(const struct cw_program *widow, const
 	struct cw_arena_record *record;
 
 	DL_FOREACH(widow->widowed, record)
-	if ((record->uid[0] == widow->peer.uid || record->uid[0] == other->peer.uid) &&
-	    (record->uid[1] == widow->peer.uid || record->uid[1] == other->peer.uid))
+	if (fits(record, widow, other))
 		return record;
 	return NULL;
 }
@@ -247,29 +301,45 @@ static struct cw_arena_record *take_widowed(struct cw_pair *pair, struct cw_prog
 	return record;
 }
 
-static uint32_t slots_wanted(const struct cw_pair *pair)
+/* A device's window has every page that it has; a memory file those that were touched. */
+static uint32_t slots_wanted(const struct cw_pair *pair, const struct cw_node *node)
 {
-	uint32_t slots = FIRST_SLOTS;
+	uint32_t slots = node && node->part.length ? FIRST_SLOTS_OF_DEVICE : FIRST_SLOTS;
 
 	while (slots < pair->used && slots < CW_ARENA_MAX_SLOTS)
 		slots *= 2;
 	return slots;
 }
 
+/* A device's memory is others' next, so nobody may have it mapped: a program of this node is taken it away, one of another can't be. */
+static bool may_be_evicted(const struct cw_arena_record *record, bool of_device)
+{
+	const struct cw_mapping *mapping;
+
+	if (record->used || (of_device && !record->at))
+		return false;
+	DL_FOREACH2(record->mapped, mapping, arena_next)
+	if (record->at && mapping->program->node)
+		return false;
+	return true;
+}
+
 /* Arenas that nobody uses now cost a descriptor each. Their programs go on mapping what is left of them: nothing. */
-static bool evict(void)
+static bool evict(bool of_device)
 {
 	struct cw_arena_record *record, *next;
 
 	HASH_ITER(hh, service.arenas, record, next)
 	{
-		if (record->used)
+		if (!may_be_evicted(record, of_device))
 			continue;
 		empty(record);
+		if (record->at)
+			cw_device_take_away(record->grant);
 		while (record->mapped)
 			mapping_free(record->mapped);
 		HASH_DEL(service.arenas, record);
-		record_free(record);
+		cw_arena_record_free(record);
 		return true;
 	}
 	return false;
@@ -279,9 +349,11 @@ static struct cw_arena_record *make_for(struct cw_pair *pair, struct cw_program 
 {
 	struct cw_arena_record *record;
 
-	if (HASH_COUNT(service.arenas) >= cw_most_arenas() && !evict())
+	if (HASH_COUNT(service.arenas) >= cw_most_arenas() && !evict(false))
 		return NULL;
-	record = record_make(slots_wanted(pair));
+	do
+		record = record_make(slots_wanted(pair, b->node), b->node);
+	while (!record && b->node && b->node->part.length && evict(true));
 	if (record)
 		pair_join(record, pair, a, b);
 	return record;
@@ -332,6 +404,8 @@ int cw_mappings_inherit(struct cw_program *child, const struct cw_program *paren
 		widow_leave(theirs->record);
 		mine->sent = true;
 		inherit_ends(mine, theirs);
+		if (theirs->record->owner)
+			cw_foreign_crowded(theirs->record);
 	}
 	return 0;
 }

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
+#include <linux/tcp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -41,27 +43,35 @@ static struct question ask_for(const struct cw_tuple *tuple, uint64_t cookie)
 	return q;
 }
 
+union answer {
+	struct nlmsghdr header;
+	char room[2048];
+};
+
 /* The kernel answers a question about one socket before send() returns, so nothing waits here. */
-static int ask(const struct question *question)
+static int ask_for_answer(const struct question *question, union answer *answer)
 {
-	union {
-		struct nlmsghdr header;
-		char room[1024];
-	} answer;
 	ssize_t got;
 
-	while (recv(diag, &answer, sizeof(answer), MSG_DONTWAIT) > 0)
+	while (recv(diag, answer, sizeof(*answer), MSG_DONTWAIT) > 0)
 		; /* an answer that came too late for an earlier question */
 	if (send(diag, question, sizeof(*question), MSG_DONTWAIT) < 0)
 		return errno;
-	got = recv(diag, &answer, sizeof(answer), MSG_DONTWAIT);
-	if (got < (ssize_t)sizeof(struct nlmsghdr))
+	got = recv(diag, answer, sizeof(*answer), MSG_DONTWAIT);
+	if (got < (ssize_t)sizeof(struct nlmsghdr) || answer->header.nlmsg_len > (size_t)got)
 		return EIO;
-	if (answer.header.nlmsg_type == NLMSG_ERROR)
-		return got >= (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? -((struct nlmsgerr *)NLMSG_DATA(&answer))->error : EIO;
-	if (answer.header.nlmsg_type == NLMSG_DONE)
-		return got >= (ssize_t)NLMSG_LENGTH(sizeof(int)) ? -*(int *)NLMSG_DATA(&answer) : 0;
+	if (answer->header.nlmsg_type == NLMSG_ERROR)
+		return got >= (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? -((struct nlmsgerr *)NLMSG_DATA(answer))->error : EIO;
+	if (answer->header.nlmsg_type == NLMSG_DONE)
+		return got >= (ssize_t)NLMSG_LENGTH(sizeof(int)) ? -*(int *)NLMSG_DATA(answer) : 0;
 	return 0;
+}
+
+static int ask(const struct question *question)
+{
+	union answer answer;
+
+	return ask_for_answer(question, &answer);
 }
 
 bool cw_diag_begin(void)
@@ -82,9 +92,50 @@ bool cw_diag_begin(void)
 	return false;
 }
 
+bool cw_diag_receives(const struct cw_tuple *tuple, uint64_t cookie)
+{
+	struct question question = ask_for(tuple, cookie);
+
+	question.request.sdiag_protocol = IPPROTO_UDP;
+	return diag >= 0 && ask(&question) == 0;
+}
+
 bool cw_diag_lives(const struct cw_tuple *tuple, uint64_t cookie, bool otherwise)
 {
 	struct question question = ask_for(tuple, cookie);
 
 	return diag >= 0 ? ask(&question) == 0 : otherwise;
+}
+
+static void take_counts(const struct rtattr *attribute, struct cw_stream_counts *counts)
+{
+	struct tcp_info info = {0};
+	size_t size = RTA_PAYLOAD(attribute);
+
+	memcpy(&info, RTA_DATA(attribute), size < sizeof(info) ? size : sizeof(info));
+	*counts = (struct cw_stream_counts){.sent = info.tcpi_bytes_sent - info.tcpi_bytes_retrans,
+					    .acknowledged = info.tcpi_bytes_acked,
+					    .received = info.tcpi_bytes_received,
+					    .scale_out = info.tcpi_snd_wscale,
+					    .scale_in = info.tcpi_rcv_wscale,
+					    .options = info.tcpi_options & (TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE)};
+}
+
+bool cw_diag_counts(const struct cw_tuple *tuple, uint64_t cookie, struct cw_stream_counts *counts)
+{
+	struct question question = ask_for(tuple, cookie);
+	union answer answer;
+	int left;
+
+	question.request.idiag_ext = 1u << (INET_DIAG_INFO - 1);
+	if (diag < 0 || ask_for_answer(&question, &answer) != 0 || answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
+		return false;
+	left = (int)(answer.header.nlmsg_len - NLMSG_LENGTH(sizeof(struct inet_diag_msg)));
+	for (const struct rtattr *a = (const struct rtattr *)((char *)NLMSG_DATA(&answer) + sizeof(struct inet_diag_msg)); RTA_OK(a, left);
+	     a = RTA_NEXT(a, left))
+		if (a->rta_type == INET_DIAG_INFO) {
+			take_counts(a, counts);
+			return true;
+		}
+	return false;
 }

@@ -36,7 +36,7 @@ static json_t *state_of(const struct cw_direction *direction)
 	return json_string(state < CW_STATES ? state_names[state] : "nonsense");
 }
 
-static uint64_t unread(const struct cw_direction *direction)
+uint64_t cw_unread(const struct cw_direction *direction)
 {
 	uint64_t roff = atomic_load_explicit(&direction->roff, memory_order_acquire);
 	uint64_t widx = atomic_load_explicit(&direction->widx, memory_order_acquire);
@@ -84,8 +84,8 @@ static void put_ring(json_t *object, const struct cw_arena_record *record, uint3
 
 	put_address(object, "local", end ? &tuple->remote : &tuple->local, end ? tuple->remote_port : tuple->local_port);
 	put_address(object, "remote", end ? &tuple->local : &tuple->remote, end ? tuple->local_port : tuple->remote_port);
-	put(queue, "in", unread(&words->direction[1 - end]));
-	put(queue, "out", unread(&words->direction[end]));
+	put(queue, "in", cw_unread(&words->direction[1 - end]));
+	put(queue, "out", cw_unread(&words->direction[end]));
 	json_object_set_new(object, "queue", queue);
 	json_object_set_new(state, "in", state_of(&words->direction[1 - end]));
 	json_object_set_new(state, "out", state_of(&words->direction[end]));
@@ -110,6 +110,7 @@ static json_t *socket_json(const struct cw_program *program, const struct cw_boo
 	uint32_t reason = atomic_load_explicit(&entry->reason, memory_order_relaxed), slot, end;
 	int fd = atomic_load_explicit(&entry->fd, memory_order_relaxed);
 	const struct cw_arena_record *record = kind == CW_ENTRY_MOVED ? record_of(program, entry, &slot, &end) : NULL;
+	uint32_t protocol = atomic_load_explicit(&entry->protocol, memory_order_relaxed);
 	const struct cw_kernel_socket *kernel = NULL;
 	json_t *object = json_object();
 
@@ -119,11 +120,12 @@ static json_t *socket_json(const struct cw_program *program, const struct cw_boo
 		put(object, "pid", (uint64_t)program->pid);
 	json_object_set_new(object, "command", json_string_nocheck(program->command));
 	put(object, "fd", (uint64_t)(fd < 0 ? 0 : fd));
-	json_object_set_new(object, "transport", json_string(record ? "shm" : "tcp"));
+	json_object_set_new(object, "protocol", json_string(protocol ? "udp" : "tcp"));
+	json_object_set_new(object, "transport", json_string(record ? "shm" : protocol ? "udp" : "tcp"));
 	if (!record) {
 		json_object_set_new(object, "reason", json_string(cw_reason_name((enum cw_reason)reason)));
 		json_object_set_new(object, "demoted", json_boolean(kind == CW_ENTRY_DEMOTED));
-		kernel = cw_program_silent(program) ? NULL : cw_kernel_socket_of(program->pid, fd);
+		kernel = protocol || cw_program_silent(program) ? NULL : cw_kernel_socket_of(program->pid, fd);
 	}
 	if (record)
 		put_ring(object, record, slot, end);

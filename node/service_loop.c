@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include "service.h"
+#include "service_channel.h"
 #include "sync/cpu.h"
 
 #define BATCH 64
@@ -92,6 +93,7 @@ void cw_loop_run(void)
 		}
 		cw_offers_retry();
 		cw_programs_bury();
+		cw_channels_bury();
 		expire();
 	}
 }

@@ -19,11 +19,12 @@ static struct {
 	uint32_t since;
 } measured;
 
+/* A device's isn't this machine's. */
 static uint64_t resident_of(const struct cw_arena_record *record)
 {
 	struct stat info;
 
-	return fstat(record->fd, &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
+	return !record->at && fstat(record->fd, &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
 }
 
 static void add_to_user(uid_t uid, uint64_t bytes)
@@ -48,7 +49,7 @@ static uint64_t measure(void)
 
 		resident += bytes;
 		add_to_user(record->uid[0], bytes);
-		if (record->uid[1] != record->uid[0])
+		if (record->uid[1] != record->uid[0] && !record->node)
 			add_to_user(record->uid[1], bytes);
 	}
 	return resident;
@@ -61,7 +62,7 @@ static void reclaim(void)
 
 	HASH_ITER(hh, service.arenas, record, next)
 	for (uint32_t i = 0; i < record->frees; i++)
-		if (record->free[i] < record->touched)
+		if (!record->at && record->free[i] < record->touched)
 			cw_arena_slot_clear(&record->arena, record->fd, record->free[i]);
 }
 
@@ -137,7 +138,7 @@ static void charge_both(const struct cw_arena_record *record, int slots)
 {
 	service.slots += (uint32_t)slots;
 	charge(record->uid[0], slots);
-	if (record->uid[1] != record->uid[0])
+	if (record->uid[1] != record->uid[0] && !record->node)
 		charge(record->uid[1], slots);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "service.h"
+#include "service_between.h"
 
 #define RETRY_NS 110000000ull /* a little longer than a measure of memory holds */
 
@@ -44,6 +45,7 @@ static struct cw_offer *find_other_end(const struct cw_offer *offer)
 
 static void drop(struct cw_offer *offer)
 {
+	cw_match_forget(offer);
 	HASH_DELETE(hh_tuple, service.offers, offer);
 	HASH_DELETE(hh_index, offer->program->offers, offer);
 	if (offer->starved)
@@ -166,8 +168,13 @@ static void keep(struct cw_program *program, const struct cw_message *message, c
 {
 	struct cw_offer *offer = make(program, message, tuple);
 
-	if (offer)
-		match(offer);
+	if (offer && !match(offer))
+		cw_match_offered(offer);
+}
+
+void cw_offer_drop(struct cw_offer *offer)
+{
+	drop(offer);
 }
 
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd)

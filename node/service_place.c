@@ -50,8 +50,8 @@ static hwloc_const_nodeset_t nodes_of(struct cw_program *program)
 
 void cw_place_slot(const struct cw_arena_record *record, uint32_t slot, struct cw_program *const ends[2])
 {
-	for (unsigned d = 0; several && d < 2; d++) {
-		hwloc_const_nodeset_t nodes = nodes_of(ends[1 - d]);
+	for (unsigned d = 0; several && !record->at && d < 2; d++) {
+		hwloc_const_nodeset_t nodes = nodes_of(ends[1 - d]->node ? ends[d] : ends[1 - d]);
 
 		if (nodes && !hwloc_bitmap_iszero(nodes))
 			hwloc_set_area_membind(topology, cw_arena_ring(&record->arena, slot, d), CW_RING_MAX, nodes, HWLOC_MEMBIND_BIND,

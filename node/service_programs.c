@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include "service.h"
+#include "service_channel.h"
+#include "service_named.h"
+#include "sockets/datagram.h"
 #include "sync/cpu.h"
 
 #define TURN          64  /* messages of one program before the others have theirs */
@@ -33,6 +36,7 @@ static void end(struct cw_program *program, bool drained)
 		cw_tally(CW_SERVICE_deaths);
 	cw_loop_remove(&program->source);
 	cw_offers_drop(program);
+	cw_flow_offers_drop(program);
 	cw_outbox_drop(program);
 	HASH_ITER(hh, program->mappings, mapping, next)
 	{
@@ -85,10 +89,14 @@ static void from_program(struct cw_program *program, struct cw_received *receive
 
 	switch (message->type) {
 	case CW_OFFER:
+	case CW_FLOW:
 		if (received->truncated) {
 			cw_tally(CW_SERVICE_offers_refused); /* perhaps because we have no descriptor left */
 		} else if (received->fds == 1) {
-			cw_offer(program, message, received->fd[0]);
+			if (message->type == CW_FLOW)
+				cw_flow_offered(program, message, received->fd[0]);
+			else
+				cw_offer(program, message, received->fd[0]);
 			received->fds = 0;
 			if (program->book)
 				atomic_fetch_add_explicit(&program->book->offers, 1, memory_order_release);
@@ -97,7 +105,10 @@ static void from_program(struct cw_program *program, struct cw_received *receive
 		}
 		break;
 	case CW_WITHDRAW:
-		cw_withdraw(program, message);
+		if (message->offer.token.index & CW_FLOW_TOKEN)
+			cw_flow_withdrawn(program, message);
+		else
+			cw_withdraw(program, message);
 		break;
 	case CW_RELEASE:
 		cw_release(program, message);
@@ -136,6 +147,18 @@ static void from_anybody(struct cw_program *program, struct cw_received *receive
 		break;
 	case CW_STOP:
 		cw_stop(program, message);
+		break;
+	case CW_WINDOWS:
+		cw_windows_list(program);
+		break;
+	case CW_WINDOW:
+		cw_window_asked(program, message, received->fds == 1 ? received->fd[0] : -1);
+		break;
+	case CW_NODES:
+		cw_nodes_asked(program, message);
+		break;
+	case CW_CLUSTER:
+		cw_reload_asked(program);
 		break;
 	default:
 		if (program->number)

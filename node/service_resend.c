@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "service.h"
+#include "service_between.h"
+#include "sockets/datagram.h"
 #include "sockets/resend.h"
 #include "sockets/stream.h"
 
@@ -58,8 +60,12 @@ static bool is_end_of(int fd, const struct cw_tuple *tuple, uint32_t end)
 static uint64_t work(int fd, void *argument)
 {
 	const struct resend *job = argument;
+	const struct cw_tuple *tuple = &job->record->tuples[job->slot];
 
 	cw_thread.tid = 0; /* the lock in the slot must name this process, not its parent */
+	if (tuple->protocol == IPPROTO_UDP)
+		return cw_flow_resend(cw_arena_slot(&job->record->arena, job->slot), cw_arena_ring(&job->record->arena, job->slot, 0), fd,
+				      &tuple->remote, tuple->remote_port);
 	return cw_resend(cw_arena_slot(&job->record->arena, job->slot), job->end, cw_arena_ring(&job->record->arena, job->slot, job->end),
 			 fd);
 }
@@ -89,25 +95,115 @@ static bool start(const struct resend *job, int fd)
 	return true;
 }
 
-static bool resend_by(struct cw_program *writer, const struct resend *job)
+static bool is_sender_of(int fd, const struct cw_tuple *tuple)
 {
-	int number = descriptor_of(writer, job->record->arena.id, job->slot, job->end);
-	int process = number >= 0 ? pidfd_open(writer->pid, 0) : -1;
-	int fd = process >= 0 ? pidfd_getfd(process, number, 0) : -1;
-	bool started = fd >= 0 && is_end_of(fd, &job->record->tuples[job->slot], job->end) && start(job, fd);
+	struct sockaddr_storage name;
+	socklen_t length = sizeof(name), size = sizeof(int);
+	struct in6_addr address;
+	int protocol = 0;
+	uint16_t port;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_UDP &&
+	       getsockname(fd, (struct sockaddr *)&name, &length) == 0 && cw_socket_address(&name, &address, &port) &&
+	       port == tuple->local_port;
+}
+
+/* A datagram socket has many flows, of which its entry names but one: each is looked at. */
+static int sender_of(const struct cw_program *program, const struct cw_tuple *tuple)
+{
+	uint32_t used = program->book ? cw_book_used(program->book) : 0;
+	int process = used ? pidfd_open(program->pid, 0) : -1, found = -1;
+
+	for (uint32_t i = 0; i < used && process >= 0 && found < 0; i++) {
+		const struct cw_book_entry *entry = &program->book->entry[i];
+
+		if (atomic_load_explicit(&entry->kind, memory_order_relaxed) == CW_ENTRY_FREE ||
+		    atomic_load_explicit(&entry->protocol, memory_order_relaxed) != 1)
+			continue;
+		found = pidfd_getfd(process, atomic_load_explicit(&entry->fd, memory_order_relaxed), 0);
+		if (found >= 0 && !is_sender_of(found, tuple)) {
+			cw_close_foreign(found);
+			found = -1;
+		}
+	}
+	if (process >= 0)
+		close(process);
+	return found;
+}
+
+static bool resend_flow_by(struct cw_program *writer, const struct resend *job)
+{
+	int fd = sender_of(writer, &job->record->tuples[job->slot]);
+	bool started = fd >= 0 && start(job, fd);
 
 	if (fd >= 0)
 		cw_close_foreign(fd);
+	return started;
+}
+
+/* A descriptor of that end, the program's own socket; -1: it has none. */
+static int socket_of(const struct cw_program *program, const struct cw_arena_record *record, uint32_t slot, uint32_t end)
+{
+	int number = record->tuples[slot].protocol ? -1 : descriptor_of(program, record->arena.id, slot, end);
+	int process = number >= 0 ? pidfd_open(program->pid, 0) : -1;
+	int fd = process >= 0 ? pidfd_getfd(process, number, 0) : -1;
+
 	if (process >= 0)
 		close(process);
+	if (fd < 0 || is_end_of(fd, &record->tuples[slot], end))
+		return fd;
+	cw_close_foreign(fd);
+	return -1;
+}
+
+static bool resend_by(struct cw_program *writer, const struct resend *job)
+{
+	int fd = socket_of(writer, job->record, job->slot, job->end);
+	bool started = fd >= 0 && start(job, fd);
+
+	if (fd >= 0)
+		cw_close_foreign(fd);
 	return started;
+}
+
+/* Disconnecting sends a reset, and wakes whoever waits for the socket. */
+static void reset(const struct cw_program *program, const struct cw_arena_record *record, uint32_t slot, uint32_t end)
+{
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+	int fd = socket_of(program, record, slot, end);
+
+	if (fd < 0)
+		return;
+	connect(fd, &nowhere, sizeof(nowhere));
+	cw_close_foreign(fd);
+}
+
+void cw_reset_here(const struct cw_arena_record *record)
+{
+	const struct cw_mapping *mapping;
+
+	DL_FOREACH2(record->mapped, mapping, arena_next)
+	for (uint32_t which = 0; !mapping->program->node && which < 2 * record->arena.slots; which++)
+		if (holds(mapping, which / 2, which % 2))
+			reset(mapping->program, record, which / 2, which % 2);
+}
+
+bool cw_resend_here(struct cw_arena_record *record, uint32_t slot, uint32_t end)
+{
+	struct resend job = {.record = record, .slot = slot, .end = end};
+	struct cw_mapping *other;
+
+	DL_FOREACH2(record->mapped, other, arena_next)
+	if (holds(other, slot, end) &&
+	    (record->tuples[slot].protocol ? resend_flow_by(other->program, &job) : resend_by(other->program, &job)))
+		return true;
+	return false;
 }
 
 void cw_resend_asked(struct cw_program *reader, const struct cw_message *message)
 {
-	struct cw_mapping *mapping = cw_mapping_find(reader, message->grant.arena), *other;
+	struct cw_mapping *mapping = cw_mapping_find(reader, message->grant.arena);
 	uint32_t slot = message->grant.slot, end = message->grant.end;
-	struct resend job;
 
 	if (!mapping)
 		return; /* of an earlier instance */
@@ -115,8 +211,6 @@ void cw_resend_asked(struct cw_program *reader, const struct cw_message *message
 		cw_nonsense(reader);
 		return;
 	}
-	job = (struct resend){.record = mapping->record, .slot = slot, .end = 1 - end};
-	DL_FOREACH2(mapping->record->mapped, other, arena_next)
-	if (holds(other, slot, job.end) && resend_by(other->program, &job))
-		return;
+	if (!cw_resend_here(mapping->record, slot, 1 - end))
+		cw_between_ask_resend(mapping->record, slot, 1 - end);
 }

@@ -23,6 +23,7 @@
 #define LOOK_AGAIN_NS 30000000
 #define MOST_PIDS     100000
 #define MOST_RUNS     1024
+#define MOST_SEARCHES 5 /* that failed: then what is known has to do */
 #define ENVIRONMENT   (1u << 20)
 
 struct run_pid {
@@ -37,6 +38,7 @@ struct cw_run {
 	uid_t uid;
 	int report;
 	bool scanning;
+	unsigned searches_failed;
 	uint32_t programs; /* living */
 	struct run_pid *pids;
 	struct cw_program *keeper; /* who began it, while that connection lives */
@@ -151,7 +153,7 @@ static void finish(struct cw_run *run, bool complete)
 	json_decref(report);
 	if (started == 0)
 		tell_keeper(run);
-	if (started < 0 && complete)
+	if (started < 0 && !service.stopping)
 		look_for_the_end(run); /* too much to do just now: later */
 	else
 		free_run(run);
@@ -193,20 +195,23 @@ static bool may_belong(int proc, const char *pid, uid_t uid)
 	return *pid >= '0' && *pid <= '9' && (uid == 0 || (fstatat(proc, pid, &info, 0) == 0 && info.st_uid == uid));
 }
 
+/* 0: none; -1: it can't be told. */
 static pid_t search_once(const struct search *search)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
 	pid_t found = 0;
 
-	while (proc && !found && (entry = readdir(proc)))
+	if (!proc)
+		return -1;
+	while (!found && (entry = readdir(proc)))
 		if (may_belong(dirfd(proc), entry->d_name, search->uid) && environment_has(entry->d_name, search->wanted))
 			found = (pid_t)atoi(entry->d_name);
-	if (proc)
-		closedir(proc);
+	closedir(proc);
 	return found;
 }
 
+/* The process and 1: none isn't a search that failed. */
 static uint64_t search_processes(int fd, void *argument)
 {
 	struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
@@ -217,11 +222,12 @@ static uint64_t search_processes(int fd, void *argument)
 		nanosleep(&pause, NULL);
 		found = search_once(argument);
 	}
-	return (uint64_t)found;
+	return (uint64_t)found + 1;
 }
 
-static void searched(void *context, uint64_t found)
+static void searched(void *context, uint64_t result)
 {
+	pid_t found = result ? (pid_t)(result - 1) : 0;
 	uint64_t number = (uint64_t)(uintptr_t)context;
 	struct cw_run *run;
 
@@ -230,13 +236,11 @@ static void searched(void *context, uint64_t found)
 		return;
 	run->scanning = false;
 	if (found)
-		watch(run, (pid_t)found);
-	else if (quiet(run))
-		finish(run, true);
-	else
-		return;
-	if (found)
+		watch(run, found);
+	if (found || (!result && ++run->searches_failed < MOST_SEARCHES))
 		look_for_the_end(run);
+	else if (quiet(run))
+		finish(run, result != 0);
 }
 
 static void grace_over(struct cw_timer *timer)

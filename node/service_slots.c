@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "service.h"
+#include "service_between.h"
 
 static uint32_t number_of(uint32_t slot, uint32_t end)
 {
@@ -46,9 +47,14 @@ static void count_out(struct cw_arena_record *record, uint32_t slot, uint32_t en
 		return;
 	cw_tally(CW_SERVICE_released);
 	mark_gone(record, slot, end);
+	if (record->owner) {
+		cw_foreign_released(record, slot, end);
+		return;
+	}
 	if (record->holders[number_of(slot, 1 - end)])
 		return;
-	record->free[record->frees++] = (uint16_t)slot;
+	if (!record->lost)
+		record->free[record->frees++] = (uint16_t)slot;
 	cw_arena_count(record, -1);
 }
 
@@ -60,6 +66,41 @@ static void let_go(struct cw_mapping *mapping, uint32_t slot, uint32_t end, bool
 	if (died)
 		correct_holders(mapping->record, slot, end);
 	count_out(mapping->record, slot, end);
+}
+
+bool cw_mapping_holds(const struct cw_mapping *mapping, uint32_t slot, uint32_t end)
+{
+	return slot < mapping->record->arena.slots && end < 2 && holds(mapping, number_of(slot, end));
+}
+
+void cw_slot_let_go(struct cw_mapping *mapping, uint32_t slot, uint32_t end)
+{
+	let_go(mapping, slot, end, false);
+}
+
+static void leave(struct cw_arena_record *record, uint32_t slot)
+{
+	struct cw_slot *words = cw_arena_slot(&record->arena, slot);
+
+	for (unsigned d = 0; d < 2; d++)
+		cw_state_mark(&words->direction[d].state, CW_MARK_LEFT);
+}
+
+void cw_mapping_lose(struct cw_mapping *mapping)
+{
+	struct cw_arena_record *record = mapping->record;
+
+	record->lost = true;
+	for (uint32_t which = 0; which < 2 * record->arena.slots; which++) {
+		if (!holds(mapping, which))
+			continue;
+		leave(record, which / 2);
+		if (record->owner) /* ours: it is used still, and told to nobody */
+			continue;
+		mapping->held[which / 64] &= ~(1ull << which % 64);
+		if (--record->holders[which] == 0 && !record->holders[which ^ 1])
+			cw_arena_count(record, -1);
+	}
 }
 
 void cw_slot_pin(struct cw_arena_record *record, uint32_t slot, uint32_t end)
@@ -111,7 +152,18 @@ static void grant(const struct cw_offer *offer, struct cw_mapping *mapping, uint
 	message.grant.slot = slot;
 	message.grant.end = end;
 	message.grant.slots = mapping->record->arena.slots;
-	cw_grant_send(offer->program, &message, mapping);
+	message.grant.local = end ? mapping->record->tuples[slot].remote : mapping->record->tuples[slot].local;
+	if (offer->program->node)
+		cw_match_give(offer, &message, mapping);
+	else
+		cw_grant_send(offer->program, &message, mapping);
+}
+
+void cw_slot_take(const struct cw_offer *offer, struct cw_mapping *mapping, uint32_t slot, uint32_t end)
+{
+	hold(mapping, number_of(slot, end));
+	cw_tally(CW_SERVICE_granted);
+	grant(offer, mapping, slot, end);
 }
 
 bool cw_slot_give(struct cw_offer *first, struct cw_offer *second)
@@ -122,7 +174,7 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second)
 	bool fresh = false;
 	uint32_t slot;
 
-	if (!cw_memory_admits(programs[0]->peer.uid, programs[1]->peer.uid))
+	if (!cw_memory_admits(programs[0]->peer.uid, programs[1]->node ? programs[0]->peer.uid : programs[1]->peer.uid))
 		return false;
 	record = cw_arena_for(programs[0], programs[1]);
 	if (!record)
@@ -140,7 +192,9 @@ bool cw_slot_give(struct cw_offer *first, struct cw_offer *second)
 	}
 	record->tuples[slot] = first->tuple;
 	cw_place_slot(record, slot, programs);
-	if (fresh && service.huge_pages)
+	if (fresh && record->at)
+		cw_arena_slot_wipe(&record->arena, slot);
+	else if (fresh && service.huge_pages)
 		cw_arena_slot_fill_huge(&record->arena, slot);
 	cw_arena_slot_reset(&record->arena, slot);
 	for (uint32_t end = 0; end < 2; end++)

@@ -14,7 +14,7 @@
 #define ORIGINAL_DST 80 /* SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST; their headers don't go together with netinet's */
 #define ALIVE        (1u << TCP_ESTABLISHED | 1u << TCP_CLOSE_WAIT | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2)
 
-static int integer(int fd, int option)
+int cw_socket_integer(int fd, int option)
 {
 	int value = -1;
 	socklen_t length = sizeof(value);
@@ -22,7 +22,7 @@ static int integer(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 ? value : -1;
 }
 
-static uint64_t cookie_of(int fd, int option)
+uint64_t cw_socket_cookie(int fd, int option)
 {
 	uint64_t value = 0;
 	socklen_t length = sizeof(value);
@@ -38,7 +38,7 @@ static bool established(int fd)
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state < 32 && 1u << info.tcpi_state & ALIVE;
 }
 
-static bool normalise(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port)
+bool cw_socket_address(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port)
 {
 	if (from->ss_family == AF_INET) {
 		const struct sockaddr_in *four = (const struct sockaddr_in *)from;
@@ -64,10 +64,10 @@ static bool read_tuple(int fd, struct cw_tuple *tuple)
 	struct sockaddr_storage name;
 	socklen_t length = sizeof(name);
 
-	if (getsockname(fd, (struct sockaddr *)&name, &length) < 0 || !normalise(&name, &tuple->local, &tuple->local_port))
+	if (getsockname(fd, (struct sockaddr *)&name, &length) < 0 || !cw_socket_address(&name, &tuple->local, &tuple->local_port))
 		return false;
 	length = sizeof(name);
-	return getpeername(fd, (struct sockaddr *)&name, &length) == 0 && normalise(&name, &tuple->remote, &tuple->remote_port);
+	return getpeername(fd, (struct sockaddr *)&name, &length) == 0 && cw_socket_address(&name, &tuple->remote, &tuple->remote_port);
 }
 
 /* Was an address changed on the way? Then the ends' own addresses don't say who is connected to whom, and two connections can look like
@@ -80,7 +80,8 @@ static bool translated(int fd, const struct cw_tuple *tuple)
 	struct in6_addr original;
 	uint16_t port;
 
-	if (getsockopt(fd, four ? IPPROTO_IP : IPPROTO_IPV6, ORIGINAL_DST, &name, &length) < 0 || !normalise(&name, &original, &port))
+	if (getsockopt(fd, four ? IPPROTO_IP : IPPROTO_IPV6, ORIGINAL_DST, &name, &length) < 0 ||
+	    !cw_socket_address(&name, &original, &port))
 		return false;
 	return !(port == tuple->local_port && memcmp(&original, &tuple->local, sizeof(original)) == 0) &&
 	       !(port == tuple->remote_port && memcmp(&original, &tuple->remote, sizeof(original)) == 0);
@@ -90,18 +91,19 @@ static bool translated(int fd, const struct cw_tuple *tuple)
 static bool ambiguous(int fd, const struct cw_tuple *tuple)
 {
 	return tuple->netns != service.netns || IN6_IS_ADDR_LINKLOCAL(&tuple->local) || IN6_IS_ADDR_LINKLOCAL(&tuple->remote) ||
-	       integer(fd, SO_BINDTOIFINDEX) > 0 || translated(fd, tuple);
+	       cw_socket_integer(fd, SO_BINDTOIFINDEX) > 0 || translated(fd, tuple);
 }
 
 enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *cookie)
 {
-	int domain = integer(fd, SO_DOMAIN);
+	int domain = cw_socket_integer(fd, SO_DOMAIN);
 
 	memset(tuple, 0, sizeof(*tuple));
-	if ((domain != AF_INET && domain != AF_INET6) || integer(fd, SO_PROTOCOL) != IPPROTO_TCP || integer(fd, SO_TYPE) != SOCK_STREAM)
+	if ((domain != AF_INET && domain != AF_INET6) || cw_socket_integer(fd, SO_PROTOCOL) != IPPROTO_TCP ||
+	    cw_socket_integer(fd, SO_TYPE) != SOCK_STREAM)
 		return CW_SOCKET_OTHER;
-	tuple->netns = cookie_of(fd, SO_NETNS_COOKIE);
-	*cookie = cookie_of(fd, SO_COOKIE);
+	tuple->netns = cw_socket_cookie(fd, SO_NETNS_COOKIE);
+	*cookie = cw_socket_cookie(fd, SO_COOKIE);
 	if (!*cookie || !established(fd) || !read_tuple(fd, tuple))
 		return CW_SOCKET_ENDED;
 	if (tuple->local_port == tuple->remote_port && memcmp(&tuple->local, &tuple->remote, sizeof(tuple->local)) == 0)
@@ -116,7 +118,7 @@ uint64_t cw_own_netns(void)
 
 	if (fd < 0)
 		return 0;
-	value = cookie_of(fd, SO_NETNS_COOKIE);
+	value = cw_socket_cookie(fd, SO_NETNS_COOKIE);
 	close(fd);
 	return value;
 }
@@ -184,8 +186,10 @@ void cw_close_elsewhere(int fd)
 /* The last close of a socket that lingers, of one with descriptors in its queue, or of a file on somebody's own file system can block. */
 void cw_close_foreign(int fd)
 {
-	if (integer(fd, SO_PROTOCOL) == IPPROTO_TCP)
+	if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_TCP)
 		cw_close_tcp(fd);
+	else if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_UDP)
+		close(fd);
 	else
 		cw_close_elsewhere(fd);
 }

@@ -28,11 +28,11 @@ enum cw_reason {
 enum cw_entry_kind { CW_ENTRY_FREE, CW_ENTRY_OPEN, CW_ENTRY_MOVED, CW_ENTRY_DEMOTED };
 
 struct cw_book_entry {
-	_Atomic uint32_t kind;   /* enum cw_entry_kind */
-	_Atomic int32_t fd;      /* one of the descriptors, -1 none */
-	_Atomic uint32_t reason; /* enum cw_reason: why it is not, or no longer, moved */
-	_Atomic uint32_t unused;
-	_Atomic uint64_t arena; /* moved: where */
+	_Atomic uint32_t kind;     /* enum cw_entry_kind */
+	_Atomic int32_t fd;        /* one of the descriptors, -1 none */
+	_Atomic uint32_t reason;   /* enum cw_reason: why it is not, or no longer, moved */
+	_Atomic uint32_t protocol; /* 0 TCP, 1 UDP */
+	_Atomic uint64_t arena;    /* moved: where */
 	_Atomic uint32_t slot, end;
 	uint64_t counter[CW_COUNTERS]; /* plain: one process writes; the service may see a count that is late */
 };
@@ -58,6 +58,12 @@ struct cw_book {
 	struct cw_book_totals totals;
 	struct cw_book_entry entry[CW_BOOK_ENTRIES];
 };
+
+/* The service's view, whatever kind of program writes. */
+_Static_assert(sizeof(struct cw_book_entry) == 32 + 8 * CW_COUNTERS, "an entry has one size");
+_Static_assert(sizeof(struct cw_book_totals) == 8 * (3 + CW_REASONS + CW_COUNTERS), "totals have one size");
+_Static_assert(sizeof(struct cw_book) == 24 + sizeof(struct cw_book_totals) + CW_BOOK_ENTRIES * sizeof(struct cw_book_entry),
+	       "the book has one size");
 
 const char *cw_reason_name(enum cw_reason reason);
 const char *cw_reason_text(enum cw_reason reason);

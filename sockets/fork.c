@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include "datagram.h"
 #include "kernel.h"
 #include "service.h"
 #include "set.h"
@@ -18,11 +19,7 @@ static struct families {
 } * families;
 
 static int connection;
-
-static uint32_t own_pid(void)
-{
-	return (uint32_t)cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0);
-}
+static bool held;
 
 static bool replace(uint32_t family, uint32_t from, uint32_t to)
 {
@@ -38,7 +35,7 @@ static bool replace(uint32_t family, uint32_t from, uint32_t to)
 
 bool cw_family_alone(const struct cw_stream *stream)
 {
-	uint32_t family = atomic_load_explicit(&stream->family, memory_order_acquire), own = own_pid();
+	uint32_t family = atomic_load_explicit(&stream->family, memory_order_acquire), own = cw_own_pid();
 
 	for (int i = 0; family && i < FAMILY_HOLDERS; i++) {
 		uint32_t pid = atomic_load_explicit(&families->holder[family][i], memory_order_acquire);
@@ -54,7 +51,7 @@ void cw_family_leave(struct cw_stream *stream)
 	uint32_t family = atomic_exchange_explicit(&stream->family, 0, memory_order_relaxed);
 
 	if (family)
-		replace(family, own_pid(), 0);
+		replace(family, cw_own_pid(), 0);
 }
 
 void cw_family_suspend(struct cw_stream *stream)
@@ -62,14 +59,14 @@ void cw_family_suspend(struct cw_stream *stream)
 	uint32_t family = atomic_load_explicit(&stream->family, memory_order_relaxed);
 
 	if (family)
-		replace(family, own_pid(), 0);
+		replace(family, cw_own_pid(), 0);
 }
 
 void cw_family_resume(struct cw_stream *stream)
 {
 	uint32_t family = atomic_load_explicit(&stream->family, memory_order_relaxed);
 
-	if (family && !replace(family, 0, own_pid()))
+	if (family && !replace(family, 0, cw_own_pid()))
 		cw_stream_stays(stream, CW_REASON_inherited);
 }
 
@@ -82,7 +79,7 @@ static uint32_t new_family(void)
 
 		for (int k = 0; k < FAMILY_HOLDERS && empty; k++)
 			empty = !atomic_load_explicit(&families->holder[i][k], memory_order_relaxed);
-		if (empty && atomic_compare_exchange_strong_explicit(&families->holder[i][0], &none, own_pid(), memory_order_relaxed,
+		if (empty && atomic_compare_exchange_strong_explicit(&families->holder[i][0], &none, cw_own_pid(), memory_order_relaxed,
 								     memory_order_relaxed))
 			return i;
 	}
@@ -114,11 +111,27 @@ static void share(struct cw_stream *stream)
 		cw_stream_stays(stream, CW_REASON_inherited);
 }
 
+/* Has it a slot, or will the service give it one any moment? */
+static bool any_with_a_slot(void)
+{
+	for (uint32_t i = 0, count = cw_streams_used(); i < count; i++) {
+		uint8_t phase = atomic_load_explicit(&cw_streams[i].phase, memory_order_acquire);
+
+		if (atomic_load_explicit(&cw_streams[i].references, memory_order_acquire) > 0 && (phase == CW_MOVED || phase == CW_OFFERED))
+			return true;
+	}
+	return false;
+}
+
 void cw_fork_prepare(void)
 {
-	bool moved = false;
+	bool datagrams = false;
 
 	cw_set_flush_all();
+	cw_datagrams_before_fork(&datagrams);
+	/* From here to the fork no thread offers a stream, takes a grant or forks: the child's copy is as it was shared. */
+	held = cw_service_hold();
+	connection = held ? cw_service_before_fork(any_with_a_slot() || datagrams) : -1;
 	for (uint32_t i = 0, count = cw_streams_used(); i < count; i++) {
 		struct cw_stream *stream = &cw_streams[i];
 		uint8_t phase;
@@ -128,14 +141,14 @@ void cw_fork_prepare(void)
 		phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
 		if (phase == CW_KERNEL || phase == CW_OFFERED || phase == CW_MOVED)
 			share(stream);
-		moved |= phase == CW_MOVED;
 	}
-	connection = cw_service_before_fork(moved);
 }
 
 void cw_fork_parent(void)
 {
 	cw_service_after_fork(connection, false);
+	if (held)
+		cw_service_let_go();
 }
 
 void cw_fork_child(void)
@@ -146,6 +159,7 @@ void cw_fork_child(void)
 	/* The parent's book stays the parent's. */
 	cw_service_after_fork(connection, true);
 	cw_set_after_fork();
+	cw_flows_after_fork();
 	atomic_store_explicit(&cw_own_book.highest, count, memory_order_relaxed);
 	for (uint32_t i = 0; i < count; i++) {
 		struct cw_stream *stream = &cw_streams[i];
@@ -153,6 +167,7 @@ void cw_fork_child(void)
 
 		if (atomic_load_explicit(&stream->references, memory_order_relaxed) <= 0)
 			continue;
+		atomic_store_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
 		atomic_store_explicit(&stream->tx_busy, 0, memory_order_relaxed);
 		atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
 		if (atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_OFFERED)
@@ -160,10 +175,14 @@ void cw_fork_child(void)
 		if (stream->slot)
 			atomic_fetch_or_explicit(&stream->notes, CW_NOTE_INHERITED, memory_order_relaxed);
 		else if (atomic_load_explicit(&stream->family, memory_order_relaxed))
-			replace(atomic_load_explicit(&stream->family, memory_order_relaxed), FORKING, own_pid());
+			replace(atomic_load_explicit(&stream->family, memory_order_relaxed), FORKING, cw_own_pid());
+		else if (atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_KERNEL)
+			cw_stream_stays(stream, CW_REASON_inherited); /* another thread's, that was made in the meantime */
+		atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 		/* Another thread may have been counted in the kernel; here there is none, but the slot is shared, so its counts stay. */
 		atomic_store_explicit(&entry->fd, stream->fd, memory_order_relaxed);
 		atomic_store_explicit(&entry->reason, CW_REASON_inherited, memory_order_relaxed);
 		atomic_store_explicit(&entry->kind, stream->slot ? CW_ENTRY_MOVED : CW_ENTRY_OPEN, memory_order_relaxed);
 	}
+	cw_datagrams_after_fork();
 }

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -20,9 +21,11 @@
 /* X(result, name, (parameters)): what sockets/ and remap/ call behind the program's back. Filled by remap/real.c. */
 #define CW_KERNEL_CALLS(X)                                                                                                                 \
 	X(ssize_t, sendmsg, (int, const struct msghdr *, int))                                                                             \
+	X(ssize_t, sendto, (int, const void *, size_t, int, const struct sockaddr *, socklen_t))                                           \
+	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))                                                   \
 	X(ssize_t, recvmsg, (int, struct msghdr *, int))                                                                                   \
 	X(ssize_t, recv, (int, void *, size_t, int))                                                                                       \
-	X(ssize_t, sendfile, (int, int, off_t *, size_t))                                                                                  \
+	X(ssize_t, sendfile64, (int, int, off64_t *, size_t))                                                                              \
 	X(int, poll, (struct pollfd *, nfds_t, int))                                                                                       \
 	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))                                                \
 	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                                                              \
@@ -50,6 +53,23 @@ static inline long cw_raw(long number, long a, long b, long c, long d, long e, l
 			 : "=a"(result)
 			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");
+	return result;
+}
+#elif defined(__i386__)
+/* The sixth argument's register is the frame pointer, which no constraint can name. */
+static inline long cw_raw(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+
+	__asm__ volatile("pushl %[f]\n\t"
+			 "pushl %%ebp\n\t"
+			 "movl 4(%%esp), %%ebp\n\t"
+			 "int $0x80\n\t"
+			 "popl %%ebp\n\t"
+			 "addl $4, %%esp"
+			 : "=a"(result)
+			 : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "m"(f)
+			 : "memory", "cc");
 	return result;
 }
 #elif defined(__aarch64__)
@@ -80,6 +100,16 @@ static inline long cw_raw_recvmsg(int fd, struct msghdr *message, int flags)
 	return cw_raw(SYS_recvmsg, fd, (long)message, flags, 0, 0, 0);
 }
 
+/* At no offset: then the old call of 32 bits, which takes pages, and the new one are the same. */
+static inline long cw_raw_map(void *address, size_t size, int protection, int flags, int fd)
+{
+#ifdef SYS_mmap2
+	return cw_raw(SYS_mmap2, (long)address, (long)size, protection, flags, fd, 0);
+#else
+	return cw_raw(SYS_mmap, (long)address, (long)size, protection, flags, fd, 0);
+#endif
+}
+
 static inline long cw_raw_fcntl(int fd, int command, long argument)
 {
 	return cw_raw(SYS_fcntl, fd, command, argument, 0, 0, 0);
@@ -98,6 +128,29 @@ static inline long cw_raw_getsockopt(int fd, int level, int name, void *value, s
 static inline long cw_raw_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
 	return cw_raw(SYS_setsockopt, fd, level, name, (long)value, size, 0);
+}
+
+/* Asked of the kernel each time: a vfork child has its parent's memory, but a number of its own. */
+static inline uint32_t cw_own_pid(void)
+{
+	return (uint32_t)cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+/*
+ * Around a kernel call that doesn't wait and what is booked of it: a signal handler in between, on the same stream, would go by an offset
+ * that no longer holds. SIGSYS is what moves calls of programs without libc, and stays. Returns what was held before.
+ */
+static inline uint64_t cw_hold_signals(void)
+{
+	uint64_t all = ~(1ull << (SIGSYS - 1)), before = 0;
+
+	cw_raw(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&before, sizeof(all), 0, 0);
+	return before;
+}
+
+static inline void cw_release_signals(uint64_t before)
+{
+	cw_raw(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before), 0, 0);
 }
 
 #endif

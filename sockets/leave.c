@@ -1,5 +1,6 @@
 #include "leave.h"
 
+#include "datagram.h"
 #include "kernel.h"
 #include "ready.h"
 #include "service.h"
@@ -19,7 +20,6 @@ static void book(struct cw_stream *stream, enum cw_reason reason)
 
 void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
-	uint64_t word;
 	bool nested;
 
 	if (!stream->slot || stream->broken)
@@ -27,8 +27,8 @@ void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason)
 	book(stream, reason);
 	if (!cw_tx_lock(stream, fd, &nested))
 		return;
-	word = cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
-	cw_switch_to_kernel(stream, fd, word);
+	cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
+	cw_switch_to_kernel(stream, fd, nested);
 	cw_tx_unlock(stream, nested);
 }
 
@@ -75,6 +75,15 @@ static bool all_in_kernel(const struct cw_stream *stream)
 	       atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) != CW_TAKING_BACK;
 }
 
+/* The ring was full, or its writer has shut: what comes behind it, bytes or the end, is in the kernel already, so nobody can send its
+ * bytes again. */
+static bool behind_the_ring(const struct cw_stream *stream)
+{
+	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
+
+	return cw_state_of(word) == CW_SEALED || (word & CW_MARK_WRITER_SHUT);
+}
+
 /* Both directions leave; what is unread in the ring is asked for. */
 static void leave_both(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
@@ -82,15 +91,9 @@ static void leave_both(struct cw_stream *stream, int fd, enum cw_reason reason)
 	cw_switch_unbound(stream, fd);
 	if (stream->broken)
 		return;
-	leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND);
-	if (!all_in_kernel(stream))
+	leave_receiving(stream, fd, behind_the_ring(stream) ? CW_MARK_LEFT : CW_MARK_LEFT | CW_MARK_RESEND);
+	if (!all_in_kernel(stream) && !behind_the_ring(stream))
 		cw_service_ask_resend(stream);
-}
-
-/* The ring was full: what comes behind it is in the kernel already, so nobody can send its bytes again. */
-static bool behind_the_ring(const struct cw_stream *stream)
-{
-	return cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_acquire)) == CW_SEALED;
 }
 
 static void turn(void)
@@ -146,6 +149,23 @@ bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason)
 	return end_leaving(stream, fd);
 }
 
+void cw_leave_nothing(struct cw_stream *stream, int fd)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word;
+	bool nested;
+
+	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
+		return;
+	atomic_store_explicit(&rx->roff, atomic_load_explicit(&rx->widx, memory_order_acquire), memory_order_release);
+	word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	while (cw_state_of(word) != CW_TAKEN && !cw_state_step(&rx->state, &word, CW_TAKEN))
+		;
+	cw_rx_unlock(stream, nested);
+	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
+	atomic_fetch_or_explicit(&stream->notes, CW_NOTE_PLAIN, memory_order_relaxed);
+}
+
 /* The next stream of this process from *i on. */
 static struct cw_stream *next_stream(uint32_t *i)
 {
@@ -175,6 +195,7 @@ bool cw_leave_process(enum cw_reason reason)
 
 	cw_moving_reason = reason;
 	cw_moving = false;
+	cw_datagrams_leave_process(reason);
 	for (uint32_t i = 0; (stream = next_stream(&i)) != NULL;) {
 		if (!stream->slot)
 			cw_stream_stays(stream, reason);

@@ -18,6 +18,8 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason);
 bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason);
 /* Every stream leaves whole, and none moves any more. False if one still has bytes in its ring. */
 bool cw_leave_process(enum cw_reason reason);
+/* The socket was disconnected: what is unread in the ring is gone too. The stream is plain. */
+void cw_leave_nothing(struct cw_stream *stream, int fd);
 /* Only what is sent goes back: urgent data, ancillary data. */
 void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason);
 

@@ -18,7 +18,11 @@ static inline bool cw_nowhere(const void *memory, size_t size)
 {
 	uintptr_t first = (uintptr_t)memory;
 
+#if __SIZEOF_POINTER__ == 8
 	return size && (first - CW_LOWEST_ADDRESS >= CW_HIGHEST_ADDRESS || size > CW_HIGHEST_ADDRESS);
+#else
+	return size && first < CW_LOWEST_ADDRESS;
+#endif
 }
 
 static inline ssize_t cw_bad_address(void)

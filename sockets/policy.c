@@ -10,6 +10,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef __GLIBC__
+#define strerrordesc_np strerror
+#endif
+
 #define LINE_MAX_BYTES 4096
 #define NAME_MAX_BYTES 32
 #define PREFIX         "CAUSEWAY_"

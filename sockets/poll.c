@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "kernel.h"
+#include "datagram.h"
 #include "memory.h"
 #include "service.h"
 #include "ready.h"
@@ -64,7 +65,10 @@ static bool rings_know_all(const struct call *call)
 	for (size_t i = 0; i < list->count; i++) {
 		const struct cw_wait_entry *entry = &list->entry[i];
 
-		if (!entry->moved || entry->set || entry->stream->broken)
+		if (entry->datagram && entry->ready && cw_datagram_known(entry->datagram) &&
+		    !(call->fds[entry->index].events & ~(READABLE | WRITABLE)))
+			continue;
+		if (!entry->moved || entry->set || entry->datagram || entry->stream->broken)
 			return false;
 		if (call->fds[entry->index].events & ~(READABLE | WRITABLE))
 			return false;

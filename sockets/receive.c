@@ -13,6 +13,9 @@
 
 #define MAX_IOV    1024
 #define RING_FLAGS (MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
+/* What the kernel must be asked for, since it isn't the stream's bytes; MSG_SOCK_DEVMEM and MSG_CMSG_COMPAT have its errno. It ignores all
+ * others, and so do we. */
+#define KERNEL_FLAGS (MSG_OOB | MSG_ERRQUEUE | 0x2000000 | (int)0x80000000)
 
 enum cw_received cw_receive_broken(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
@@ -20,22 +23,37 @@ enum cw_received cw_receive_broken(struct cw_stream *stream, int fd, struct cw_r
 	return cw_receive_fail(request, ECONNRESET);
 }
 
+/* Is it still as the caller found it? A handler on top of us may have read, or withdrawn the offer, before signals were held. */
+static bool as_found(const struct cw_direction *rx, uint64_t word, uint64_t roff)
+{
+	return atomic_load_explicit(&rx->roff, memory_order_relaxed) == roff &&
+	       (cw_state_of(word) != CW_CONSENT || atomic_load_explicit(&rx->state, memory_order_acquire) == word);
+}
+
 /* LIVE or SEALED before `up`: the kernel has bytes that come first, and behind them perhaps some that come after the ring's, so never more
  * than the former. */
-static enum cw_received kernel_part(struct cw_stream *stream, int fd, struct cw_receiving *request, uint64_t roff, uint64_t up)
+static enum cw_received kernel_part(struct cw_stream *stream, int fd, struct cw_receiving *request, uint64_t word, uint64_t roff,
+				    uint64_t up)
 {
 	struct cw_direction *rx = stream->rx;
 	struct iovec rest[CW_PIECES];
 	struct msghdr message = {.msg_iov = rest};
 	size_t left = request->total - request->done;
+	uint64_t signals;
 	long got;
 
 	message.msg_iovlen = cw_receive_unfilled(request, left < up - roff ? left : up - roff, rest);
+	signals = cw_hold_signals();
+	if (!as_found(rx, word, roff)) {
+		cw_release_signals(signals);
+		return CW_BYTES_AND_MORE;
+	}
 	atomic_store_explicit(&rx->rx_kernel_op, 1, memory_order_relaxed);
 	got = cw_raw_recvmsg(fd, &message, (request->flags & ~MSG_WAITALL) | MSG_DONTWAIT);
 	if (got > 0)
 		atomic_store_explicit(&rx->roff, roff + (uint64_t)got, memory_order_release);
 	atomic_store_explicit(&rx->rx_kernel_op, 0, memory_order_release);
+	cw_release_signals(signals);
 	if (got > 0) {
 		cw_receive_advance(stream, request, (size_t)got);
 		cw_switch_bound_in(stream, fd, (size_t)got);
@@ -63,8 +81,8 @@ enum cw_received cw_receive_ring_part(struct cw_stream *stream, struct cw_receiv
 		return CW_BYTES_AND_MORE;
 	request->done += count;
 	CW_COUNT(stream, bytes_ring_in, count);
-	/* Not on into the kernel where the writer has left the ring: urgent data may be what it left for, and a read ends at its mark. */
-	return cw_state_of(word) == CW_SEALED && count == unread && !(word & CW_MARK_LEFT) ? CW_BYTES_AND_MORE : CW_BYTES;
+	/* Where the writer has left the ring for urgent data, what is behind ends at its mark (cw_receive_ends_here). */
+	return cw_state_of(word) == CW_SEALED && count == unread ? CW_BYTES_AND_MORE : CW_BYTES;
 }
 
 static enum cw_received live(struct cw_stream *stream, int fd, struct cw_receiving *request, uint64_t *word, bool *again)
@@ -76,7 +94,7 @@ static enum cw_received live(struct cw_stream *stream, int fd, struct cw_receivi
 	size_t unread;
 
 	if (cw_unlikely((int64_t)(up - roff) > 0))
-		return kernel_part(stream, fd, request, roff, up);
+		return kernel_part(stream, fd, request, *word, roff, up);
 	unread = cw_switch_unread(stream, *word, roff, &ring);
 	if (cw_unlikely(unread == SIZE_MAX))
 		return cw_receive_broken(stream, fd, request);
@@ -105,7 +123,7 @@ static bool booked_part(struct cw_stream *stream, int fd, struct cw_receiving *r
 	/* Looked at after woff was: as long as it is the same offer, none of the bytes before woff is the ring's. */
 	if (atomic_load_explicit(&rx->state, memory_order_acquire) != word)
 		return false;
-	*outcome = kernel_part(stream, fd, request, roff, woff);
+	*outcome = kernel_part(stream, fd, request, word, roff, woff);
 	if (*outcome == CW_BYTES_AND_MORE)
 		*outcome = CW_BYTES;
 	return *outcome != CW_EMPTY_KERNEL;
@@ -163,18 +181,26 @@ static enum cw_received step(struct cw_stream *stream, int fd, struct cw_receivi
 
 ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *request, enum cw_received outcome)
 {
+	int error = request->error;
+
+	if (outcome == CW_CLOSED) {
+		if (!request->done && error)
+			errno = error;
+		return request->done || !error ? (ssize_t)request->done : -1;
+	}
 	if (request->done) {
 		CW_COUNT(stream, messages_in, 1);
-		/* The kernel's error has been taken from it, and this call doesn't tell it: the next one does. */
-		if (outcome == CW_FAILED && request->error && request->error != EAGAIN && request->error != EINTR)
-			atomic_store_explicit(&stream->error, request->error, memory_order_relaxed);
+		if (outcome == CW_FAILED)
+			cw_error_keep(stream, error);
 		return (ssize_t)request->done;
 	}
 	if (outcome != CW_FAILED)
+		error = cw_error_take(stream);
+	if (!error)
 		return 0;
-	if (request->error == ECONNRESET)
+	if (error == ECONNRESET)
 		stream->reset_told = true;
-	errno = request->error;
+	errno = error;
 	return -1;
 }
 
@@ -183,17 +209,22 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 	struct cw_direction *rx = stream->rx;
 	bool nested, sleepy = false;
 	enum cw_received outcome;
-	int error = 0;
 
-	if (cw_unlikely(atomic_load_explicit(&stream->error, memory_order_relaxed)))
-		error = atomic_exchange_explicit(&stream->error, 0, memory_order_relaxed);
-	if (error)
-		return cw_receive_result(stream, request, cw_receive_fail(request, error));
+	request->error = cw_error_take(stream);
+	if (cw_unlikely(request->error) && !stream->broken) {
+		outcome = cw_receive_error(stream, fd, request);
+		if (outcome == CW_FAILED || request->done)
+			return cw_receive_result(stream, request, outcome);
+	}
 	for (;;) {
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return cw_receive_result(stream, request, cw_receive_fail(request, ECONNRESET));
 		outcome = step(stream, fd, request, nested);
 		sleepy = outcome == CW_BY_KERNEL;
+		if (sleepy && cw_unlikely(request->done) && cw_receive_ends_here(stream, fd)) {
+			cw_rx_unlock(stream, nested);
+			return cw_receive_result(stream, request, CW_BYTES);
+		}
 		if (sleepy)
 			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
 		cw_rx_unlock(stream, nested);
@@ -201,7 +232,9 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 			request->roused = false;
 			cw_set_notice(stream);
 		}
-		if (sleepy) {
+		if (sleepy && cw_receive_sparse(stream, fd, request)) {
+			outcome = cw_receive_sleep(stream, fd, request);
+		} else if (sleepy) {
 			outcome = cw_receive_read_kernel(stream, fd, request, MSG_DONTWAIT);
 			if (outcome == CW_BYTES)
 				cw_switch_offer(stream, fd);
@@ -220,8 +253,12 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 		}
 		if (outcome == CW_EMPTY || outcome == CW_EMPTY_KERNEL)
 			outcome = cw_receive_wait(stream, fd, request, outcome);
+		if (outcome == CW_CLOSED)
+			return cw_receive_result(stream, request, outcome);
 		if (outcome == CW_END)
 			outcome = cw_receive_end(stream, fd, request);
+		else if (outcome == CW_FAILED)
+			outcome = cw_receive_error(stream, fd, request);
 		if (outcome == CW_END || outcome == CW_FAILED || request->done == request->total)
 			return cw_receive_result(stream, request, outcome);
 		if (request->done && !(request->flags & MSG_WAITALL)) {
@@ -234,20 +271,26 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 
 ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
 {
-	struct cw_receiving request = {.iov = iov, .iovcnt = iovcnt, .flags = flags};
+	struct cw_receiving request = {
+		.iov = iov, .iovcnt = iovcnt, .flags = flags & (KERNEL_FLAGS | RING_FLAGS), .life = cw_stream_life(stream)};
 	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt};
 
 	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_kernel.recvmsg(fd, &message, flags); /* the kernel has the errno */
 		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)) && !(flags & MSG_TRUNC)) {
-			if (!cw_pending_in(stream, fd) && (flags & MSG_DONTWAIT))
+			int pending = cw_pending_in(stream, fd);
+
+			if (!pending && (flags & MSG_DONTWAIT))
 				break; /* nothing to put there: that comes first */
-			return cw_bad_address();
+			if (pending <= 0 || (size_t)pending > request.total)
+				return cw_bad_address();
+			request.iovcnt = i; /* nothing to put there either */
+			break;
 		}
 		request.total += iov[i].iov_len;
 	}
-	if (iovcnt > MAX_IOV || (flags & ~RING_FLAGS))
+	if (iovcnt > MAX_IOV || (flags & KERNEL_FLAGS))
 		return cw_kernel.recvmsg(fd, &message,
 					 flags); /* takes no byte of the stream: urgent data, the error queue, nothing at all */
 	if (!request.total && iovcnt && cw_nowhere(iov[0].iov_base, iov[0].iov_len)) {
@@ -306,15 +349,18 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 
 ssize_t cw_receive_message(struct cw_stream *stream, int fd, struct msghdr *message, int flags)
 {
+	size_t room = message->msg_controllen;
 	ssize_t got;
 
-	if (flags & ~RING_FLAGS)
+	if (flags & KERNEL_FLAGS)
 		return cw_kernel.recvmsg(fd, message, flags);
 	got = cw_receive_iov(stream, fd, message->msg_iov, message->msg_iovlen, flags);
 	if (got >= 0) {
 		message->msg_namelen = 0;
 		message->msg_controllen = 0;
-		message->msg_flags = 0;
+		message->msg_flags = flags & MSG_CMSG_CLOEXEC;
+		if (cw_unlikely(stream->tells_unread))
+			cw_pending_tell(stream, fd, message, message->msg_control, room);
 	}
 	return got;
 }

@@ -33,8 +33,8 @@ static bool still_in_ring(const struct cw_direction *rx, uint64_t word)
 	}
 }
 
-/* The kernel says that the stream has ended. Is something left in the ring? (SWITCH.md, End) */
-enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_receiving *request)
+/* The kernel has nothing more. Is something left in the ring? CW_END: no. */
+static enum cw_received left_in_ring(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	struct cw_direction *rx = stream->rx;
 	enum cw_received outcome = CW_END;
@@ -57,6 +57,14 @@ enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_rece
 	    still_in_ring(rx, word))
 		outcome = cw_receive_ring_part(stream, request, word, roff, &ring, unread);
 	cw_rx_unlock(stream, nested);
+	return outcome;
+}
+
+/* The kernel says that the stream has ended (SWITCH.md, End). */
+enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	enum cw_received outcome = left_in_ring(stream, fd, request);
+
 	if (outcome == CW_END && cw_receive_died_with_unread(stream)) {
 		stream->reset_told = true;
 		/* What follows is as after a reset: EPIPE for who sends, hang-up for who waits. */
@@ -64,5 +72,25 @@ enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_rece
 		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 		return cw_receive_fail(request, ECONNRESET);
 	}
+	/* It was killed, if it told neither that it shuts nor that it closes: the service will say so, but perhaps after what the program
+	 * sends now, which must not lie in the ring unanswered. */
+	if (outcome == CW_END &&
+	    !(atomic_load_explicit(&stream->rx->state, memory_order_acquire) & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)))
+		cw_state_mark(&stream->tx->state, CW_MARK_READER_GONE);
+	return outcome;
+}
+
+/* request->error is the kernel's. Bytes that came before a reset are still read before it is told. */
+enum cw_received cw_receive_error(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	int error = request->error;
+	enum cw_received outcome;
+
+	if (stream->broken || !cw_error_of_connection(error))
+		return CW_FAILED;
+	outcome = left_in_ring(stream, fd, request);
+	if (outcome == CW_END || outcome == CW_FAILED)
+		return cw_receive_fail(request, error);
+	cw_error_keep(stream, error);
 	return outcome;
 }

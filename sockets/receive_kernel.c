@@ -1,25 +1,43 @@
+#include <linux/sockios.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 
 #include "kernel.h"
 #include "receiving.h"
 #include "service.h"
 #include "switch.h"
 
+struct sleeper {
+	struct cw_stream *stream;
+	uint32_t life;
+};
+
 static void cancelled(void *argument)
 {
-	struct cw_direction *rx = argument;
+	const struct sleeper *sleeper = argument;
 
-	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	if (!cw_stream_ended(sleeper->stream, sleeper->life))
+		atomic_fetch_sub_explicit(&sleeper->stream->rx->rx_asleep, 1, memory_order_release);
+}
+
+enum cw_received cw_receive_closed(struct cw_receiving *request, ssize_t got)
+{
+	if (got > 0)
+		request->done += (size_t)got;
+	request->error = got < 0 ? errno : 0;
+	return CW_CLOSED;
 }
 
 /* A cancelled thread never says how much it took from the kernel: the offset is lost, and the direction stays with the kernel. */
 static void cancelled_reading(void *argument)
 {
-	struct cw_direction *rx = argument;
+	const struct sleeper *sleeper = argument;
 
-	atomic_store_explicit(&rx->rx_attached, 0, memory_order_relaxed);
-	cw_state_mark(&rx->state, CW_MARK_LEFT);
-	cancelled(rx);
+	if (cw_stream_ended(sleeper->stream, sleeper->life))
+		return;
+	atomic_store_explicit(&sleeper->stream->rx->rx_attached, 0, memory_order_relaxed);
+	cw_state_mark(&sleeper->stream->rx->state, CW_MARK_LEFT);
+	cancelled(argument);
 }
 
 /* In TAKEN, or ASLEEP: rx_asleep was raised under the lock, so the state can't leave the kernel's side before we are back. */
@@ -28,6 +46,7 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 	struct cw_direction *rx = stream->rx;
 	struct iovec rest[CW_PIECES];
 	struct msghdr message = {.msg_iov = rest};
+	struct sleeper sleeper = {stream, request->life};
 	int flags = request->flags | extra;
 	ssize_t got;
 
@@ -42,13 +61,18 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 			cw_receive_fail(request, (int)-got);
 	} else {
 		CW_COUNT(stream, sleeps, 1);
-		pthread_cleanup_push(cancelled_reading, rx);
+		pthread_cleanup_push(cancelled_reading, &sleeper);
 		got = cw_kernel.recvmsg(fd, &message, flags);
 		pthread_cleanup_pop(0);
+		if (cw_stream_ended(stream, request->life))
+			return cw_receive_closed(request, got);
 		if (got < 0)
 			cw_receive_fail(request, errno);
 		else
 			CW_COUNT(stream, wakeups, 1);
+		/* Less than all: a signal, the time, the end or urgent data have ended the call, and so it ends here. */
+		if (got > 0 && (size_t)got < request->total)
+			request->flags &= ~MSG_WAITALL;
 	}
 	if (got > 0) {
 		if (!(flags & MSG_PEEK)) {
@@ -67,13 +91,19 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	struct cw_direction *rx = stream->rx;
+	struct sleeper sleeper = {stream, request->life};
 	ssize_t got;
 	char byte;
 
 	CW_COUNT(stream, sleeps, 1);
-	pthread_cleanup_push(cancelled, rx);
+	pthread_cleanup_push(cancelled, &sleeper);
 	got = cw_kernel.recv(fd, &byte, 1, MSG_PEEK);
 	pthread_cleanup_pop(0);
+	if (cw_stream_ended(stream, request->life)) {
+		if (got > 0) /* it can't be had any more */
+			errno = EBADF;
+		return cw_receive_closed(request, got > 0 ? -1 : got);
+	}
 	if (got < 0)
 		cw_receive_fail(request, errno);
 	else
@@ -82,7 +112,43 @@ enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struc
 	return got > 0 ? CW_BYTES_AND_MORE : got == 0 ? CW_END : CW_FAILED;
 }
 
-/* Does the kernel have bytes, an end or an error? Takes no byte: in LIVE, what is there may come after the ring's. */
+/* Who sends urgent data has left the ring. */
+bool cw_receive_at_mark(const struct cw_stream *stream, int fd)
+{
+	int mark = 0;
+
+	return (atomic_load_explicit(&stream->rx->state, memory_order_relaxed) & CW_MARK_LEFT) &&
+	       cw_raw(SYS_ioctl, fd, SIOCATMARK, (long)&mark, 0, 0, 0) == 0 && mark;
+}
+
+/* FIONREAD may count an end of the stream as a byte. */
+static bool error_is_next(const struct cw_stream *stream, int fd)
+{
+	struct pollfd whole = {.fd = fd};
+	struct timespec none = {0};
+	int unread = 0;
+
+	if (!(atomic_load_explicit(&stream->rx->state, memory_order_relaxed) & CW_MARKS) ||
+	    cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) <= 0 || !(whole.revents & POLLERR))
+		return false;
+	return cw_raw(SYS_ioctl, fd, SIOCINQ, (long)&unread, 0, 0, 0) == 0 && unread <= 1;
+}
+
+bool cw_receive_ends_here(const struct cw_stream *stream, int fd)
+{
+	return cw_receive_at_mark(stream, fd) || error_is_next(stream, fd);
+}
+
+/* Does the kernel have bytes, an end or an error? All stays there. */
+bool cw_receive_kernel_ready(int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) > 0;
+}
+
+/* The same, and which; the error is taken, no byte: in LIVE, what is there may come after the ring's. */
 enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request)
 {
 	char byte;
@@ -98,6 +164,7 @@ enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request)
 enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	struct cw_direction *rx = stream->rx;
+	struct sleeper sleeper = {stream, request->life};
 	struct pollfd readable = {.fd = fd, .events = POLLIN};
 	struct timeval limit = {0};
 	socklen_t size = sizeof(limit);
@@ -106,12 +173,14 @@ enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct 
 
 	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
 	CW_COUNT(stream, sleeps, 1);
-	pthread_cleanup_push(cancelled, rx);
+	pthread_cleanup_push(cancelled, &sleeper);
 	ready = cw_kernel.poll(&readable, 1,
 			       limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
 	pthread_cleanup_pop(0);
+	if (cw_stream_ended(stream, request->life))
+		return cw_receive_closed(request, 0);
 	CW_COUNT(stream, wakeups, ready > 0);
-	if (ready <= 0) {
+	if (ready <= 0 || cw_receive_ends_here(stream, fd)) {
 		atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 		return CW_FAILED;
 	}

@@ -3,7 +3,19 @@
 #include "receiving.h"
 #include "switch.h"
 
-static ssize_t peek_locked(struct cw_stream *stream, int fd, struct cw_receiving *request)
+static bool peek_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, struct msghdr *message)
+{
+	long got = cw_raw_recvmsg(fd, message, MSG_PEEK | MSG_DONTWAIT);
+
+	if (got < 0)
+		cw_error_keep(stream, (int)-got);
+	else
+		request->done += (size_t)got;
+	return got >= 0;
+}
+
+/* False: shared memory holds nonsense. */
+static bool peek_locked(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	struct cw_direction *rx = stream->rx;
 	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -17,44 +29,38 @@ static ssize_t peek_locked(struct cw_stream *stream, int fd, struct cw_receiving
 
 	if (before) {
 		message.msg_iovlen = cw_receive_unfilled(request, before, rest);
-		long got = cw_raw_recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
-		if (got < 0)
-			return got;
-		request->done += (size_t)got;
-		if ((size_t)got < before)
-			return 0;
+		if (!peek_kernel(stream, fd, request, &message) || request->done < before)
+			return true;
 	}
 	last = atomic_load_explicit(cw_state_of(word) == CW_SEALED ? &rx->seal : &rx->widx, memory_order_acquire);
 	if (!cw_class_sane(bits) || last - (roff + before) > 1ull << bits)
-		return -ECONNRESET;
+		return false;
 	ring = cw_stream_ring(stream->rx_data, bits);
 	count = last - (roff + before);
 	if (count > request->total - request->done)
 		count = request->total - request->done;
 	request->done += cw_ring_get_iov(&ring, roff + before, request->iov, request->iovcnt, request->done, count);
-	if (cw_state_of(word) == CW_SEALED && !before && request->done < request->total) {
+	if (cw_state_of(word) == CW_SEALED && !before && request->done < request->total &&
+	    !(request->done && cw_receive_at_mark(stream, fd))) {
 		message.msg_iovlen = cw_receive_unfilled(request, request->total - request->done, rest);
-		long got = cw_raw_recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
-		if (got > 0)
-			request->done += (size_t)got;
+		peek_kernel(stream, fd, request, &message);
 	}
-	return 0;
+	return true;
 }
 
 /* True if the answer is in request; else the ordinary way goes on (it waits, or finds the end). */
 static bool peek(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	uint64_t word;
-	bool nested;
-	ssize_t failed = 0;
+	bool nested, sane = true;
 
 	if (!cw_rx_lock(stream, fd, &nested))
 		return false;
 	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
 	if (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_ASLEEP)
-		failed = peek_locked(stream, fd, request);
+		sane = peek_locked(stream, fd, request);
 	cw_rx_unlock(stream, nested);
-	if (failed == -ECONNRESET)
+	if (!sane)
 		cw_switch_break(stream, fd, CW_REASON_broken);
 	return request->done && (!(request->flags & MSG_WAITALL) || request->done == request->total);
 }
@@ -74,12 +80,8 @@ static bool too_late(int fd, uint64_t begin)
 static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *request, uint64_t begin)
 {
 	struct timespec turn = {.tv_nsec = 500000};
-	enum cw_received outcome;
 
-	if (!cw_receive_blocking(stream, fd, request) || too_late(fd, begin))
-		return false;
-	outcome = cw_receive_ask_kernel(fd, request);
-	if (outcome == CW_END || (outcome == CW_FAILED && request->error != EAGAIN))
+	if (!cw_receive_blocking(stream, fd, request) || too_late(fd, begin) || cw_receive_ends_here(stream, fd))
 		return false;
 	return cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0) != -EINTR;
 }
@@ -97,7 +99,8 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 {
 	uint64_t begin = cw_monotonic_ns();
 	bool last = false;
-	struct cw_receiving one = {.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL};
+	struct cw_receiving one = {
+		.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL, .life = request->life};
 
 	for (;;) {
 		struct cw_direction *rx = stream->rx;
@@ -113,6 +116,9 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 			last = at_end(fd);
 			continue;
 		}
+		one.error = cw_error_take(stream);
+		if (one.error)
+			return cw_receive_result(stream, &one, CW_FAILED);
 		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 			return cw_receive_result(stream, request, cw_receive_fail(request, ECONNRESET));
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
@@ -126,6 +132,8 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
 			cw_rx_unlock(stream, nested);
 			outcome = cw_receive_read_kernel(stream, fd, request, cw_receive_blocking(stream, fd, request) ? 0 : MSG_DONTWAIT);
+			if (outcome == CW_CLOSED)
+				return cw_receive_result(stream, request, outcome);
 			if (outcome == CW_END)
 				outcome = cw_receive_end(stream, fd, request);
 			return cw_receive_result(stream, request, outcome);
@@ -137,13 +145,16 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 		one.done = 0;
 		one.flags = request->flags & ~(MSG_WAITALL);
 		enum cw_received outcome = last ? CW_END : cw_receive_wait(stream, fd, &one, CW_EMPTY);
+		if (outcome == CW_CLOSED)
+			return cw_receive_result(stream, &one, outcome);
 		last = outcome == CW_BYTES_AND_MORE && at_end(fd);
 		if (outcome == CW_END || outcome == CW_FAILED) {
 			/* Nothing more comes: what is there is the answer. */
 			request->flags &= ~MSG_WAITALL;
 			request->done = 0;
 			if (peek(stream, fd, request))
-				return cw_receive_result(stream, request, CW_BYTES);
+				return cw_receive_result(stream, request,
+							 outcome == CW_FAILED ? cw_receive_fail(request, one.error) : CW_BYTES);
 			if (outcome == CW_END && cw_receive_died_with_unread(stream))
 				outcome = cw_receive_fail(&one, ECONNRESET);
 			return cw_receive_result(stream, &one, outcome);

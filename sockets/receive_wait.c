@@ -16,7 +16,6 @@ static bool look(struct cw_stream *stream, int fd)
 	uint32_t most = (uint32_t)cw_policy_spin_us();
 	uint64_t seen = atomic_load_explicit(&rx->roff, memory_order_relaxed), word, first;
 	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start;
-	struct cw_receiving ignored = {0};
 
 	first = atomic_load_explicit(&rx->state, memory_order_relaxed);
 	while (cw_ticks() - start < budget) {
@@ -33,7 +32,7 @@ static bool look(struct cw_stream *stream, int fd)
 		/* In CONSENT the writer may not have heard of the slot yet, and sends through the kernel. */
 		if (cw_state_of(first) != CW_LIVE && cw_ticks() - asked > ASK_KERNEL_EVERY_US * cw_ticks_per_us()) {
 			asked = cw_ticks();
-			if (cw_receive_ask_kernel(fd, &ignored) != CW_FAILED || ignored.error != EAGAIN)
+			if (cw_receive_kernel_ready(fd))
 				return true;
 		}
 	}
@@ -113,6 +112,27 @@ static bool linger(struct cw_stream *stream, int fd)
 	return true;
 }
 
+bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request)
+{
+	return !request->done && cw_receive_blocking(stream, fd, request) && cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us());
+}
+
+enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request)
+{
+	uint64_t start = cw_ticks(), waited;
+	enum cw_received outcome = cw_receive_read_kernel(stream, fd, request, 0);
+	uint32_t most = (uint32_t)cw_policy_spin_us();
+
+	waited = cw_ticks() - start;
+	if (waited < most * cw_ticks_per_us())
+		cw_spin_paid(&cw_thread.spin, most); /* a look would have */
+	else
+		cw_spin_lost(&cw_thread.spin, most, waited);
+	if (outcome == CW_BYTES)
+		cw_switch_offer(stream, fd);
+	return outcome;
+}
+
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
 enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome)
 {
@@ -120,6 +140,8 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 
 	if (request->done && !(request->flags & MSG_WAITALL))
 		return CW_BYTES;
+	if (request->done && cw_receive_ends_here(stream, fd))
+		return cw_receive_fail(request, EAGAIN); /* what there is is the answer */
 	if (!cw_receive_blocking(stream, fd, request))
 		return outcome == CW_EMPTY_KERNEL ? cw_receive_fail(request, EAGAIN) : look_in_kernel(stream, fd, request);
 	start = cw_ticks();

@@ -12,6 +12,7 @@
 
 #include <limits.h>
 
+#include "error.h"
 #include "pieces.h"
 #include "receive.h"
 #include "sync/ring.h"
@@ -21,7 +22,8 @@ struct cw_receiving {
 	size_t iovcnt, total, done;
 	int flags;
 	int error;
-	bool roused; /* the stream is awake, and a set with it asleep */
+	uint32_t life; /* of the stream, when the call began */
+	bool roused;   /* the stream is awake, and a set with it asleep */
 };
 
 enum cw_received {
@@ -33,7 +35,8 @@ enum cw_received {
 	CW_BY_KERNEL,      /* TAKEN, or ASLEEP for others: the kernel may be read without a bound, and without the lock */
 	CW_COLD,           /* ASLEEP, and to wake it the event set's lock is needed */
 	CW_END,
-	CW_FAILED
+	CW_FAILED,
+	CW_CLOSED /* under the call, while it slept: what it has, or the error, is its answer, and the stream is not to be touched */
 };
 
 static inline enum cw_received cw_receive_fail(struct cw_receiving *request, int error)
@@ -58,18 +61,29 @@ static inline void cw_receive_advance(struct cw_stream *stream, struct cw_receiv
 enum cw_received cw_receive_broken(struct cw_stream *stream, int fd, struct cw_receiving *request);
 enum cw_received cw_receive_ring_part(struct cw_stream *stream, struct cw_receiving *request, uint64_t word, uint64_t roff,
 				      const struct cw_ring *ring, size_t unread);
+/* Behind a sleep in the kernel that gave got bytes, or -1 and errno: CW_CLOSED. */
+enum cw_received cw_receive_closed(struct cw_receiving *request, ssize_t got);
 ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *request, enum cw_received outcome);
 
 enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, int extra);
 enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request);
+/* What the kernel has next is behind urgent data: a call that has bytes ends here, and one that has none goes past. */
+bool cw_receive_at_mark(const struct cw_stream *stream, int fd);
+/* The same, or an error, which is told by the next call: this one would take it away. */
+bool cw_receive_ends_here(const struct cw_stream *stream, int fd);
+bool cw_receive_kernel_ready(int fd);
 enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request);
 enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request);
 
 bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_receiving *request);
+/* Sleep in the kernel at once: CW_BY_KERNEL, and messages come far apart. */
+bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request);
+enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request);
 enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome);
 
 bool cw_receive_died_with_unread(struct cw_stream *stream);
 enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_receiving *request);
+enum cw_received cw_receive_error(struct cw_stream *stream, int fd, struct cw_receiving *request);
 
 ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving *request);
 

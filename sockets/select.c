@@ -7,7 +7,8 @@
 #include "poll.h"
 #include "wait_list.h"
 
-#define MAX_WORDS (65536 / 64) /* sets for more descriptors than this are the kernel's alone */
+#define WORD_BITS ((int)sizeof(unsigned long) * 8)
+#define MAX_WORDS (65536 / WORD_BITS) /* sets for more descriptors than this are the kernel's alone */
 
 struct bits {
 	unsigned long word[MAX_WORDS];
@@ -27,7 +28,7 @@ struct call {
 
 static bool isset(const unsigned long *bits, int fd)
 {
-	return bits[fd / 64] >> (fd % 64) & 1;
+	return bits[fd / WORD_BITS] >> (fd % WORD_BITS) & 1;
 }
 
 static void restore(struct call *call)
@@ -65,7 +66,7 @@ static int merge(struct cw_wait_call *wait, int ready)
 
 		if (!entry->ready || isset(readable, entry->fd))
 			continue;
-		readable[entry->fd / 64] |= 1ul << (entry->fd % 64);
+		readable[entry->fd / WORD_BITS] |= 1ul << (entry->fd % WORD_BITS);
 		ready++;
 	}
 	return ready;
@@ -101,9 +102,10 @@ static int sleep_in_kernel(struct cw_wait_call *wait)
 	return ready;
 }
 
-/* Linux counts select's time-out down. */
+/* Linux counts select's time-out down, glibc shows it, musl doesn't. */
 static void count_down(struct call *call)
 {
+#ifdef __GLIBC__
 	int64_t left = call->wait.deadline > 0 ? call->wait.deadline - (int64_t)cw_monotonic_ns() : 0;
 
 	if (!call->timeval)
@@ -111,6 +113,7 @@ static void count_down(struct call *call)
 	left = left < 0 ? 0 : left;
 	call->timeval->tv_sec = left / 1000000000;
 	call->timeval->tv_usec = left % 1000000000 / 1000;
+#endif
 }
 
 static int by_kernel(struct call *call)
@@ -131,16 +134,16 @@ static int start(struct call *call)
 	bool fits = true;
 	int result;
 
-	if (call->count <= 0 || call->count > MAX_WORDS * 64 || !call->set[0])
+	if (call->count <= 0 || call->count > MAX_WORDS * WORD_BITS || !call->set[0])
 		return by_kernel(call);
 	for (int i = 0; i < 3; i++)
 		if (call->set[i] && cw_nowhere(call->set[i], 1))
 			return by_kernel(call);
-	call->size = ((size_t)call->count + 63) / 64 * 8;
+	call->size = (size_t)((call->count + WORD_BITS - 1) / WORD_BITS) * sizeof(unsigned long);
 	cw_wait_list_begin(&call->wait.list);
 	for (int fd = 0; fd < call->count && fits; fd++) {
-		if (fd % 64 == 0 && !((unsigned long *)call->set[0])[fd / 64]) {
-			fd += 63;
+		if (fd % WORD_BITS == 0 && !((unsigned long *)call->set[0])[fd / WORD_BITS]) {
+			fd += WORD_BITS - 1;
 			continue;
 		}
 		if (isset((unsigned long *)call->set[0], fd))

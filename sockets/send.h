@@ -12,6 +12,6 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags);
 /* With what the ring can't carry (ancillary data, zero copy): the kernel takes it, after what is in the ring. */
 ssize_t cw_send_message(struct cw_stream *stream, int fd, const struct msghdr *message, int flags);
-ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off_t *offset, size_t count);
+ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t count);
 
 #endif

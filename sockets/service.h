@@ -34,13 +34,24 @@ void cw_service_part(struct cw_stream *stream, int fd);
 void cw_service_release(struct cw_stream *stream);
 /* The ring that this stream reads has bytes that must come through the kernel now. */
 void cw_service_ask_resend(struct cw_stream *stream);
+/* The same for flows of datagrams. */
+struct cw_flow;
+struct cw_datagram;
+void cw_service_offer_flow(struct cw_flow *flow, int fd);
+void cw_service_withdraw_flow(const struct cw_flow *flow);
+void cw_service_release_flow(const struct cw_flow *flow);
+void cw_service_ask_resend_flow(const struct cw_flow *flow);
+void cw_service_part_datagram(const struct cw_datagram *socket);
 void cw_service_take_mail(void);
 bool cw_service_has_mail(void);
 /* The phase is MOVED, and the slot not there: another thread is taking the grant. Wait for it; false: it is this thread itself, below a
  * signal handler. */
 bool cw_service_attached(const struct cw_stream *stream);
 
-/* Around fork (fork.c): a connection for the child, made by its parent. -1: none is needed, or none was to be had. */
+/* Around fork (fork.c): no offer is made, and no grant taken, between the two. False: it can't be had. */
+bool cw_service_hold(void);
+void cw_service_let_go(void);
+/* A connection for the child, made by its parent, who holds. -1: none is needed, or none was to be had. */
 int cw_service_before_fork(bool needed);
 void cw_service_after_fork(int connection, bool in_child);
 

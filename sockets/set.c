@@ -1,4 +1,9 @@
 /* The event sets of this process. */
+#include <fcntl.h>
+
+#include "kernel.h"
+#include "leave.h"
+#include "service_inside.h"
 #include "set_item.h"
 
 struct cw_set cw_sets[CW_SETS];
@@ -17,7 +22,7 @@ void cw_set_open(int epfd)
 		       !atomic_compare_exchange_weak_explicit(&cw_sets_used, &used, i + 1, memory_order_relaxed, memory_order_relaxed))
 			;
 		cw_sets[i].epfd = epfd;
-		cw_sets[i].shared = false;
+		cw_sets[i].shared = cw_sets[i].filled = false;
 		cw_table_put(epfd, CW_FD_SET, i);
 		return;
 	}
@@ -32,20 +37,20 @@ struct cw_set *cw_set_of(int epfd)
 
 void cw_set_dup(struct cw_set *set, int epfd)
 {
+	if ((unsigned)epfd >= CW_DESCRIPTORS) {
+		cw_set_pass(set);
+		cw_set_leave_datagrams(set);
+		return;
+	}
 	atomic_fetch_add_explicit(&set->references, 1, memory_order_relaxed);
 	cw_table_put(epfd, CW_FD_SET, (uint32_t)(set - cw_sets));
 }
 
-void cw_set_close(struct cw_set *set, int epfd)
+static void leave_outers(struct cw_set *set)
 {
-	bool locked;
-
-	if (atomic_load_explicit(&set->references, memory_order_relaxed) > 1) {
-		atomic_fetch_sub_explicit(&set->references, 1, memory_order_relaxed);
-		return;
-	}
 	for (uint32_t i = 0; set->outers && i < atomic_load_explicit(&cw_sets_used, memory_order_relaxed); i++) {
 		struct cw_item *item, *next;
+		bool locked;
 
 		if (&cw_sets[i] == set || !cw_sets[i].nested)
 			continue;
@@ -57,12 +62,139 @@ void cw_set_close(struct cw_set *set, int epfd)
 		}
 		cw_set_unlock(&cw_sets[i], locked);
 	}
+}
+
+/* No descriptor is left, and nobody waits for it. */
+static void end(struct cw_set *set)
+{
+	bool locked;
+
+	leave_outers(set);
 	locked = cw_set_lock(set);
 	while (set->items)
 		cw_item_forget(set->items);
 	set->sleepers = 0;
+	if (cw_table_kind(cw_table_get(set->epfd)) == CW_FD_OWN) {
+		cw_table_take(set->epfd);
+		cw_raw(SYS_close, set->epfd, 0, 0, 0, 0, 0);
+	}
+	set->epfd = -1;
 	cw_set_unlock(set, locked);
 	atomic_store_explicit(&set->references, 0, memory_order_release);
+}
+
+struct cw_set *cw_set_hold(int epfd)
+{
+	struct cw_set *set = cw_set_of(epfd);
+
+	if (!set)
+		return NULL;
+	/* H0: counted, then the table is looked at again; who closes takes the number out of the table, then looks at the count (H1). */
+	atomic_fetch_add_explicit(&set->users, 1, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (cw_set_of(epfd) == set)
+		return set;
+	cw_set_release(set);
+	return NULL;
+}
+
+void cw_set_release(struct cw_set *set)
+{
+	if (atomic_fetch_sub_explicit(&set->users, 1, memory_order_seq_cst) == 1 &&
+	    cw_unlikely(atomic_load_explicit(&set->orphaned, memory_order_seq_cst)) &&
+	    atomic_exchange_explicit(&set->orphaned, false, memory_order_seq_cst))
+		end(set);
+}
+
+static int another_descriptor(const struct cw_set *set)
+{
+	for (int fd = 0; fd < (int)cw_table_end(); fd++)
+		if (cw_set_of(fd) == set)
+			return fd;
+	return -1;
+}
+
+/* What is deferred is told to the kernel by the old number, as long as it is there. */
+static void rename_set(struct cw_set *set, int epfd)
+{
+	bool locked = cw_set_lock(set);
+
+	if (set->epfd == epfd) {
+		cw_set_flush(set);
+		set->epfd = another_descriptor(set);
+	}
+	cw_set_unlock(set, locked);
+}
+
+static int own_duplicate(int fd)
+{
+	long duplicate = cw_raw_fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (duplicate < 0)
+		return -1;
+	duplicate = cw_service_move_high((int)duplicate);
+	cw_table_put((int)duplicate, CW_FD_OWN, 0);
+	return (int)duplicate;
+}
+
+/* Who waits goes on to wait in the kernel's set, which has no number of the program's any more. */
+static void keep_for_users(struct cw_set *set, int epfd)
+{
+	bool locked = cw_set_lock(set);
+
+	cw_set_flush(set);
+	set->epfd = own_duplicate(epfd);
+	cw_set_unlock(set, locked);
+}
+
+void cw_set_close(uint32_t index, int epfd)
+{
+	struct cw_set *set = &cw_sets[index];
+	int32_t before = atomic_load_explicit(&set->references, memory_order_relaxed);
+
+	while (before > 1)
+		if (atomic_compare_exchange_weak_explicit(&set->references, &before, before - 1, memory_order_acq_rel,
+							  memory_order_relaxed)) {
+			rename_set(set, epfd);
+			return;
+		}
+	/* H1: see cw_set_hold. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!atomic_load_explicit(&set->users, memory_order_seq_cst)) {
+		end(set);
+		return;
+	}
+	keep_for_users(set, epfd);
+	atomic_store_explicit(&set->orphaned, true, memory_order_seq_cst);
+	if (!atomic_load_explicit(&set->users, memory_order_seq_cst) &&
+	    atomic_exchange_explicit(&set->orphaned, false, memory_order_seq_cst))
+		end(set);
+}
+
+static struct cw_stream *registered(struct cw_set *set, unsigned number, int *fd)
+{
+	bool locked = cw_set_lock(set);
+	struct cw_item *item = set->items;
+	struct cw_stream *stream;
+
+	while (item && number--)
+		item = item->next;
+	stream = item ? item->stream : NULL;
+	*fd = item ? item->fd : -1;
+	cw_set_unlock(set, locked);
+	return stream;
+}
+
+void cw_set_pass(struct cw_set *set)
+{
+	struct cw_stream *stream;
+	int fd;
+
+	cw_set_flush_all();
+	set->shared = true;
+	for (unsigned i = 0; (stream = registered(set, i, &fd)) || fd >= 0; i++)
+		if (stream)
+			cw_leave_whole(stream, fd, CW_REASON_passed);
 }
 
 void cw_set_after_fork(void)
@@ -70,10 +202,17 @@ void cw_set_after_fork(void)
 	uint32_t used = atomic_load_explicit(&cw_sets_used, memory_order_relaxed);
 
 	cw_item_after_fork();
+	cw_list_after_fork();
 	cw_board_after_fork();
 	for (uint32_t i = 0; i < used; i++) {
 		atomic_store_explicit(&cw_sets[i].lock.holder, 0, memory_order_relaxed);
 		cw_sets[i].sleepers = 0;
+		atomic_store_explicit(&cw_sets[i].users, 0, memory_order_relaxed);
 		cw_sets[i].shared = true;
+		for (struct cw_item *item = cw_sets[i].items; item; item = item->next)
+			item->carried = 0;
 	}
+	for (uint32_t i = 0; i < used; i++)
+		if (atomic_exchange_explicit(&cw_sets[i].orphaned, false, memory_order_relaxed))
+			end(&cw_sets[i]);
 }

@@ -81,7 +81,7 @@ void cw_item_watch(struct cw_item *item)
 	struct cw_board_view *view;
 
 	/* Of a stream's registrations one may watch: two would take each other's marks. */
-	if (item->view || !stream->slot || item->of_stream || atomic_load_explicit(&stream->items, memory_order_relaxed) != item)
+	if (item->view || !stream->slot || !cw_set_alone(stream))
 		return;
 	view = view_of(item->set, stream->rx_board);
 	if (!view)

@@ -1,21 +1,10 @@
 /* Registrations in event sets: made, changed, forgotten; and what of that the kernel is told later. */
+#include "datagram.h"
 #include "kernel.h"
+#include "leave.h"
 #include "memory.h"
 #include "set_item.h"
-
-static void detach_from_stream(struct cw_item *item)
-{
-	struct cw_item *_Atomic *place = &item->stream->items;
-	struct cw_item *at;
-
-	while ((at = atomic_load_explicit(place, memory_order_relaxed)) != NULL) {
-		if (at == item) {
-			atomic_store_explicit(place, item->of_stream, memory_order_release);
-			return;
-		}
-		place = &at->of_stream;
-	}
-}
+#include "switch.h"
 
 static void clean(struct cw_item *item)
 {
@@ -39,13 +28,19 @@ void cw_item_forget(struct cw_item *item)
 	if (item->next)
 		item->next->before = item->before;
 	if (item->stream)
-		detach_from_stream(item);
+		cw_item_detach(item);
+	item->stream = NULL; /* who found it before looks at this, under the lock */
+	if (item->datagram)
+		cw_set_remove_datagram(item);
 	if (item->inner) {
+		cw_item_release_inner(item);
 		set->nested--;
 		item->inner->outers--;
 	}
-	if (item->events & EPOLLONESHOT)
+	if (item->events & EPOLLONESHOT) {
 		set->oneshots--;
+		cw_item_gone(item);
+	}
 	cw_item_free(item);
 }
 
@@ -82,12 +77,14 @@ static struct cw_item *find(struct cw_set *set, struct cw_stream *stream, struct
 {
 	struct cw_item *item;
 
-	if (stream) {
-		for (item = atomic_load_explicit(&stream->items, memory_order_relaxed); item; item = item->of_stream)
-			if (item->set == set && item->fd == fd)
+	if (!stream && !inner) {
+		for (item = set->datagrams; item; item = item->next_datagram)
+			if (item->fd == fd)
 				return item;
 		return NULL;
 	}
+	if (stream)
+		return cw_item_find(stream, set, fd);
 	for (item = set->items; item; item = item->next)
 		if (item->inner == inner && item->fd == fd)
 			return item;
@@ -96,22 +93,32 @@ static struct cw_item *find(struct cw_set *set, struct cw_stream *stream, struct
 
 static void update(struct cw_item *item, const struct epoll_event *event)
 {
-	if (item->events & EPOLLONESHOT)
+	if (item->events & EPOLLONESHOT) {
+		if (item->armed)
+			cw_item_doubt(item);
 		item->set->oneshots--;
+	}
 	item->events = event->events;
 	item->data = event->data.u64;
 	item->armed = true;
 	item->kicked = false;
 	if (item->hot)
 		cw_item_look(item);
+	item->noted = false;
 	item->seen = ~0ull; /* as in the kernel, MOD tells an edge-triggered reader again what is there */
 	if (item->events & EPOLLONESHOT)
 		item->set->oneshots++;
 }
 
+/* Under its lock: has another thread not closed the number meanwhile, and the set with it? */
+static bool set_is(const struct cw_set *set, int epfd)
+{
+	return cw_likely(cw_set_of(epfd) == set);
+}
+
 #define IMMEDIATE (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
-bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_event *event, int *result)
+bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event, int *result)
 {
 	struct cw_stream *stream = cw_stream_of(fd);
 	struct cw_item *item;
@@ -122,7 +129,7 @@ bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_
 	if (operation != EPOLL_CTL_DEL && cw_nowhere(event, sizeof(*event)))
 		return false;
 	locked = cw_set_lock(set);
-	item = find(set, stream, NULL, fd);
+	item = set_is(set, epfd) ? find(set, stream, NULL, fd) : NULL;
 	*result = 0;
 	if (!locked || set->sleepers || set->shared || set->outers || !item || (item->events & IMMEDIATE) ||
 	    (operation != EPOLL_CTL_DEL && (event->events & IMMEDIATE))) {
@@ -137,6 +144,8 @@ bool cw_set_defer(struct cw_set *set, int operation, int fd, const struct epoll_
 			item->armed = false;
 		else
 			update(item, event);
+		if (!item->gone)
+			cw_set_registered(set, item->data);
 		defer(item);
 		if (!item->gone && cw_item_awake(stream))
 			cw_item_heat(item);
@@ -158,20 +167,20 @@ void cw_set_flush_all(void)
 		}
 }
 
-static void add(struct cw_set *set, struct cw_stream *stream, struct cw_set *inner, int fd, const struct epoll_event *event)
+/* False: no room to note it. */
+static bool add(struct cw_set *set, struct cw_stream *stream, struct cw_set *inner, struct cw_datagram *datagram, int fd,
+		const struct epoll_event *event)
 {
 	struct cw_item *item = cw_item_new();
 
-	if (!item) {
-		if (stream)
-			cw_stream_stays(stream, CW_REASON_too_many);
-		return;
-	}
-	item->set = set;
+	if (!item)
+		return false;
+	item->set = set; /* before the stream: cw_item_hold */
 	item->in_kernel = event->events;
 	item->kernel_data = event->data.u64;
 	item->stream = stream;
 	item->inner = inner;
+	item->datagram = datagram;
 	item->fd = fd;
 	item->next = set->items;
 	item->before = &set->items;
@@ -179,26 +188,40 @@ static void add(struct cw_set *set, struct cw_stream *stream, struct cw_set *inn
 		set->items->before = &item->next;
 	set->items = item;
 	update(item, event);
+	if (item->events & EPOLLONESHOT)
+		cw_item_doubt(item); /* the same socket may have been in the set before */
 	if (inner) {
 		set->nested++;
 		inner->outers++;
+	} else if (datagram) {
+		cw_set_add_datagram(set, item);
 	} else {
-		item->of_stream = atomic_load_explicit(&stream->items, memory_order_relaxed);
-		atomic_store_explicit(&stream->items, item, memory_order_seq_cst);
+		cw_item_attach(item);
 	}
+	return true;
 }
 
-void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event)
+/* From now on the kernel is asked for what is within it, by others. */
+static void enclose(struct cw_set *inner)
+{
+	bool locked = cw_set_lock(inner);
+
+	cw_set_flush(inner);
+	cw_set_unlock(inner, locked);
+}
+
+/* False: there is no room to note it. */
+static bool control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event)
 {
 	uint32_t entry = cw_table_get(fd);
 	struct cw_stream *stream = cw_table_kind(entry) == CW_FD_STREAM ? &cw_streams[cw_table_index(entry)] : NULL;
 	struct cw_set *inner = cw_table_kind(entry) == CW_FD_SET ? &cw_sets[cw_table_index(entry)] : NULL;
+	struct cw_datagram *datagram = cw_datagram_of(fd);
 	struct cw_item *item;
-	bool locked;
+	bool nested;
 
-	if (!stream && !inner)
-		return;
-	locked = cw_set_lock(set);
+	if (!stream && !inner && !datagram)
+		return true;
 	item = find(set, stream, inner, fd);
 	if (operation == EPOLL_CTL_DEL && item) {
 		cw_item_forget(item);
@@ -210,41 +233,101 @@ void cw_set_control(struct cw_set *set, int epfd, int operation, int fd, const s
 	} else if (operation == EPOLL_CTL_ADD) {
 		if (item)
 			cw_item_forget(item); /* of an earlier life of the number, that we did not see end */
-		add(set, stream, inner, fd, event);
-		item = stream ? find(set, stream, inner, fd) : NULL;
+		if (!add(set, stream, inner, datagram, fd, event))
+			return false;
+		if (inner)
+			enclose(inner);
+		item = find(set, stream, inner, fd);
+		/* Who woke the stream without having seen this registration has done so behind this. */
+		if (item && stream && item->of_stream && cw_item_rx_lock(stream, fd, &nested))
+			cw_rx_unlock(stream, nested);
 	}
 	if (item && item->stream)
 		cw_item_admit(item, epfd);
-	cw_set_unlock(set, locked);
+	else if (item && item->datagram)
+		cw_item_admit_datagram(item, epfd);
+	else if (item)
+		cw_item_admit_inner(item);
+	return true;
+}
+
+/* Who waits in the set asks the kernel alone: what it is to be told of must be there. */
+static void leave_to_kernel(int fd)
+{
+	struct cw_stream *stream = cw_stream_of(fd);
+	struct cw_datagram *datagram = cw_datagram_of(fd);
+	struct cw_set *inner = cw_set_of(fd);
+
+	if (stream)
+		cw_leave_whole(stream, fd, CW_REASON_unknown_set);
+	if (datagram)
+		cw_datagram_leave_to(datagram, fd, CW_REASON_unknown_set);
+	if (inner) {
+		cw_set_pass(inner);
+		cw_set_leave_datagrams(inner);
+	}
+}
+
+int cw_set_control(struct cw_set *set, int epfd, int operation, int fd, struct epoll_event *event)
+{
+	/* Under the lock: who is told of a registration by the kernel finds it here as it is there. */
+	bool locked = set && cw_set_lock(set), known = set && set_is(set, epfd);
+	long result = cw_raw(SYS_epoll_ctl, epfd, operation, fd, (long)event, 0, 0);
+
+	if (result == 0 && known) {
+		known = control(set, epfd, operation, fd, event);
+		if (operation != EPOLL_CTL_DEL)
+			cw_set_registered(set, event->data.u64);
+	}
+	if (set)
+		cw_set_unlock(set, locked);
+	if (result == 0 && cw_unlikely(!known) && operation == EPOLL_CTL_ADD)
+		leave_to_kernel(fd);
+	if (result < 0)
+		errno = (int)-result;
+	return result < 0 ? -1 : 0;
+}
+
+static void leave_one(struct cw_item *item)
+{
+	cw_raw(SYS_epoll_ctl, item->set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
 }
 
 void cw_set_leave_all(struct cw_stream *stream)
 {
-	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+	cw_item_each(stream, leave_one);
+}
 
-	for (; item; item = item->of_stream)
-		cw_raw(SYS_epoll_ctl, item->set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
+/* The kernel can't be told by this number later, and may keep the socket. */
+static void tell_before_close(struct cw_stream *stream, int fd)
+{
+	struct cw_item *item = cw_item_first(stream);
+	bool locked;
+
+	while (item) {
+		struct cw_set *set = cw_item_hold(item, stream, &locked);
+		bool dirty = set && item->fd == fd && item->dirty;
+
+		if (dirty)
+			cw_set_flush(set);
+		item = !set || dirty ? cw_item_first(stream) : item->of_stream;
+		if (set)
+			cw_set_unlock(set, locked);
+	}
 }
 
 void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last)
 {
-	struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire), *next;
+	struct cw_item *item;
+	bool locked;
 
-	for (; item; item = item->of_stream)
-		if (item->fd == fd && item->dirty) {
-			bool locked = cw_set_lock(item->set);
-
-			cw_set_flush(item->set); /* the kernel can't be told by this number later, and may keep the socket */
-			cw_set_unlock(item->set, locked);
-			break;
-		}
-	item = atomic_load_explicit(&stream->items, memory_order_acquire);
+	tell_before_close(stream, fd);
 	/* While another descriptor of the socket lives, the kernel goes on telling of this registration, and so do we. */
-	for (; last && item; item = next) {
-		struct cw_set *set = item->set;
-		bool locked = cw_set_lock(set);
+	while (last && (item = cw_item_first(stream))) {
+		struct cw_set *set = cw_item_hold(item, stream, &locked);
 
-		next = item->of_stream;
+		if (!set)
+			continue;
 		cw_item_forget(item);
 		cw_set_unlock(set, locked);
 	}

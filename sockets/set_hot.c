@@ -62,74 +62,35 @@ void cw_item_heat(struct cw_item *item)
 	watch(set, item);
 }
 
-bool cw_set_enter(struct cw_stream *stream, bool *in_set)
+bool cw_set_enter(struct cw_stream *stream, struct cw_item **in_set)
 {
-	struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
+	struct cw_item *item = cw_item_first(stream);
 	struct cw_set *set;
 	bool locked;
 
-	*in_set = false;
+	*in_set = NULL;
 	if (!item)
 		return true;
-	set = item->set;
-	locked = cw_set_lock(set);
-	if (locked && item == atomic_load_explicit(&stream->items, memory_order_relaxed) && item->set == set && !item->of_stream &&
-	    !set->sleepers && !set->shared && (item->hot || set->hot_count < (uint32_t)cw_policy.number[CW_OPTION_hot])) {
-		*in_set = true;
+	set = cw_item_hold(item, stream, &locked);
+	if (!set)
+		return false;
+	if (locked && cw_set_alone(stream) && !set->sleepers && !set->shared &&
+	    (item->hot || set->hot_count < (uint32_t)cw_policy.number[CW_OPTION_hot])) {
+		*in_set = item;
 		return true;
 	}
 	cw_set_unlock(set, locked);
 	return false;
 }
 
-void cw_set_leave(struct cw_stream *stream)
+void cw_set_leave(struct cw_item *in_set)
 {
-	cw_unlock(&atomic_load_explicit(&stream->items, memory_order_relaxed)->set->lock);
+	cw_unlock(&in_set->set->lock);
 }
 
-void cw_set_heat(struct cw_stream *stream)
+void cw_set_heat(struct cw_item *in_set)
 {
-	cw_item_heat(atomic_load_explicit(&stream->items, memory_order_relaxed));
-}
-
-bool cw_set_asleep(const struct cw_stream *stream)
-{
-	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
-
-	for (; item; item = item->of_stream)
-		if (item->set->sleepers || item->set->shared)
-			return true;
-	return false;
-}
-
-bool cw_set_shared(const struct cw_stream *stream)
-{
-	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
-
-	for (; item; item = item->of_stream)
-		if (item->set->shared)
-			return true;
-	return false;
-}
-
-bool cw_set_by_edges(const struct cw_stream *stream)
-{
-	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
-
-	for (; item; item = item->of_stream)
-		if (item->events & EPOLLET)
-			return true;
-	return false;
-}
-
-bool cw_set_hot_or_none(const struct cw_stream *stream)
-{
-	const struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
-
-	for (; item; item = item->of_stream)
-		if (!item->hot)
-			return false;
-	return true;
+	cw_item_heat(in_set);
 }
 
 bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested)
@@ -139,7 +100,7 @@ bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested)
 
 /* A thread sleeps in the set already: the stream must be with the kernel, and if it has bytes in its ring that the sleeper would be told
  * of, the sleeper must be woken. */
-static void settle_for_sleepers(struct cw_item *item, int epfd)
+void cw_item_settle_for_sleepers(struct cw_item *item, int epfd)
 {
 	struct cw_stream *stream = item->stream;
 	struct epoll_event kick = {.events = EPOLLOUT, .data.u64 = item->data};
@@ -153,6 +114,7 @@ static void settle_for_sleepers(struct cw_item *item, int epfd)
 		/* The socket can be written to, so asking for that wakes the sleeper; it puts the interest back (after_kernel). */
 		item->kicked = true;
 		item->set->kicked = true;
+		cw_item_doubt(item);
 		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&kick, 0, 0);
 	}
 }
@@ -173,17 +135,15 @@ void cw_item_admit(struct cw_item *item, int epfd)
 		return;
 	cw_item_heat(item);
 	if (item->set->sleepers)
-		settle_for_sleepers(item, epfd);
+		cw_item_settle_for_sleepers(item, epfd);
+}
+
+static void admit(struct cw_item *item)
+{
+	cw_item_admit(item, item->set->epfd);
 }
 
 void cw_set_notice(struct cw_stream *stream)
 {
-	struct cw_item *item = atomic_load_explicit(&stream->items, memory_order_acquire);
-
-	for (; item; item = item->of_stream) {
-		bool locked = cw_set_lock(item->set);
-
-		cw_item_admit(item, item->set->epfd);
-		cw_set_unlock(item->set, locked);
-	}
+	cw_item_each(stream, admit);
 }

@@ -4,6 +4,10 @@
 
 #define MAX_ITEMS 65536
 
+#define KEPT offsetof(struct cw_item, inner) /* set, of_stream, stream */
+
+_Static_assert(KEPT == 3 * sizeof(void *), "they come first");
+
 static struct cw_item items[MAX_ITEMS];
 static struct cw_item *free_items;
 static uint32_t used;
@@ -29,7 +33,7 @@ struct cw_item *cw_item_new(void)
 	if (locked)
 		cw_unlock(&lock);
 	if (item)
-		memset(item, 0, sizeof(*item));
+		memset((char *)item + KEPT, 0, sizeof(*item) - KEPT);
 	return item;
 }
 

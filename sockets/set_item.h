@@ -6,40 +6,63 @@
 #include "sync/lock.h"
 
 struct cw_item {
-	struct cw_set *set;
-	struct cw_stream *stream; /* or */
-	struct cw_set *inner;
-	struct cw_item *next, **before;           /* the set's registrations */
-	struct cw_item *hot_next, **hot_before;   /* its hot ones */
-	struct cw_item *look_next, **look_before; /* of these, those that are looked at */
-	struct cw_board_view *view;               /* with the stream's bit; NULL: it is looked at always */
-	struct cw_item *_Atomic of_stream;        /* the stream's other registrations */
+	/* These three outlive the use of the item, since looks without a lock follow them: a set, once given, is never NULL again. */
+	struct cw_set *_Atomic set;
+	struct cw_item *_Atomic of_stream; /* the stream's other registrations */
+	struct cw_stream *_Atomic stream;  /* or */
+	struct cw_set *inner;              /* or */
+	struct cw_datagram *datagram;
+	struct cw_item *next_datagram, **before_datagram; /* the set's registrations of datagram sockets */
+	struct cw_item *next, **before;                   /* the set's registrations */
+	struct cw_item *hot_next, **hot_before;           /* its hot ones */
+	struct cw_item *look_next, **look_before;         /* of these, those that are looked at */
+	struct cw_board_view *view;                       /* with the stream's bit; NULL: it is looked at always */
 	int fd;
 	uint32_t events;
 	uint64_t data;
 	uint64_t seen; /* the edge last told */
+	/* By the ring, with something behind it in the kernel: the state word then, how much, and with the end? */
+	uint64_t word;
+	uint32_t behind;
+	bool ended, noted;
 	uint64_t roff; /* at the last sleep */
 	uint32_t idle; /* sleeps since bytes came */
 	struct cw_item *dirty_next;
+	uint64_t doubted;   /* the set's `doubts` when an arm of it was last taken away by other than being told */
 	uint32_t in_kernel; /* the interest that the kernel's set has */
 	uint64_t kernel_data;
+	uint32_t carried; /* of an inner set: how many of the set's sleepers are counted there */
 	bool hot, looked, armed, kicked;
-	bool dirty; /* on the set's list of those whose interest the kernel has not been told */
-	bool gone;  /* deleted by the program, and the kernel has not been told */
+	bool settled; /* of a datagram socket: a sleep of its set is counted there */
+	bool dirty;   /* on the set's list of those whose interest the kernel has not been told */
+	bool gone;    /* deleted by the program, and the kernel has not been told */
 };
+
+/* A ONESHOT registration that was taken away. */
+struct cw_set_gone {
+	uint64_t data, when; /* `doubts` behind it; 0: none */
+};
+
+#define CW_SET_GONE 32
 
 struct cw_set {
 	struct cw_lock lock;
-	_Atomic int32_t references;
-	int epfd;
-	struct cw_item *items, *hot, *look, *dirty;
+	_Atomic int32_t references; /* descriptors of the program; 0: free */
+	_Atomic int32_t users;      /* threads that wait for it, in epoll_wait, poll or select */
+	_Atomic bool orphaned;      /* its last descriptor is closed: the last of its users ends it */
+	_Atomic int epfd;           /* one of its descriptors; of an orphan, one of our own */
+	struct cw_item *items, *hot, *look, *dirty, *datagrams;
 	struct cw_board_view *views;
 	uint64_t swept; /* ticks, when all hot ones were last looked at */
 	uint32_t hot_count, nested, oneshots;
 	_Atomic uint32_t outers;
 	_Atomic int32_t sleepers; /* threads of this process that sleep in it, or in a set around it */
 	_Atomic bool shared;      /* with another process, by fork: its sleepers can't be seen, so nothing in it is looked at */
+	_Atomic uint64_t doubts;  /* see cw_set_after_kernel */
+	struct cw_set_gone gone[CW_SET_GONE];
+	uint32_t gone_next;
 	bool kicked;
+	bool noted;     /* one of its items may be */
 	bool lingers;   /* not settled because of streams that linger (switch.h) */
 	bool filled;    /* the last answer had no room for what the kernel was to be asked for */
 	uint64_t asked; /* ticks, when the kernel was last asked while awake */
@@ -67,6 +90,20 @@ static inline void cw_set_unlock(struct cw_set *set, bool locked)
 
 /* All below under the set's lock. */
 
+/*
+ * set_list.c. A stream's registrations are read without a lock, and another thread may take one away meanwhile, even after the program has
+ * deleted it: what was deferred is done by whoever tells the kernel. cw_item_hold locks the set of one that was found so, and returns it;
+ * NULL: it is no longer the stream's, nothing is locked, and the list is to be read anew. While it is held what it leads to is in the list
+ * too.
+ */
+struct cw_set *cw_item_hold(const struct cw_item *item, const struct cw_stream *stream, bool *locked);
+struct cw_item *cw_item_first(const struct cw_stream *stream);
+/* Each in turn, held, some perhaps again where another was taken away meanwhile. `act` takes none away. */
+void cw_item_each(struct cw_stream *stream, void (*act)(struct cw_item *));
+struct cw_item *cw_item_find(const struct cw_stream *stream, const struct cw_set *set, int fd);
+void cw_item_attach(struct cw_item *item);
+void cw_item_detach(struct cw_item *item);
+
 /* set_hot.c */
 void cw_item_heat(struct cw_item *item);
 void cw_item_cool(struct cw_item *item);
@@ -81,6 +118,20 @@ void cw_item_watch(struct cw_item *item); /* by a board from now on, if there is
 void cw_item_unwatch(struct cw_item *item);
 void cw_set_sweep(struct cw_set *set); /* look at what is marked */
 
+/* A set wakes those around it by this alone. */
+static inline bool cw_item_waits_for_inner(const struct cw_item *item)
+{
+	return item->inner && item->armed && (item->events & EPOLLIN);
+}
+
+/* set_sleep.c: a registration of an inner set is new or has changed: who sleeps in the set sleeps in the inner one as long as it is waited
+ * for. And it is forgotten. */
+void cw_item_admit_inner(struct cw_item *item);
+void cw_item_release_inner(struct cw_item *item);
+
+/* set_hot.c: a thread sleeps in the set, and must not sleep beside the stream's ring. */
+void cw_item_settle_for_sleepers(struct cw_item *item, int epfd);
+
 /* set_sleep.c: asked for now and then while the set is awake; a stream without bytes for several times is left to the kernel. */
 void cw_item_doze(struct cw_item *item);
 
@@ -94,15 +145,43 @@ bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse);
 /* What the rings have, up to max events. *ask is set if the kernel's answer belongs to it. */
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
 
-/* set_kernel.c: what of the kernel's count events is the program's; and one answer of two, the first by_ring of them by ring. */
-int cw_set_after_kernel(struct cw_set *set, int epfd, struct epoll_event *events, int count);
+/* set_datagram.c: the same for datagram sockets. */
+void cw_set_add_datagram(struct cw_set *set, struct cw_item *item);
+void cw_set_remove_datagram(struct cw_item *item);
+bool cw_set_has_datagrams(const struct cw_set *set); /* with flows by ring */
+bool cw_set_datagrams_ready(struct cw_set *set, uint64_t *pulse);
+int cw_set_collect_datagrams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
+void cw_set_offer_datagrams(struct cw_set *set);
+bool cw_set_settle_datagrams(struct cw_set *set);
+void cw_set_rise_datagrams(struct cw_set *set);
+/* A registration is new or has changed; the set's sleepers, if there are any, must not sleep beside its rings. */
+void cw_item_admit_datagram(struct cw_item *item, int epfd);
+
+/*
+ * set_kernel.c: what of the kernel's count events is the program's; and one answer of two, the first by_ring of them by ring.
+ *
+ * The kernel told them before the lock was had. Meanwhile a ONESHOT registration that it told, and so disarmed, may have been armed again
+ * (or told by ring, and armed again) by another thread: then nobody knows whether it is armed in the kernel. So each time an arm ends other
+ * than by the kernel's telling, it is counted in `doubts`; asked_at is that count before the kernel was asked.
+ *
+ * It may be gone, too: the ring told it, and the program has closed it since. What the kernel told of it is kept from a program that may
+ * use the data for something else by now; the last few are remembered for that, until the data is registered again.
+ */
+void cw_item_gone(struct cw_item *item);
+void cw_set_registered(struct cw_set *set, uint64_t data);
+void cw_set_undo_kicks(struct cw_set *set); /* of an inner set: who was woken was told of the set alone */
+int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count);
+void cw_item_doubt(struct cw_item *item);
+/* An edge is told by ring: the kernel will tell one too of what is behind that, bytes or the end, which is told by this. */
+void cw_item_note_behind(struct cw_item *item);
 int cw_set_merge(struct epoll_event *events, int by_ring, int count);
 
-struct cw_item *cw_item_new(void); /* zeroed; NULL if there are too many */
+struct cw_item *cw_item_new(void); /* zeroed, but for the set and of_stream; the stream is NULL; NULL if there are too many */
 void cw_item_free(struct cw_item *item);
 
 /* In a forked child: no thread is left that could hold their locks. */
 void cw_item_after_fork(void);
+void cw_list_after_fork(void);
 void cw_board_after_fork(void);
 
 #endif

@@ -1,6 +1,14 @@
 /* What the kernel's set told, as the program would have been told it. */
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "kernel.h"
 #include "set_item.h"
+
+void cw_item_doubt(struct cw_item *item)
+{
+	item->doubted = atomic_fetch_add_explicit(&item->set->doubts, 1, memory_order_seq_cst) + 1;
+}
 
 /* Registrations whose interest was changed to wake a sleeper get their own back; what they told only because of it is dropped. */
 static int undo_kicks(struct cw_set *set, int epfd, struct epoll_event *events, int count)
@@ -13,6 +21,9 @@ static int undo_kicks(struct cw_set *set, int epfd, struct epoll_event *events, 
 		if (!item->kicked)
 			continue;
 		item->kicked = false;
+		if ((item->events & EPOLLONESHOT) && !item->armed)
+			continue;
+		cw_item_doubt(item);
 		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
 		for (int i = 0; i < count; i++)
 			if (events[i].data.u64 == item->data)
@@ -22,20 +33,122 @@ static int undo_kicks(struct cw_set *set, int epfd, struct epoll_event *events, 
 	return count;
 }
 
-/* The kernel has told and disarmed a ONESHOT registration; if the ring had told it first, this is the second time. */
-static void tell_oneshots(struct cw_set *set, struct epoll_event *events, int count)
+void cw_set_undo_kicks(struct cw_set *set)
+{
+	if (set->kicked)
+		undo_kicks(set, set->epfd, NULL, 0);
+}
+
+/*
+ * The kernel has told a ONESHOT registration, and disarmed it. Not armed: the ring told it first, and this is the second time. In doubt: it
+ * may be the arm before that was told; the newest one is made anew, and what is there is told again at once.
+ */
+static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at)
+{
+	struct epoll_event own = {.events = item->events, .data.u64 = item->data};
+
+	if (!item->armed)
+		return false;
+	if (item->doubted > asked_at) {
+		cw_item_doubt(item);
+		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
+		return false;
+	}
+	item->armed = false;
+	if (item->inner)
+		cw_item_admit_inner(item);
+	return true;
+}
+
+static void tell_oneshots(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count)
 {
 	for (struct cw_item *item = set->items; item; item = item->next) {
 		if (!(item->events & EPOLLONESHOT))
 			continue;
-		for (int i = 0; i < count; i++) {
-			if (events[i].data.u64 != item->data)
-				continue;
-			if (!item->armed)
+		for (int i = 0; i < count; i++)
+			if (events[i].data.u64 == item->data && !told_once(item, epfd, asked_at))
 				events[i].events = 0;
-			item->armed = false;
-		}
 	}
+}
+
+static uint32_t in_kernel(const struct cw_item *item)
+{
+	int unread = 0;
+
+	cw_raw(SYS_ioctl, item->fd, SIOCINQ, (long)&unread, 0, 0, 0);
+	return unread > 0 ? (uint32_t)unread : 0;
+}
+
+static bool has_ended(const struct cw_item *item)
+{
+	struct pollfd whole = {.fd = item->fd, .events = POLLRDHUP};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) != 0;
+}
+
+/* Before `up` the kernel's bytes are read, and others may come behind: then the same number says nothing. */
+void cw_item_note_behind(struct cw_item *item)
+{
+	struct cw_direction *rx = item->stream->rx;
+	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	int64_t before =
+		(int64_t)(atomic_load_explicit(&rx->up, memory_order_relaxed) - atomic_load_explicit(&rx->roff, memory_order_relaxed));
+
+	item->noted = before <= 0 ? cw_state_of(word) == CW_SEALED || (word & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE))
+				  : cw_state_of(word) == CW_LIVE;
+	if (!item->noted)
+		return;
+	item->word = word;
+	item->ended = has_ended(item);
+	item->behind = in_kernel(item);
+	item->set->noted = true;
+}
+
+/* Nobody can have read it as long as the state is the same. */
+static bool told_by_ring(const struct cw_item *item)
+{
+	return item->stream->slot && atomic_load_explicit(&item->stream->rx->state, memory_order_acquire) == item->word &&
+	       in_kernel(item) == item->behind && has_ended(item) == item->ended;
+}
+
+static void drop_told_by_ring(struct cw_set *set, struct epoll_event *events, int count)
+{
+	set->noted = false;
+	for (struct cw_item *item = set->items; item; item = item->next) {
+		if (!item->noted)
+			continue;
+		set->noted = true;
+		for (int i = 0; i < count; i++)
+			if (events[i].data.u64 == item->data && !(events[i].events & ~(uint32_t)(EPOLLIN | EPOLLRDNORM))) {
+				if (told_by_ring(item))
+					events[i].events = 0;
+				item->noted = false;
+			}
+	}
+}
+
+void cw_item_gone(struct cw_item *item)
+{
+	struct cw_set *set = item->set;
+
+	cw_item_doubt(item);
+	set->gone[set->gone_next++ % CW_SET_GONE] = (struct cw_set_gone){.data = item->data, .when = item->doubted};
+}
+
+void cw_set_registered(struct cw_set *set, uint64_t data)
+{
+	for (unsigned i = 0; i < CW_SET_GONE && i < set->gone_next; i++)
+		if (set->gone[i].data == data)
+			set->gone[i].when = 0;
+}
+
+static void drop_gone(const struct cw_set *set, uint64_t asked_at, struct epoll_event *events, int count)
+{
+	for (unsigned k = 0; k < CW_SET_GONE && k < set->gone_next; k++)
+		for (int i = 0; i < count && set->gone[k].when > asked_at; i++)
+			if (events[i].data.u64 == set->gone[k].data)
+				events[i].events = 0;
 }
 
 static int drop_empty(struct epoll_event *events, int count)
@@ -48,12 +161,16 @@ static int drop_empty(struct epoll_event *events, int count)
 	return kept;
 }
 
-int cw_set_after_kernel(struct cw_set *set, int epfd, struct epoll_event *events, int count)
+int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count)
 {
 	if (set->kicked)
 		undo_kicks(set, epfd, events, count);
 	if (set->oneshots)
-		tell_oneshots(set, events, count);
+		tell_oneshots(set, epfd, asked_at, events, count);
+	if (cw_unlikely(set->gone_next))
+		drop_gone(set, asked_at, events, count);
+	if (cw_unlikely(set->noted))
+		drop_told_by_ring(set, events, count);
 	return drop_empty(events, count);
 }
 

@@ -10,12 +10,26 @@ static bool item_writable(const struct cw_item *item)
 	       cw_ready_to_send(item->stream);
 }
 
+/* Who has left bytes unread in the kernel is told of those that came behind them by ring: an edge. */
+static bool more_behind(const struct cw_item *item)
+{
+	struct cw_direction *rx = item->stream->rx;
+	uint64_t up = atomic_load_explicit(&rx->up, memory_order_relaxed);
+	struct pollfd readable = {.fd = item->fd, .events = POLLIN};
+	struct timespec none = {0};
+
+	return cw_state_of(atomic_load_explicit(&rx->state, memory_order_acquire)) == CW_LIVE &&
+	       (int64_t)(up - atomic_load_explicit(&rx->roff, memory_order_relaxed)) > 0 &&
+	       atomic_load_explicit(&rx->widx, memory_order_acquire) != up &&
+	       cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) > 0;
+}
+
 bool cw_item_ready(struct cw_item *item, uint64_t *edge)
 {
 	if (!item->armed || !(item->events & (EPOLLIN | EPOLLRDNORM)))
 		return false;
 	if (!cw_ready_by_ring(item->stream, edge))
-		return false;
+		return (item->events & EPOLLET) && *edge != item->seen && more_behind(item);
 	return !(item->events & EPOLLET) || *edge != item->seen;
 }
 
@@ -30,8 +44,10 @@ bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse)
 			*pulse += edge + (uint64_t)item->fd;
 			ready = true;
 		}
+	if (cw_set_datagrams_ready(set, pulse))
+		ready = true;
 	for (item = set->nested && depth < CW_SET_DEPTH ? set->items : NULL; item; item = item->next)
-		if (item->inner && cw_set_ready_within(item->inner, depth + 1, pulse))
+		if (cw_item_waits_for_inner(item) && cw_set_ready_within(item->inner, depth + 1, pulse))
 			ready = true;
 	cw_set_unlock(set, locked);
 	return ready;
@@ -53,18 +69,28 @@ static void disarm(struct cw_item *item, int epfd)
 	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
 
 	item->armed = false;
+	cw_item_doubt(item);
 	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
+	if (item->inner)
+		cw_item_admit_inner(item);
+}
+
+/* An end, or urgent data: who sends that has left the ring. */
+static bool end_in_sight(const struct cw_item *item)
+{
+	uint64_t word = atomic_load_explicit(&item->stream->rx->state, memory_order_relaxed);
+
+	return (word & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE | CW_MARK_LEFT)) || item->stream->shut_reading;
 }
 
 static uint32_t told(const struct cw_item *item)
 {
 	uint32_t events = EPOLLIN | EPOLLRDNORM;
-	uint64_t word = atomic_load_explicit(&item->stream->rx->state, memory_order_relaxed);
 
 	if (cw_ready_to_send(item->stream))
 		events |= EPOLLOUT | EPOLLWRNORM;
 	/* The other bits are the kernel's: asked for where an end is in sight, and where the registration is told but once. */
-	if ((word & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)) || (item->events & EPOLLONESHOT)) {
+	if (end_in_sight(item) || (item->events & EPOLLONESHOT)) {
 		struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
 		struct timespec none = {0};
 
@@ -93,9 +119,12 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 		if (cw_item_ready(item, &edge)) {
 			item->seen = edge;
 			*ask |= (item->events & EPOLLET) != 0; /* an edge that the kernel may have too is one with this one */
+			if (item->events & EPOLLET)
+				cw_item_note_behind(item);
 			events[count].events = told(item);
 		} else if (item_writable(item)) {
 			events[count].events = item->events & (EPOLLOUT | EPOLLWRNORM);
+			*ask |= end_in_sight(item); /* which is the kernel's to tell */
 		} else {
 			if (item->view && !look_again(item))
 				cw_item_unlook(item);
@@ -118,15 +147,17 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 		first->look_before = &tail->look_next;
 		last->look_next = NULL;
 	}
+	if (set->datagrams && count < max)
+		count += cw_set_collect_datagrams(set, epfd, events + count, max - count, ask);
 	for (item = set->nested ? set->items : NULL; item && count < max; item = item->next) {
 		uint64_t pulse = 0;
 
-		if (!item->inner || !item->armed || !(item->events & EPOLLIN) || !cw_set_ready_within(item->inner, 1, &pulse))
+		if (!cw_item_waits_for_inner(item) || !cw_set_ready_within(item->inner, 1, &pulse))
 			continue;
 		if ((item->events & EPOLLET) && pulse == item->seen)
 			continue;
 		item->seen = pulse;
-		events[count].events = EPOLLIN;
+		events[count].events = item->events & (EPOLLIN | EPOLLRDNORM);
 		events[count++].data.u64 = item->data;
 		if (item->events & EPOLLONESHOT)
 			disarm(item, epfd);

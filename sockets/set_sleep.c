@@ -6,27 +6,41 @@
 #define IDLE_LOOKS  5
 #define IDLE_SLEEPS 3 /* a stream without bytes in so many sleeps of its set is no longer looked at */
 
+static void rise(struct cw_set *set);
+
+static void leave_inner(struct cw_item *item, uint32_t sleepers)
+{
+	bool locked;
+
+	if (item->carried <= sleepers)
+		return;
+	locked = cw_set_lock(item->inner);
+	for (; item->carried > sleepers; item->carried--)
+		rise(item->inner);
+	/* Who sleeps on there has yet to be woken by them. */
+	if (!item->inner->sleepers)
+		cw_set_undo_kicks(item->inner);
+	cw_set_unlock(item->inner, locked);
+}
+
 static void rise(struct cw_set *set)
 {
 	struct cw_item *item;
 	bool nested;
 
-	if (--set->sleepers > 0)
+	set->sleepers -= set->sleepers > 0;
+	for (item = set->nested ? set->items : NULL; item; item = item->next)
+		leave_inner(item, (uint32_t)set->sleepers);
+	if (set->sleepers)
 		return;
-	set->sleepers = 0;
+	cw_set_rise_datagrams(set);
 	for (item = set->hot; item; item = item->hot_next)
 		if (cw_item_rx_lock(item->stream, item->fd, &nested)) {
-			if (!cw_switch_others_asleep(item->stream))
+			/* In another set too, it may not be hot there. Whoever reads it rouses it in all of them. */
+			if (!cw_switch_others_asleep(item->stream) && cw_set_alone(item->stream))
 				cw_ready_rise(item->stream);
 			cw_rx_unlock(item->stream, nested);
 		}
-}
-
-static void rise_nested(struct cw_set *set, struct cw_item *until)
-{
-	for (struct cw_item *item = set->nested ? set->items : NULL; item && item != until; item = item->next)
-		if (item->inner)
-			cw_set_rise(item->inner);
 }
 
 static bool settle_item(struct cw_item *item)
@@ -76,6 +90,10 @@ static bool settle(struct cw_set *set, int depth)
 
 	cw_set_flush(set);
 	set->sleepers++;
+	if (!cw_set_settle_datagrams(set)) {
+		rise(set);
+		return false;
+	}
 	for (item = set->hot; item; item = next) {
 		next = item->hot_next;
 		if (item->stream->slot && cw_switch_lingers(item->stream)) {
@@ -93,20 +111,58 @@ static bool settle(struct cw_set *set, int depth)
 			cw_item_cool(item);
 	}
 	for (item = set->nested && depth < CW_SET_DEPTH ? set->items : NULL; item; item = item->next) {
-		bool locked;
+		bool locked, fine;
 
-		if (!item->inner)
+		if (!cw_item_waits_for_inner(item))
 			continue;
 		locked = cw_set_lock(item->inner);
-		if (!settle(item->inner, depth + 1)) {
-			cw_set_unlock(item->inner, locked);
-			rise_nested(set, item);
+		fine = settle(item->inner, depth + 1);
+		cw_set_unlock(item->inner, locked);
+		if (!fine) {
 			rise(set);
 			return false;
 		}
-		cw_set_unlock(item->inner, locked);
+		item->carried++;
 	}
 	return true;
+}
+
+/* A thread sleeps around the set already: what it would be told of must wake it. */
+static void settle_for_sleeper(struct cw_set *set)
+{
+	bool locked = cw_set_lock(set);
+	struct cw_item *item, *next;
+
+	cw_set_flush(set);
+	set->sleepers++;
+	for (item = set->hot; item; item = next) {
+		next = item->hot_next;
+		cw_item_settle_for_sleepers(item, set->epfd);
+	}
+	for (item = set->datagrams; item; item = next) {
+		next = item->next_datagram;
+		cw_item_admit_datagram(item, set->epfd);
+	}
+	for (item = set->nested ? set->items : NULL; item; item = item->next)
+		if (item->inner)
+			cw_item_admit_inner(item);
+	cw_set_unlock(set, locked);
+}
+
+void cw_item_admit_inner(struct cw_item *item)
+{
+	uint32_t sleepers = cw_item_waits_for_inner(item) ? (uint32_t)item->set->sleepers : 0;
+
+	leave_inner(item, sleepers);
+	while (item->carried < sleepers) {
+		item->carried++;
+		settle_for_sleeper(item->inner);
+	}
+}
+
+void cw_item_release_inner(struct cw_item *item)
+{
+	leave_inner(item, 0);
 }
 
 bool cw_set_settle(struct cw_set *set)
@@ -121,7 +177,6 @@ void cw_set_rise(struct cw_set *set)
 {
 	bool locked = cw_set_lock(set);
 
-	rise_nested(set, NULL);
 	rise(set);
 	cw_set_unlock(set, locked);
 }

@@ -10,49 +10,86 @@
 #define NAP_NS              CW_LINGER_NS
 
 struct waiting {
-	int epfd, max;
+	struct cw_set *set;
+	int epfd, max; /* the number that the program waits by */
 	struct epoll_event *events;
 	const sigset_t *mask;
 	int64_t deadline; /* monotonic ns, -1 none, 0 don't wait */
 };
 
-static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
+/* The program's number, as long as it is the set's. */
+static int number(const struct waiting *waiting)
+{
+	return cw_likely(cw_set_of(waiting->epfd) == waiting->set) ? waiting->epfd : waiting->set->epfd;
+}
+
+static int wait_by(int epfd, const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
 {
 	int64_t left;
 
 	if (!sleep || !waiting->deadline) {
-		long count = cw_raw(SYS_epoll_pwait, waiting->epfd, (long)events, max, 0, (long)waiting->mask, 8);
+		long count = cw_raw(SYS_epoll_pwait, epfd, (long)events, max, 0, (long)waiting->mask, 8);
 
 		if (count < 0)
 			errno = (int)-count;
 		return count < 0 ? -1 : (int)count;
 	}
 	if (waiting->deadline < 0)
-		return cw_kernel.epoll_pwait(waiting->epfd, events, max, -1, waiting->mask);
+		return cw_kernel.epoll_pwait(epfd, events, max, -1, waiting->mask);
 	left = waiting->deadline - (int64_t)cw_monotonic_ns();
 	if (left < 0)
 		left = 0;
+#ifdef __GLIBC__ /* musl has none: one made by number would be no cancellation point */
 	if (cw_kernel.epoll_pwait2) {
 		struct timespec rest = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
-		int count = cw_kernel.epoll_pwait2(waiting->epfd, events, max, &rest, waiting->mask);
+		int count = cw_kernel.epoll_pwait2(epfd, events, max, &rest, waiting->mask);
 
 		if (count >= 0 || errno != ENOSYS)
 			return count;
 	}
+#endif
 	/* An old kernel, or a debugger that is one. Whole milliseconds as epoll_wait has them, rounded up: never early. */
-	return cw_kernel.epoll_pwait(waiting->epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
+	return cw_kernel.epoll_pwait(epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
+}
+
+static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
+{
+	for (;;) {
+		int epfd = number(waiting), count = wait_by(epfd, waiting, events, max, sleep);
+
+		/* Closed under the wait: in the kernel it would go on. */
+		if (count >= 0 || errno != EBADF || number(waiting) == epfd)
+			return count;
+	}
+}
+
+/* Without waiting. The kernel is told first what it has not been told. */
+static int ask_kernel(struct cw_set *set, const struct waiting *waiting, struct epoll_event *events, int max)
+{
+	if (set->dirty) {
+		bool locked = cw_set_lock(set);
+
+		cw_set_flush(set);
+		cw_set_unlock(set, locked);
+	}
+	return wait_in_kernel(waiting, events, max, false);
+}
+
+static uint64_t doubts(const struct cw_set *set)
+{
+	return atomic_load_explicit(&set->doubts, memory_order_seq_cst);
 }
 
 /* What the kernel told and, as far as there is room, what the rings have. 0: all of it was our own knocking. */
-static int complete(struct cw_set *set, const struct waiting *waiting, int count)
+static int complete(struct cw_set *set, const struct waiting *waiting, uint64_t asked_at, int count)
 {
 	bool ignored, locked = cw_set_lock(set);
 
-	count = cw_set_after_kernel(set, waiting->epfd, waiting->events, count);
-	if (count && set->hot && count < waiting->max) {
+	count = cw_set_after_kernel(set, number(waiting), asked_at, waiting->events, count);
+	if (count && (set->hot || set->datagrams || set->nested) && count < waiting->max) {
 		int by_kernel = count;
 
-		count += cw_set_collect(set, waiting->epfd, waiting->events + count, waiting->max - count, &ignored);
+		count += cw_set_collect(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
 		count = cw_set_merge(waiting->events, by_kernel, count);
 	}
 	cw_set_unlock(set, locked);
@@ -62,12 +99,13 @@ static int complete(struct cw_set *set, const struct waiting *waiting, int count
 /* The rings alone filled the last answer at a time when the kernel was to be asked: now what it has goes first. */
 static int kernel_first(struct cw_set *set, const struct waiting *waiting)
 {
+	uint64_t asked_at = doubts(set);
 	int count;
 
 	set->filled = false;
 	set->asked = cw_ticks();
-	count = wait_in_kernel(waiting, waiting->events, waiting->max, false);
-	return count > 0 ? complete(set, waiting, count) : 0;
+	count = ask_kernel(set, waiting, waiting->events, waiting->max);
+	return count > 0 ? complete(set, waiting, asked_at, count) : 0;
 }
 
 /* Rings and, if it is time, the kernel. */
@@ -80,25 +118,21 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 	if (count)
 		return count;
 	locked = cw_set_lock(set);
-	count = by_ring = cw_set_collect(set, waiting->epfd, waiting->events, waiting->max, &must_ask);
+	count = by_ring = cw_set_collect(set, number(waiting), waiting->events, waiting->max, &must_ask);
 	now = cw_ticks();
 	cw_set_unlock(set, locked);
 	if (must_ask || (count && now - set->asked > ASK_KERNEL_EVERY_US * cw_ticks_per_us())) {
 		set->asked = now;
-		if (set->dirty) {
-			locked = cw_set_lock(set);
-			cw_set_flush(set);
-			cw_set_unlock(set, locked);
-		}
 		set->filled = count == waiting->max;
 		if (!set->filled) {
-			int more = wait_in_kernel(waiting, waiting->events + count, waiting->max - count, false);
+			uint64_t asked_at = doubts(set);
+			int more = ask_kernel(set, waiting, waiting->events + count, waiting->max - count);
 
 			if (more < 0)
 				return count ? count : more;
 			if (more) {
 				locked = cw_set_lock(set);
-				more = cw_set_after_kernel(set, waiting->epfd, waiting->events + count, more);
+				more = cw_set_after_kernel(set, number(waiting), asked_at, waiting->events + count, more);
 				cw_set_unlock(set, locked);
 				count = cw_set_merge(waiting->events, by_ring, count + more);
 			}
@@ -131,34 +165,44 @@ static int spin(struct cw_set *set, const struct waiting *waiting)
 
 static bool nothing_to_look_at(struct cw_set *set)
 {
-	return !set->hot && !set->nested;
+	return !set->hot && !set->nested && !cw_set_has_datagrams(set);
 }
 
-struct sleeping {
-	struct cw_set *set;
-};
-
-static void cancelled(void *argument)
+static void cancelled(void *set)
 {
-	struct sleeping *sleeping = argument;
+	cw_set_rise(set);
+	cw_set_release(set);
+}
 
-	cw_set_rise(sleeping->set);
+static void cancelled_napping(void *set)
+{
+	cw_set_release(set);
+}
+
+static __attribute__((noinline)) int nap_in_kernel(const struct waiting *waiting)
+{
+	int count;
+
+	pthread_cleanup_push(cancelled_napping, waiting->set);
+	count = wait_in_kernel(waiting, waiting->events, waiting->max, true);
+	pthread_cleanup_pop(0);
+	return count;
 }
 
 static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 {
-	struct sleeping sleeping = {set};
+	uint64_t asked_at = doubts(set);
 	int count, error;
 
 	cw_count(CW_COUNT_sleeps);
-	pthread_cleanup_push(cancelled, &sleeping);
+	pthread_cleanup_push(cancelled, set);
 	count = wait_in_kernel(waiting, waiting->events, waiting->max, true);
 	pthread_cleanup_pop(0);
 	error = errno;
 	cw_set_rise(set);
 	if (count > 0) {
 		cw_count(CW_COUNT_wakeups);
-		count = complete(set, waiting, count);
+		count = complete(set, waiting, asked_at, count);
 		if (!count)
 			count = -2;
 	}
@@ -172,51 +216,73 @@ static int nap(struct cw_set *set, const struct waiting *waiting)
 {
 	struct waiting turn = *waiting;
 	int64_t end = (int64_t)cw_monotonic_ns() + NAP_NS;
+	uint64_t asked_at = doubts(set);
 	int count;
 
 	if (turn.deadline < 0 || turn.deadline > end)
 		turn.deadline = end;
-	count = wait_in_kernel(&turn, turn.events, turn.max, true);
-	return count > 0 ? complete(set, waiting, count) : count;
+	count = nap_in_kernel(&turn);
+	return count > 0 ? complete(set, waiting, asked_at, count) : count;
 }
 
-int cw_set_wait(struct cw_set *set, int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask)
+static int ask_kernel_alone(struct cw_set *set, const struct waiting *waiting)
 {
-	struct waiting waiting = {.epfd = epfd,
-				  .max = max,
-				  .events = events,
-				  .mask = mask,
-				  .deadline = timeout_ns > 0 ? (int64_t)cw_monotonic_ns() + timeout_ns : timeout_ns};
+	uint64_t asked_at = doubts(set);
+	int count = ask_kernel(set, waiting, waiting->events, waiting->max);
+
+	return count > 0 ? complete(set, waiting, asked_at, count) : count;
+}
+
+static int wait(struct cw_set *set, struct waiting *waiting)
+{
 	uint64_t start = cw_ticks();
 	bool restless = false;
 	int count;
 
 	for (;;) {
 		if (!nothing_to_look_at(set)) {
-			count = look(set, &waiting, false);
+			count = look(set, waiting, false);
 			if (count)
 				return count;
 			/* Before looking for a while: what the kernel has goes first. */
-			count = look(set, &waiting, true);
-			if (count || !waiting.deadline)
+			count = look(set, waiting, true);
+			if (count || !waiting->deadline)
 				return count;
-			count = spin(set, &waiting);
+			cw_set_offer_datagrams(set);
+			count = spin(set, waiting);
 			if (count)
 				return count;
 		}
-		if (!waiting.deadline)
-			return wait_in_kernel(&waiting, events, max, false);
+		if (!waiting->deadline)
+			return ask_kernel_alone(set, waiting);
 		if (!cw_set_settle(set)) {
-			count = restless || set->lingers ? nap(set, &waiting) : 0;
+			count = restless || set->lingers ? nap(set, waiting) : 0;
 			set->lingers = false;
-			if (count || (waiting.deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting.deadline))
+			if (count || (waiting->deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting->deadline))
 				return count;
 			restless = true;
 			continue;
 		}
-		count = sleep_in_kernel(set, &waiting);
+		count = sleep_in_kernel(set, waiting);
 		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 		if (count != -2)
 			return count;
 	}
+}
+
+int cw_set_wait(int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask)
+{
+	struct waiting waiting = {.set = cw_set_hold(epfd),
+				  .epfd = epfd,
+				  .max = max,
+				  .events = events,
+				  .mask = mask,
+				  .deadline = timeout_ns > 0 ? (int64_t)cw_monotonic_ns() + timeout_ns : timeout_ns};
+	int count;
+
+	if (!waiting.set)
+		return wait_by(epfd, &waiting, events, max, true);
+	count = wait(waiting.set, &waiting);
+	cw_set_release(waiting.set);
+	return count;
 }

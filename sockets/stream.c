@@ -89,7 +89,7 @@ void cw_count(enum cw_counter counter)
 	count_total(&cw_own_book.totals.counter[counter], 1);
 }
 
-struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
+static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 {
 	struct cw_stream *stream;
 	struct cw_book_entry *entry;
@@ -103,7 +103,7 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	stream = &cw_streams[number];
 	stream->number = number;
 	stream->fd = fd;
-	stream->reset_told = stream->nagle = stream->broken = false;
+	stream->tells_unread = stream->reset_told = stream->nagle = stream->broken = false;
 	atomic_store_explicit(&stream->notes, 0, memory_order_relaxed);
 	stream->corked = 0;
 	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = false;
@@ -126,9 +126,23 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 	entry = &cw_own_book.entry[number];
 	atomic_store_explicit(&entry->fd, fd, memory_order_relaxed);
 	atomic_store_explicit(&entry->reason, connected ? CW_REASON_short_lived : CW_REASON_not_connected, memory_order_relaxed);
+	atomic_store_explicit(&entry->protocol, 0, memory_order_relaxed);
 	atomic_store_explicit(&entry->kind, CW_ENTRY_OPEN, memory_order_release);
-	cw_table_put(fd, CW_FD_STREAM, number);
 	return stream;
+}
+
+struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
+{
+	struct cw_stream *stream = open_entry(fd, connected, nonblocking);
+
+	if (stream)
+		cw_table_put(fd, CW_FD_STREAM, stream->number);
+	return stream;
+}
+
+struct cw_stream *cw_entry_open(int fd)
+{
+	return open_entry(fd, true, false);
 }
 
 void cw_stream_connected(struct cw_stream *stream)
@@ -175,6 +189,14 @@ static void book_end(struct cw_stream *stream)
 	atomic_store_explicit(&entry->arena, 0, memory_order_relaxed);
 }
 
+void cw_entry_close(struct cw_stream *entry)
+{
+	atomic_store_explicit(&entry->phase, CW_STAYS, memory_order_relaxed);
+	cw_family_leave(entry);
+	book_end(entry);
+	give_entry(entry->number);
+}
+
 static int another_descriptor(const struct cw_stream *stream, int but)
 {
 	for (int fd = 0; fd < (int)cw_table_end(); fd++)
@@ -194,6 +216,7 @@ void cw_stream_close(struct cw_stream *stream, int fd)
 		cw_set_forget_descriptor(stream, fd, false);
 		return;
 	}
+	atomic_fetch_add_explicit(&stream->life, 1, memory_order_seq_cst);
 	if (atomic_load_explicit(&stream->offer, memory_order_relaxed))
 		cw_service_part(stream, fd);
 	cw_set_forget_descriptor(stream, fd, true);

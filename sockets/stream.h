@@ -33,6 +33,8 @@ enum cw_phase { CW_UNBORN, CW_KERNEL, CW_OFFERED, CW_MOVED, CW_STAYS };
 
 struct cw_item;
 
+#define CW_NO_CLAIM UINT64_MAX
+
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
@@ -40,6 +42,7 @@ struct cw_stream {
 	uint8_t corked;                       /* CW_CORK_*: bytes in the kernel may wait there for more */
 	bool nagle;                           /* the program did not ask for TCP_NODELAY; we did (switch.c) */
 	bool broken;                          /* reset because of shared memory; every call says ECONNRESET */
+	bool tells_unread;                    /* TCP_INQ */
 	bool reset_told;                      /* ECONNRESET for a peer that died with unread bytes is told once */
 	bool clamped, bounded;                /* the kernel's buffers have been bounded for this direction (switch.h) */
 	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
@@ -48,6 +51,7 @@ struct cw_stream {
 	bool shut_writing;                    /* by us, perhaps before it was moved */
 	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
 	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */
+	_Atomic uint64_t claim;               /* of the part of the ring that a send is filling (sending.h) */
 	_Atomic uint8_t notes;                /* CW_NOTE_*: what a call of a moved stream looks at first */
 	uint8_t end;                          /* of the slot */
 	uint8_t most_bits;                    /* class of the largest ring that the program's buffer sizes allow */
@@ -57,11 +61,12 @@ struct cw_stream {
 	unsigned char *tx_data, *rx_data;
 	_Atomic uint64_t *tx_board, *rx_board; /* the words with board_bit */
 	uint64_t board_bit;
-	struct cw_item *_Atomic items; /* its entries in event sets of this process; guarded by the set lock */
+	struct cw_item *_Atomic items; /* its entries in event sets of this process; set_list.c */
 
 	/* Before it is moved. */
 	_Atomic uint32_t tx_busy, rx_busy; /* calls in the kernel that don't know of a slot */
 	_Atomic uint32_t generation;       /* of this use of the entry */
+	_Atomic uint32_t life;             /* the same, but ended by close before anything of it is given back */
 	_Atomic int32_t references;        /* descriptors of this process */
 	_Atomic uint32_t family;           /* shared count of the processes that hold it, 0 none but us (fork.h) */
 	_Atomic uint32_t calls;            /* 0: already decided */
@@ -125,10 +130,25 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking);
 void cw_stream_connected(struct cw_stream *stream);
 /* Streams with numbers from this on were never used. */
 uint32_t cw_streams_used(void);
+/* An entry of the book for another kind of socket, with its place among the streams but none in the table; NULL: too many. */
+struct cw_stream *cw_entry_open(int fd);
+void cw_entry_close(struct cw_stream *entry);
 /* Another descriptor of the same socket. */
 void cw_stream_dup(struct cw_stream *stream, int fd);
 /* A descriptor is about to be closed; call it before the kernel's close. The last one ends the stream here. */
 void cw_stream_close(struct cw_stream *stream, int fd);
+/* For a call that has slept in the kernel: another thread has closed the stream meanwhile. The call has its answer, and nothing of the
+ * stream, nor fd, may be touched: they may be another's by now. */
+static inline uint32_t cw_stream_life(const struct cw_stream *stream)
+{
+	return atomic_load_explicit(&stream->life, memory_order_acquire);
+}
+
+static inline bool cw_stream_ended(const struct cw_stream *stream, uint32_t life)
+{
+	return cw_unlikely(cw_stream_life(stream) != life);
+}
+
 /* Decide for kernel TCP. Not for moved streams (leave.h). */
 void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason);
 

@@ -1,76 +1,17 @@
 #include "switch.h"
 
-#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <string.h>
-#include <sys/ioctl.h>
 
 #include "kernel.h"
 #include "leave.h"
 #include "ready.h"
+#include "sending.h"
 #include "service.h"
 #include "set.h"
 
 #define STREAMS_BYTES   (1u << 20) /* a connection that has sent so much streams: it gets the largest ring */
 #define RESEND_LIMIT_NS 1000000000ull
-
-/* ---- offsets: the kernel's own counters tell where in the stream a side is (SWITCH.md, Offsets) ---- */
-
-static bool tcp_info(int fd, struct tcp_info *info)
-{
-	socklen_t size = sizeof(*info);
-
-	memset(info, 0, sizeof(*info));
-	return cw_raw_getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &size) == 0 && size > offsetof(struct tcp_info, tcpi_bytes_retrans);
-}
-
-static bool offset_sent(int fd, uint64_t *offset)
-{
-	struct tcp_info before, after;
-	int unsent = 0;
-
-	for (int try = 0; try < 8; try++) {
-		if (!tcp_info(fd, &before) || cw_raw(SYS_ioctl, fd, SIOCOUTQNSD, (long)&unsent, 0, 0, 0) < 0 || !tcp_info(fd, &after))
-			return false;
-		if (before.tcpi_bytes_sent == after.tcpi_bytes_sent && before.tcpi_bytes_retrans == after.tcpi_bytes_retrans) {
-			*offset = after.tcpi_bytes_sent - after.tcpi_bytes_retrans + (uint64_t)unsent;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* FIONREAD counts to the urgent mark only: the offset can't be told. */
-static bool urgent_data(int fd)
-{
-	struct pollfd urgent = {.fd = fd, .events = POLLPRI};
-	struct timespec none = {0};
-
-	return cw_raw(SYS_ppoll, (long)&urgent, 1, (long)&none, 0, 0, 0) > 0 && (urgent.revents & POLLPRI);
-}
-
-static bool fin_received(const struct tcp_info *info)
-{
-	/* TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING, TCP_TIME_WAIT: the counter has counted the FIN as a byte. */
-	return info->tcpi_state == 8 || info->tcpi_state == 9 || info->tcpi_state == 11 || info->tcpi_state == 6;
-}
-
-static bool offset_received(int fd, uint64_t *offset)
-{
-	struct tcp_info before, after;
-	int unread = 0;
-
-	for (int try = 0; try < 8; try++) {
-		if (!tcp_info(fd, &before) || cw_raw(SYS_ioctl, fd, FIONREAD, (long)&unread, 0, 0, 0) < 0 || !tcp_info(fd, &after))
-			return false;
-		if (before.tcpi_bytes_received == after.tcpi_bytes_received) {
-			*offset = after.tcpi_bytes_received - (fin_received(&after) ? 1 : 0) - (uint64_t)unread;
-			return after.tcpi_state != 7; /* TCP_CLOSE: reset, the counters say nothing */
-		}
-	}
-	return false;
-}
 
 #define IN_BULK      (128u << 10)
 #define WINDOW       (128u << 10)
@@ -105,144 +46,6 @@ void cw_switch_unbound(struct cw_stream *stream, int fd)
 	if (stream->bounded)
 		set_tcp(fd, TCP_NOTSENT_LOWAT, 0);
 	stream->clamped = stream->bounded = true; /* and never again */
-}
-
-void cw_switch_no_nagle(struct cw_stream *stream)
-{
-	int one = 1;
-
-	cw_raw_setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-}
-
-void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t number, unsigned end)
-{
-	struct cw_slot *slot = cw_arena_slot(arena, number);
-	int nodelay = 1;
-	socklen_t size = sizeof(nodelay);
-
-	stream->end = (uint8_t)end;
-	stream->arena = arena->id;
-	stream->slot_number = number;
-	stream->tx = &slot->direction[end];
-	stream->rx = &slot->direction[1 - end];
-	stream->tx_data = cw_arena_ring(arena, number, end);
-	stream->rx_data = cw_arena_ring(arena, number, 1 - end);
-	stream->tx_board = cw_arena_board(arena, number, end);
-	stream->rx_board = cw_arena_board(arena, number, 1 - end);
-	stream->board_bit = 1ull << number % 64;
-	stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
-	if (stream->nagle)
-		cw_switch_no_nagle(stream);
-	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
-	if (stream->shut_writing)
-		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
-	/* E1: the slot is set before the counts of calls in the kernel are looked at (try_attach); see cw_stream_enter, E0. */
-	atomic_store_explicit(&stream->slot, slot, memory_order_seq_cst);
-}
-
-/* The first call of a side after the grant, when no call that knew nothing of the slot is still in the kernel. A direction that was left
- * has no use for it: and the kernel's counters no longer tell the offset, once bytes went by ring. */
-static void try_attach_tx(struct cw_stream *stream, int fd)
-{
-	struct cw_direction *tx = stream->tx;
-	uint64_t offset;
-
-	if (atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) || atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire) ||
-	    (atomic_load_explicit(&tx->state, memory_order_relaxed) & CW_MARK_LEFT) || !offset_sent(fd, &offset))
-		return;
-	atomic_store_explicit(&tx->woff, offset, memory_order_relaxed);
-	atomic_store_explicit(&tx->tx_attached, 1, memory_order_release);
-}
-
-static void try_attach_rx(struct cw_stream *stream, int fd)
-{
-	struct cw_direction *rx = stream->rx;
-	uint64_t offset;
-
-	if (atomic_load_explicit(&stream->rx_busy, memory_order_seq_cst) || atomic_load_explicit(&rx->rx_asleep, memory_order_acquire) ||
-	    (atomic_load_explicit(&rx->state, memory_order_relaxed) & CW_MARK_LEFT))
-		return;
-	if (urgent_data(fd)) {
-		cw_state_mark(&rx->state, CW_MARK_LEFT);
-		return;
-	}
-	if (!offset_received(fd, &offset))
-		return;
-	atomic_store_explicit(&rx->roff, offset, memory_order_relaxed);
-	atomic_store_explicit(&rx->rx_attached, 1, memory_order_release);
-}
-
-/* ---- locks ---- */
-
-/* The holder died inside. If it had a kernel call under way that was not yet booked, our offset is unknown and the stream can't go on by
- * ring; all else is consistent at every instruction, because indices are published last. */
-static bool mend(struct cw_stream *stream, int fd, _Atomic uint32_t *kernel_op)
-{
-	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
-
-	CW_COUNT(stream, recovered, 1);
-	if (kernel_op == &stream->tx->tx_kernel_op && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP))
-		atomic_store_explicit(&stream->tx->woff, atomic_load_explicit(&stream->tx->widx, memory_order_relaxed),
-				      memory_order_relaxed);
-	if (!atomic_load_explicit(kernel_op, memory_order_acquire))
-		return true;
-	cw_switch_break(stream, fd, CW_REASON_lock_lost);
-	return false;
-}
-
-static bool locked(struct cw_stream *stream, int fd, struct cw_lock *lock, _Atomic uint32_t *kernel_op, bool *nested)
-{
-	*nested = false;
-	switch (cw_lock(lock, cw_thread_id(), &cw_counters(stream)[CW_COUNT_contended])) {
-	case CW_LOCK_HELD:
-		return true;
-	case CW_LOCK_NESTED:
-		*nested = true;
-		return true;
-	case CW_LOCK_RECOVERED:
-		if (mend(stream, fd, kernel_op))
-			return true;
-		cw_unlock(lock);
-		return false;
-	case CW_LOCK_TIMED_OUT:
-		break;
-	}
-	cw_switch_break(stream, fd, CW_REASON_lock_lost);
-	return false;
-}
-
-bool cw_tx_lock(struct cw_stream *stream, int fd, bool *nested)
-{
-	struct cw_direction *tx = stream->tx;
-
-	if (!locked(stream, fd, &tx->tx_lock, &tx->tx_kernel_op, nested))
-		return false;
-	if (cw_unlikely(!atomic_load_explicit(&tx->tx_attached, memory_order_relaxed)) && !*nested)
-		try_attach_tx(stream, fd);
-	return true;
-}
-
-bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested)
-{
-	struct cw_direction *rx = stream->rx;
-
-	if (!locked(stream, fd, &rx->rx_lock, &rx->rx_kernel_op, nested))
-		return false;
-	if (cw_unlikely(!atomic_load_explicit(&rx->rx_attached, memory_order_relaxed)) && !*nested)
-		try_attach_rx(stream, fd);
-	return true;
-}
-
-void cw_tx_unlock(struct cw_stream *stream, bool nested)
-{
-	if (!nested)
-		cw_unlock(&stream->tx->tx_lock);
-}
-
-void cw_rx_unlock(struct cw_stream *stream, bool nested)
-{
-	if (!nested)
-		cw_unlock(&stream->rx->rx_lock);
 }
 
 void cw_switch_note_wake(struct cw_stream *stream)
@@ -340,8 +143,10 @@ static bool resend(struct cw_stream *stream, int fd, uint64_t from, uint64_t to,
 		}
 		if (sent == -EINTR)
 			continue;
-		if (sent != -EAGAIN)
+		if (sent != -EAGAIN) {
+			cw_error_keep(stream, (int)-sent);
 			return true; /* the peer is gone: the bytes are lost as TCP's would be, and the next call says so */
+		}
 		if (!start) {
 			start = cw_monotonic_ns();
 			cw_raw_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
@@ -354,13 +159,28 @@ static bool resend(struct cw_stream *stream, int fd, uint64_t from, uint64_t to,
 	return true;
 }
 
-bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
+/*
+ * By ring woff is not kept: it is widx. Signals are held: a handler may have left the ring since *word was read, and from then on woff
+ * counts. It can't any more, and the reader alone doesn't leave it. False: the ring is not in use.
+ */
+static bool note_written(struct cw_direction *tx, uint64_t *word)
+{
+	*word = atomic_load_explicit(&tx->state, memory_order_acquire);
+	if (cw_state_of(*word) != CW_LIVE && cw_state_of(*word) != CW_ASLEEP)
+		return false;
+	atomic_store_explicit(&tx->woff, atomic_load_explicit(&tx->widx, memory_order_relaxed), memory_order_relaxed);
+	return true;
+}
+
+static bool take_back(struct cw_stream *stream, int fd, uint64_t *word)
 {
 	struct cw_direction *tx = stream->tx;
 	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
-	uint64_t roff, up, widx;
+	uint64_t roff, widx;
 	bool fine;
 
+	if (!note_written(tx, word) || cw_state_of(*word) != CW_ASLEEP)
+		return false;
 	/* Before the step: killed between the two, the reader must know that the ring still has the rest. */
 	atomic_store_explicit(&tx->tx_kernel_op, CW_TAKING_BACK, memory_order_relaxed);
 	/* A step may fail because of a mark alone: only another state says that the reader has woken, and needs no doorbell. */
@@ -371,10 +191,7 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 		}
 	/* The reader stored the exact roff before it fell asleep: the step above acquired it. */
 	widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
-	roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
-	up = atomic_load_explicit(&tx->up, memory_order_relaxed);
-	if ((int64_t)(roff - up) < 0)
-		roff = up;
+	roff = cw_switch_reader_at(tx);
 	if (!cw_class_sane(bits) || widx - roff > 1ull << bits) {
 		cw_switch_break(stream, fd, CW_REASON_broken);
 		return false;
@@ -389,13 +206,36 @@ bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
 	return fine;
 }
 
+/* A handler's bytes would go by the kernel before the ring's. */
+bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)
+{
+	uint64_t signals = cw_hold_signals();
+	bool taken = take_back(stream, fd, word);
+
+	cw_release_signals(signals);
+	return taken;
+}
+
+/* Nothing may be published between the choice of the offset and the step. */
+static bool step_to_sealed(struct cw_direction *tx, uint64_t *word)
+{
+	uint64_t signals = cw_hold_signals();
+	bool sealed = note_written(tx, word) && cw_state_of(*word) == CW_LIVE;
+
+	if (sealed) {
+		atomic_store_explicit(&tx->seal, atomic_load_explicit(&tx->widx, memory_order_relaxed), memory_order_relaxed);
+		sealed = cw_state_step(&tx->state, word, CW_SEALED);
+	}
+	cw_release_signals(signals);
+	return sealed;
+}
+
 bool cw_switch_seal(struct cw_stream *stream, uint64_t *word)
 {
 	struct cw_direction *tx = stream->tx;
 	uint32_t bits = atomic_load_explicit(&tx->tx_bits, memory_order_relaxed);
 
-	atomic_store_explicit(&tx->seal, atomic_load_explicit(&tx->widx, memory_order_relaxed), memory_order_relaxed);
-	if (!cw_state_step(&tx->state, word, CW_SEALED))
+	if (!step_to_sealed(tx, word))
 		return false;
 	if (bits < CW_RING_MAX_BITS)
 		atomic_store_explicit(&tx->tx_bits, bits + 2 < CW_RING_MAX_BITS ? bits + 2 : CW_RING_MAX_BITS, memory_order_relaxed);
@@ -403,8 +243,20 @@ bool cw_switch_seal(struct cw_stream *stream, uint64_t *word)
 	return true;
 }
 
-void cw_switch_to_kernel(struct cw_stream *stream, int fd, uint64_t word)
+void cw_switch_renew_offer(struct cw_stream *stream, uint64_t *word)
 {
+	cw_state_step(&stream->tx->state, word, CW_CONSENT);
+}
+
+void cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested)
+{
+	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+
+	if (nested) {
+		cw_send_take_claim(stream);
+		if (cw_state_of(word) == CW_CONSENT)
+			cw_switch_renew_offer(stream, &word);
+	}
 	while (!stream->broken && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
 		if (cw_state_of(word) == CW_LIVE)
 			cw_switch_seal(stream, &word);
@@ -415,15 +267,13 @@ void cw_switch_to_kernel(struct cw_stream *stream, int fd, uint64_t word)
 
 void cw_switch_share(struct cw_stream *stream, int fd)
 {
-	uint64_t word;
 	bool nested;
 
 	atomic_store_explicit(&stream->rx->rx_shared, 1, memory_order_release);
 	atomic_store_explicit(&stream->tx->tx_shared, 1, memory_order_release);
 	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
 		return;
-	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
-	cw_switch_to_kernel(stream, fd, word);
+	cw_switch_to_kernel(stream, fd, nested);
 	cw_tx_unlock(stream, nested);
 }
 
@@ -448,7 +298,8 @@ void cw_switch_offer(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *rx = stream->rx;
 	uint64_t word = atomic_load_explicit(&rx->state, memory_order_relaxed);
-	bool nested, in_set;
+	struct cw_item *in_set;
+	bool nested;
 
 	if (cw_state_of(word) != CW_TAKEN || (word & CW_MARK_LEFT))
 		return;
@@ -457,12 +308,12 @@ void cw_switch_offer(struct cw_stream *stream, int fd)
 		return;
 	if (cw_rx_lock(stream, fd, &nested)) {
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
-		if (!nested && may_offer(stream, word) && cw_state_step(&rx->state, &word, CW_CONSENT) && in_set)
-			cw_set_heat(stream);
+		if (!nested && may_offer(stream, word) && cw_set_alone(stream) && cw_state_step(&rx->state, &word, CW_CONSENT) && in_set)
+			cw_set_heat(in_set);
 		cw_rx_unlock(stream, nested);
 	}
 	if (in_set)
-		cw_set_leave(stream);
+		cw_set_leave(in_set);
 	else if (cw_unlikely(atomic_load_explicit(&stream->items, memory_order_seq_cst) != NULL))
 		cw_set_notice(stream); /* registered while we offered */
 }
@@ -561,12 +412,9 @@ size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word, uint64_t 
 
 bool cw_switch_unread_asleep(const struct cw_stream *stream)
 {
-	struct cw_direction *rx = stream->rx;
-	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed), up = atomic_load_explicit(&rx->up, memory_order_relaxed);
+	uint64_t at = cw_switch_reader_at(stream->rx);
 
-	if ((int64_t)(roff - up) < 0)
-		roff = up;
-	return atomic_load_explicit(&rx->widx, memory_order_acquire) != roff;
+	return atomic_load_explicit(&stream->rx->widx, memory_order_acquire) != at;
 }
 
 /* ---- ends ---- */

@@ -23,6 +23,8 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
  * acknowledged, which a peer that answers by ring does 40 ms late.
  */
 void cw_switch_no_nagle(struct cw_stream *stream);
+/* By the kernel's state of the connection. */
+bool cw_switch_fin_received(int fd);
 
 /*
  * A moved stream that goes through the kernel in bulk for a while (its ring was full) comes back only when its reader has come through what
@@ -49,8 +51,10 @@ bool cw_switch_accept(struct cw_stream *stream, int fd, uint64_t *word); /* CONS
 bool cw_switch_take_back(struct cw_stream *stream, int fd,
 			 uint64_t *word);                      /* ASLEEP -> TAKEN, and what is unread goes through the kernel */
 bool cw_switch_seal(struct cw_stream *stream, uint64_t *word); /* LIVE -> SEALED */
-/* LIVE or ASLEEP -> SEALED or TAKEN: what is sent from here on goes by the kernel. Under the lock, not nested in it. */
-void cw_switch_to_kernel(struct cw_stream *stream, int fd, uint64_t word);
+/* In a handler's call: the offer becomes another one, and the interrupted call, whose woff will be too small, can't take it. */
+void cw_switch_renew_offer(struct cw_stream *stream, uint64_t *word);
+/* LIVE or ASLEEP -> SEALED or TAKEN: what is sent from here on goes by the kernel. Under the lock. */
+void cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested);
 
 /* A second process begins to use the stream: what it or the other writes goes through the kernel, and nobody offers, until one is left. */
 void cw_switch_share(struct cw_stream *stream, int fd);
@@ -82,6 +86,14 @@ bool cw_switch_lingers(struct cw_stream *stream);
  * nobody looks at the words a second time, where they may have changed.
  */
 size_t cw_switch_unread(const struct cw_stream *stream, uint64_t word, uint64_t roff, struct cw_ring *ring);
+
+/* Where in the ring its reader is, or will begin. Acquire: what the reader stored before it fell asleep. */
+static inline uint64_t cw_switch_reader_at(const struct cw_direction *way)
+{
+	uint64_t roff = atomic_load_explicit(&way->roff, memory_order_acquire), up = atomic_load_explicit(&way->up, memory_order_relaxed);
+
+	return (int64_t)(roff - up) < 0 ? up : roff;
+}
 
 /* In ASLEEP the ring is empty, but for what an edge-triggered set has told and nobody has read, or what is about to be taken back. */
 bool cw_switch_unread_asleep(const struct cw_stream *stream);

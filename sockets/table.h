@@ -1,6 +1,6 @@
 /*
- * What a descriptor number is to us: nothing (the kernel's alone), a stream, an event set, or one of our own that the program must not
- * touch. One load decides. Numbers beyond the table are the kernel's alone.
+ * What a descriptor number is to us: nothing (the kernel's alone), a stream, an event set, a datagram socket, or one of our own that the
+ * program must not touch. One load decides. Numbers beyond the table are the kernel's alone.
  */
 #ifndef CW_SOCKETS_TABLE_H
 #define CW_SOCKETS_TABLE_H
@@ -10,7 +10,8 @@
 
 #define CW_DESCRIPTORS (1u << 20)
 
-enum cw_descriptor_kind { CW_FD_NONE, CW_FD_STREAM, CW_FD_SET, CW_FD_OWN };
+enum cw_descriptor_kind { CW_FD_NONE, CW_FD_STREAM, CW_FD_SET, CW_FD_OWN, CW_FD_DATAGRAM };
+#define CW_FD_BITS 3
 
 extern _Atomic uint32_t cw_table[CW_DESCRIPTORS];
 extern _Atomic uint32_t cw_table_highest;
@@ -36,7 +37,7 @@ static inline void cw_table_put(int fd, enum cw_descriptor_kind kind, uint32_t i
 	while ((unsigned)fd > highest && !atomic_compare_exchange_weak_explicit(&cw_table_highest, &highest, (unsigned)fd,
 										memory_order_relaxed, memory_order_relaxed))
 		;
-	atomic_store_explicit(&cw_table[fd], index << 2 | kind, memory_order_release);
+	atomic_store_explicit(&cw_table[fd], index << CW_FD_BITS | kind, memory_order_release);
 }
 
 static inline uint32_t cw_table_take(int fd)
@@ -46,12 +47,12 @@ static inline uint32_t cw_table_take(int fd)
 
 static inline enum cw_descriptor_kind cw_table_kind(uint32_t entry)
 {
-	return (enum cw_descriptor_kind)(entry & 3);
+	return (enum cw_descriptor_kind)(entry & ((1u << CW_FD_BITS) - 1));
 }
 
 static inline uint32_t cw_table_index(uint32_t entry)
 {
-	return entry >> 2;
+	return entry >> CW_FD_BITS;
 }
 
 #endif

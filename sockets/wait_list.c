@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "datagram.h"
 #include "kernel.h"
 #include "ready.h"
 #include "service.h"
@@ -15,47 +16,105 @@ void cw_wait_list_begin(struct cw_wait_list *list)
 {
 	list->entry = list->few;
 	list->room = CW_WAIT_ENTRIES;
-	list->count = list->moved = 0;
+	list->count = list->moved = list->sets = 0;
+}
+
+static void unmap(struct cw_wait_list *list)
+{
+	if (list->entry != list->few)
+		cw_raw(SYS_munmap, (long)list->entry, (long)(list->room * sizeof(*list->entry)), 0, 0, 0, 0);
 }
 
 void cw_wait_list_end(struct cw_wait_list *list)
 {
-	if (list->entry != list->few)
-		cw_raw(SYS_munmap, (long)list->entry, (long)(list->room * sizeof(*list->entry)), 0, 0, 0, 0);
+	for (size_t i = 0; i < list->count && cw_unlikely(list->sets); i++)
+		if (list->entry[i].set)
+			cw_set_release(list->entry[i].set);
+	unmap(list);
 }
 
 /* No malloc: the call may come from a signal handler. */
 static bool grow(struct cw_wait_list *list)
 {
 	size_t room = list->room * 16;
-	long memory = cw_raw(SYS_mmap, 0, (long)(room * sizeof(*list->entry)), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long memory = cw_raw_map(NULL, room * sizeof(*list->entry), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	if (memory < 0 && memory > -4096)
 		return false;
 	memcpy((void *)memory, list->entry, list->count * sizeof(*list->entry));
-	cw_wait_list_end(list);
+	unmap(list);
 	list->entry = (struct cw_wait_entry *)memory;
 	list->room = room;
 	return true;
 }
 
+static bool put(struct cw_wait_list *list, const struct cw_wait_entry *entry)
+{
+	if (list->count == list->room && !grow(list))
+		return false;
+	list->entry[list->count++] = *entry;
+	list->moved += entry->moved;
+	list->sets += entry->set != NULL;
+	return true;
+}
+
+/* Is it what the call began to wait for? The kernel, which waits for that, knows of its end. */
+static bool is_same(const struct cw_wait_entry *entry)
+{
+	return !entry->stream || !cw_stream_ended(entry->stream, entry->life);
+}
+
+/* One that gets its first flow while somebody sleeps is offered to nobody, as long as the sleep is counted. */
+static bool add_datagram(struct cw_wait_list *list, struct cw_wait_entry *entry)
+{
+	if (atomic_load_explicit(&entry->datagram->stays, memory_order_relaxed) &&
+	    !atomic_load_explicit(&entry->datagram->moved_in, memory_order_relaxed))
+		return true;
+	if (atomic_load_explicit(&entry->datagram->offered, memory_order_relaxed) && cw_service_has_mail())
+		cw_service_take_mail();
+	entry->moved = atomic_load_explicit(&entry->datagram->moved_in, memory_order_acquire) != 0;
+	return put(list, entry);
+}
+
 bool cw_wait_list_add(struct cw_wait_list *list, int fd, uint32_t index)
 {
-	struct cw_wait_entry entry = {.stream = cw_stream_of(fd), .set = cw_set_of(fd), .fd = fd, .index = index};
+	struct cw_wait_entry entry = {.stream = cw_stream_of(fd), .set = cw_set_hold(fd), .fd = fd, .index = index};
 	uint8_t phase;
+	bool fits;
 
+	entry.datagram = cw_datagram_of(fd);
+	if (entry.datagram)
+		return add_datagram(list, &entry);
 	if (!entry.stream && !entry.set)
 		return true;
+	if (entry.stream)
+		entry.life = cw_stream_life(entry.stream);
 	phase = entry.stream ? atomic_load_explicit(&entry.stream->phase, memory_order_acquire) : CW_MOVED;
 	if (phase == CW_UNBORN || phase == CW_STAYS)
 		return true;
 	/* In the middle of a grant the phase is there before the slot. */
 	entry.moved = entry.set || atomic_load_explicit(&entry.stream->slot, memory_order_acquire);
-	if (list->count == list->room && !grow(list))
-		return false;
-	list->entry[list->count++] = entry;
-	list->moved += entry.moved;
-	return true;
+	fits = put(list, &entry);
+	if (!fits && entry.set)
+		cw_set_release(entry.set);
+	return fits;
+}
+
+static bool is_ready(const struct cw_wait_entry *entry)
+{
+	uint64_t edge;
+
+	if (entry->datagram)
+		return cw_datagram_ready(entry->datagram, &edge);
+	return entry->set ? cw_set_ready(entry->set) : cw_ready_to_read(entry->stream);
+}
+
+/* Those who have sent lately may go on by ring while the thread is awake. */
+static void offer(struct cw_wait_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->entry[i].datagram && list->entry[i].moved)
+			cw_datagram_offer(list->entry[i].datagram);
 }
 
 /* How many are readable by ring now; sets .ready of each. */
@@ -66,7 +125,7 @@ static size_t look(struct cw_wait_list *list)
 	for (size_t i = 0; i < list->count; i++) {
 		struct cw_wait_entry *entry = &list->entry[i];
 
-		entry->ready = entry->moved && (entry->set ? cw_set_ready(entry->set) : cw_ready_to_read(entry->stream));
+		entry->ready = entry->moved && is_same(entry) && is_ready(entry);
 		ready += entry->ready;
 	}
 	return ready;
@@ -101,8 +160,14 @@ static bool settle(struct cw_wait_list *list)
 	for (size_t i = 0; i < list->count && fine; i++) {
 		struct cw_wait_entry *entry = &list->entry[i];
 
+		if (cw_unlikely(!is_same(entry)))
+			continue;
 		if (entry->set) {
 			fine = entry->settled = cw_set_settle(entry->set);
+			continue;
+		}
+		if (entry->datagram) {
+			fine = entry->settled = cw_datagram_settle(entry->datagram, false, 0);
 			continue;
 		}
 		if (entry->stream->broken)
@@ -129,8 +194,14 @@ void cw_wait_list_rise(struct cw_wait_list *list)
 		if (!entry->settled)
 			continue;
 		entry->settled = false;
+		if (cw_unlikely(!is_same(entry)))
+			continue;
 		if (entry->set) {
 			cw_set_rise(entry->set);
+			continue;
+		}
+		if (entry->datagram) {
+			cw_datagram_rise(entry->datagram);
 			continue;
 		}
 		if (!entry->moved) {
@@ -252,6 +323,7 @@ int cw_wait_list_wait(struct cw_wait_call *call)
 			ready = look_both(call);
 			if (ready || !call->deadline)
 				return ready;
+			offer(&call->list);
 			ready = spin(call);
 			if (ready < 0)
 				return ready;

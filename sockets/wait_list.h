@@ -1,7 +1,7 @@
 /*
- * What one poll or select call waits for besides the kernel: streams that are moved or may be, and event sets. Made at the call's start;
- * while the thread sleeps each of its streams knows of a sleeper (rx_asleep, or rx_busy before it has a slot), so nobody offers the ring
- * behind the sleeper's back.
+ * What one poll or select call waits for besides the kernel: streams that are moved or may be, datagram sockets, and event sets. Made at
+ * the call's start; while the thread sleeps each of its streams knows of a sleeper (rx_asleep, or rx_busy before it has a slot), so nobody
+ * offers the ring behind the sleeper's back.
  */
 #ifndef CW_SOCKETS_WAIT_LIST_H
 #define CW_SOCKETS_WAIT_LIST_H
@@ -11,9 +11,11 @@
 
 struct cw_wait_entry {
 	struct cw_stream *stream; /* or */
-	struct cw_set *set;
+	struct cw_set *set;       /* or */
+	struct cw_datagram *datagram;
 	int fd;
 	uint32_t index; /* the caller's */
+	uint32_t life;  /* of the stream: another thread may close it, and its place be used again */
 	bool moved, settled, ready;
 };
 
@@ -21,7 +23,7 @@ struct cw_wait_entry {
 
 struct cw_wait_list {
 	struct cw_wait_entry *entry;
-	size_t count, room;
+	size_t count, room, sets;
 	size_t moved; /* streams with a slot, and sets: those worth looking at */
 	struct cw_wait_entry few[CW_WAIT_ENTRIES];
 };

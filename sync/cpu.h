@@ -3,6 +3,7 @@
 #define CW_SYNC_CPU_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -18,6 +19,22 @@ static inline void cw_pause(void)
 	__builtin_ia32_pause();
 #elif defined(__aarch64__)
 	__asm__ volatile("yield" ::: "memory");
+#endif
+}
+
+/*
+ * A compare-and-swap between a thread and the signal handlers on top of it, on a word that nobody else touches meanwhile: one instruction
+ * without the bus lock where there is such a thing.
+ */
+static inline bool cw_swap_before_signals(_Atomic uint64_t *word, uint64_t expected, uint64_t wanted)
+{
+#if defined(__x86_64__)
+	bool swapped;
+
+	__asm__ volatile("cmpxchgq %3, %1" : "=@ccz"(swapped), "+m"(*word), "+a"(expected) : "r"(wanted) : "memory");
+	return swapped;
+#else
+	return atomic_compare_exchange_strong_explicit(word, &expected, wanted, memory_order_relaxed, memory_order_relaxed);
 #endif
 }
 

@@ -13,6 +13,7 @@
 
 static _Atomic uint64_t ticks_per_us;
 static _Atomic int processors;
+static _Atomic bool apart;
 
 static uint64_t measure(void)
 {
@@ -46,7 +47,39 @@ static bool alone(void)
 		count = (int)sysconf(_SC_NPROCESSORS_ONLN);
 		atomic_store_explicit(&processors, count, memory_order_relaxed);
 	}
-	return count < 2;
+	return count < 2 && !atomic_load_explicit(&apart, memory_order_relaxed);
+}
+
+void cw_spin_apart(void)
+{
+	atomic_store_explicit(&apart, true, memory_order_relaxed);
+}
+
+/* Both ends were on one processor, and from now on looking may pay. */
+static void step_aside(struct cw_spin *spin, uint64_t most)
+{
+	if (cw_likely(!cw_aside_step(&spin->aside)))
+		return;
+	spin->losses = 0;
+	spin->budget = (uint32_t)most;
+}
+
+static bool long_look_is_due(const struct cw_spin *spin)
+{
+	return spin->losses && spin->losses % LOSSES_BETWEEN_LONG_LOOKS == 0;
+}
+
+static uint64_t least_of(uint32_t max_us)
+{
+	return (max_us < LEAST_US ? max_us : LEAST_US) * cw_ticks_per_us();
+}
+
+bool cw_spin_sparse(struct cw_spin *spin, uint32_t max_us)
+{
+	if (max_us <= LEAST_US || alone())
+		return false;
+	step_aside(spin, max_us * cw_ticks_per_us());
+	return spin->budget && spin->budget <= least_of(max_us) && !long_look_is_due(spin);
 }
 
 uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
@@ -55,11 +88,8 @@ uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 
 	if (!max_us || alone())
 		return 0;
-	if (cw_unlikely(cw_aside_step(&spin->aside))) {
-		spin->losses = 0;
-		spin->budget = (uint32_t)most;
-	}
-	if (spin->losses && spin->losses % LOSSES_BETWEEN_LONG_LOOKS == 0)
+	step_aside(spin, most);
+	if (long_look_is_due(spin))
 		return 2 * most;
 	if (!spin->budget || spin->budget > most)
 		spin->budget = (uint32_t)most;
@@ -75,7 +105,7 @@ void cw_spin_paid(struct cw_spin *spin, uint32_t max_us)
 
 void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
-	uint64_t rate = cw_ticks_per_us(), most = max_us * rate, least = max_us < LEAST_US ? most : LEAST_US * rate;
+	uint64_t rate = cw_ticks_per_us(), most = max_us * rate, least = least_of(max_us);
 
 	if (waited > SHORT_SLEEP * most) {
 		spin->losses = 0;

@@ -12,6 +12,7 @@
 #ifndef CW_SYNC_SPIN_H
 #define CW_SYNC_SPIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "aside.h"
@@ -24,8 +25,13 @@ struct cw_spin {
 
 uint64_t cw_ticks_per_us(void); /* measured once, at the first call; takes 200 us then */
 
-/* Ticks to look now: 0 (max_us is 0, or there is one processor), else up to twice max_us. */
+/* From now on some of those who are looked for run on other machines: with one processor here it isn't theirs that is kept. */
+void cw_spin_apart(void);
+
+/* Ticks to look now: 0 (max_us is 0, or there is one processor for both ends), else up to twice max_us. */
 uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us);
+/* Looks are short, so rarely does one pay: messages come further apart. Who can sleep without telling the peer does so at once. */
+bool cw_spin_sparse(struct cw_spin *spin, uint32_t max_us);
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us);
 /* The look was in vain, and the wait took so many ticks from its beginning. */
 void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "sync/spin.h"
 #include "transport/window/window.h"
 
 #define MAX_ARENAS 4096
@@ -28,29 +29,41 @@ static int check(const struct cw_arena_header *header, uint64_t id, uint32_t slo
 	return 0;
 }
 
-struct cw_arena *cw_arena_map(int fd, uint64_t id)
+uint32_t cw_arena_look(int fd, uint64_t id)
 {
 	struct cw_arena_header *header = cw_window_map(fd, CW_ARENA_WORDS, false);
-	struct cw_arena *arena = cw_arena_find(id);
 	uint32_t slots;
 	int error;
 
-	if (arena || !header) {
-		if (header)
-			munmap(header, CW_ARENA_WORDS);
-		return arena;
-	}
+	if (!header)
+		return 0;
 	slots = *(volatile uint32_t *)&header->slots;
 	error = check(header, id, slots);
 	munmap(header, CW_ARENA_WORDS);
-	if (error || count == MAX_ARENAS) {
-		errno = error ? error : ENOSPC;
+	if (!error)
+		return slots;
+	errno = error;
+	return 0;
+}
+
+struct cw_arena *cw_arena_map(int fd, uint64_t id)
+{
+	struct cw_arena *arena = cw_arena_find(id);
+	uint32_t slots;
+
+	if (arena)
+		return arena;
+	slots = cw_arena_look(fd, id);
+	if (!slots || count == MAX_ARENAS) {
+		errno = slots ? ENOSPC : errno;
 		return NULL;
 	}
 	arena = &arenas[count];
 	arena->base = cw_window_map(fd, cw_arena_size(slots), true);
 	if (!arena->base)
 		return NULL;
+	if (cw_window_is_granted(fd))
+		cw_spin_apart();
 	arena->slots = slots;
 	arena->size = cw_arena_size(slots);
 	arena->id = id;

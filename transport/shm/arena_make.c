@@ -8,10 +8,18 @@
 #include "arena.h"
 #include "transport/window/window.h"
 
+static void write_header(const struct cw_arena *arena)
+{
+	*(struct cw_arena_header *)arena->base = (struct cw_arena_header){.magic = CW_ARENA_MAGIC,
+									  .layout = CW_LAYOUT,
+									  .slots = arena->slots,
+									  .id = arena->id,
+									  .size = arena->size,
+									  .rings_at = cw_arena_rings_at(arena->slots)};
+}
+
 static int fill(struct cw_arena *arena, int fd, bool huge_pages)
 {
-	struct cw_arena_header *header;
-
 	if (ftruncate(fd, (off_t)arena->size) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -1;
 	arena->base = cw_window_map(fd, arena->size, true);
@@ -19,13 +27,7 @@ static int fill(struct cw_arena *arena, int fd, bool huge_pages)
 		return -1;
 	if (huge_pages)
 		madvise(arena->base, arena->size, MADV_HUGEPAGE);
-	header = (struct cw_arena_header *)arena->base;
-	*header = (struct cw_arena_header){.magic = CW_ARENA_MAGIC,
-					   .layout = CW_LAYOUT,
-					   .slots = arena->slots,
-					   .id = arena->id,
-					   .size = arena->size,
-					   .rings_at = cw_arena_rings_at(arena->slots)};
+	write_header(arena);
 	return 0;
 }
 
@@ -49,6 +51,35 @@ int cw_arena_make(struct cw_arena *arena, uint64_t id, uint32_t slots, bool huge
 	return -1;
 }
 
+int cw_arena_make_in(struct cw_arena *arena, int fd, uint64_t id, uint32_t slots)
+{
+	*arena = (struct cw_arena){.id = id, .slots = slots, .size = cw_arena_size(slots)};
+	arena->base = cw_window_map(fd, arena->size, true);
+	if (!arena->base)
+		return -1;
+	memset(arena->base, 0, cw_arena_rings_at(slots));
+	write_header(arena);
+	return 0;
+}
+
+int cw_arena_import(struct cw_arena *arena, int fd, uint64_t id)
+{
+	uint32_t slots = cw_arena_look(fd, id);
+
+	if (!slots)
+		return -1;
+	*arena = (struct cw_arena){.id = id, .slots = slots, .size = cw_arena_size(slots)};
+	arena->base = cw_window_map(fd, arena->size, true);
+	return arena->base ? 0 : -1;
+}
+
+void cw_arena_unmap(struct cw_arena *arena)
+{
+	if (arena->base)
+		munmap(arena->base, arena->size);
+	arena->base = NULL;
+}
+
 void cw_arena_slot_reset(const struct cw_arena *arena, uint32_t slot)
 {
 	struct cw_slot *words = cw_arena_slot(arena, slot);
@@ -68,6 +99,11 @@ void cw_arena_slot_clear(const struct cw_arena *arena, int fd, uint32_t slot)
 	uint64_t at = (uint64_t)(cw_arena_ring(arena, slot, 0) - arena->base);
 
 	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, 2 * CW_RING_MAX);
+}
+
+void cw_arena_slot_wipe(const struct cw_arena *arena, uint32_t slot)
+{
+	memset(cw_arena_ring(arena, slot, 0), 0, 2 * CW_RING_MAX);
 }
 
 #ifndef MADV_POPULATE_WRITE

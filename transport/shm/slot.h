@@ -21,7 +21,7 @@
 #include "sync/lock.h"
 #include "sync/state.h"
 
-#define CW_LAYOUT          2u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
+#define CW_LAYOUT          6u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
 #define CW_ARENA_MAGIC     0x63617573657761ull
 #define CW_ARENA_BOARD     2048u
 #define CW_ARENA_WORDS     4096u
@@ -50,7 +50,7 @@ struct cw_direction {
 	_Alignas(CW_CACHE_LINE) struct cw_lock tx_lock;
 	_Atomic uint32_t tx_attached;  /* woff holds */
 	_Atomic uint32_t tx_in_kernel; /* send calls in the kernel without the lock: woff doesn't hold until they are back */
-	_Atomic uint64_t woff;         /* offset of the next byte to be written, to the ring or the kernel */
+	_Atomic uint64_t woff;         /* offset of the next byte to be written by the kernel; by ring it is widx */
 	_Atomic uint64_t tx_credit;    /* roff as last seen by the writer */
 	_Atomic uint32_t tx_bits;      /* class wanted for the next LIVE */
 	_Atomic uint32_t
@@ -92,6 +92,11 @@ struct cw_arena_header {
 	uint64_t size;
 	uint64_t rings_at;
 };
+
+/* Programs of 32 and of 64 bits share slots: the places are the same for both. */
+_Static_assert(sizeof(struct cw_direction) == 5 * CW_CACHE_LINE && sizeof(struct cw_slot) == 13 * CW_CACHE_LINE, "a slot has one size");
+_Static_assert(sizeof(struct cw_arena_header) == 40, "the header has one size");
+_Static_assert(_Alignof(_Atomic uint64_t) == 8, "words of 64 bits lie in one cache line");
 
 static inline uint64_t cw_arena_rings_at(uint32_t slots)
 {

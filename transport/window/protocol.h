@@ -16,6 +16,8 @@
  *   HELLO     ->  a second one: the child is there, and names itself. No answer.
  *   OFFER     ->  + the connected socket. The service compares what the kernel says of it and closes it. No answer
  *                 until the other end is offered too.
+ *   FLOW      ->  + a datagram socket, and where it sends to or receives from. Closed and answered as an OFFER; the token is
+ *                 a flow's (sockets/datagram.h).
  *   WITHDRAW  ->  the program no longer holds the offered socket, or won't move it.
  *             <-  GRANT the slot; + arena (memfd) the first time this program gets a slot in it. The `mail` word of the
  *                 book is raised after a GRANT was sent, so that a program looks for it without a system call.
@@ -29,6 +31,11 @@
  *                 Without a file there is no answer: a service that ends when idle stays while that process lives.
  *   LIST      ->  (the causeway command) answered with LIST + memfd of JSON text.
  *   STATUS    ->  (the causeway command, doctor) answered with STATUS + memfd of JSON text.
+ *   NODES     ->  (the causeway command) answered with NODES + memfd of JSON text; probe: the nodes are asked for a sign of life too.
+ *   CLUSTER   ->  (root or the owner) the files of the cluster have changed. Answered with CLUSTER + what NODES answers, or status EPERM.
+ *   WINDOWS   ->  (the causeway command) answered with WINDOWS + memfd of JSON text.
+ *   WINDOW    ->  (root or the owner) make, grant, take back, read or write a window with a name; + memfd of what is to be written.
+ *                 Answered with WINDOW + memfd: of what was read, else JSON, which says why where status is an errno.
  *   STOP      ->  (root or the owner) end the service. Answered with STOP and status EPERM, or the end of the connection.
  */
 #ifndef CW_TRANSPORT_PROTOCOL_H
@@ -55,12 +62,33 @@ enum cw_message_type {
 	CW_STATUS,
 	CW_STOP,
 	CW_RESEND,
+	CW_FLOW,
+	CW_NODES,
+	CW_CLUSTER,
+	CW_WINDOWS,
+	CW_WINDOW,
 	CW_MESSAGE_TYPES
 };
 
+enum cw_window_act {
+	CW_WINDOW_CREATE,
+	CW_WINDOW_REMOVE,
+	CW_WINDOW_GRANT,
+	CW_WINDOW_REVOKE,
+	CW_WINDOW_READ,
+	CW_WINDOW_WRITE,
+	CW_WINDOW_ACTS
+};
+
+#define CW_WINDOW_NAME     24         /* with its end */
+#define CW_WINDOW_PIECE    (1u << 20) /* bytes, the most that are read or written at once */
+#define CW_WINDOW_DRY_RUN  1u
+#define CW_WINDOW_FORCE    2u
+#define CW_WINDOW_WRITABLE 4u
+
 /* One end's view of a connection: which stream of the program it is. Echoed in the GRANT. */
 struct cw_token {
-	uint32_t index;      /* entry in the program's book */
+	uint32_t index;      /* entry in the program's book; with the highest bit, a flow's number */
 	uint32_t generation; /* the program's own count of uses of that entry */
 };
 
@@ -88,12 +116,30 @@ struct cw_message {
 		} offer;                 /* WITHDRAW too */
 		struct {
 			struct cw_token token;
+			uint64_t cookie;
+			struct in6_addr address; /* of the other end, IPv4 as v4-mapped */
+			uint32_t port;
+			uint32_t sends; /* 1: to there, 0: from there */
+		} flow;
+		struct {
+			struct cw_token token;
 			uint64_t arena;
 			uint32_t slot, end, slots, unused;
-		} grant; /* RELEASE too (token, arena, slot, end) */
+			struct in6_addr local; /* this end's address, IPv4 as v4-mapped */
+		} grant;                       /* RELEASE too (token, arena, slot, end) */
 		struct {
 			uint64_t run;
 		} run;
+		struct {
+			uint32_t probe;
+		} nodes;
+		struct {
+			uint32_t act, flags;
+			uint64_t at; /* offset; of CREATE the size */
+			uint32_t length, unused;
+			char name[CW_WINDOW_NAME];
+			char node[64]; /* whom to grant it; of READ and WRITE its owner; empty: this one */
+		} window;
 		unsigned char room[112];
 	};
 };
@@ -102,12 +148,14 @@ _Static_assert(sizeof(struct cw_message) == 128, "messages have one size");
 
 /* The node page: what every program may know. Written by the service alone. */
 #define CW_NODE_ADDRESSES 500
+#define CW_NODE_PEERS     512
 struct cw_node_page {
 	uint32_t layout;
 	_Atomic uint32_t sequence; /* odd while the service writes */
 	uint32_t addresses;
-	uint32_t unused;
+	uint32_t peers;
 	struct in6_addr address[CW_NODE_ADDRESSES]; /* this node's own, IPv4 as v4-mapped; loopback is not listed */
+	struct in6_addr peer[CW_NODE_PEERS];        /* those of nodes that streams can be shared with by windows */
 };
 
 #endif

@@ -1,0 +1,451 @@
+/* Receiving a datagram: from the rings of this socket's flows and from the kernel's queue, in turn. */
+#include "datagram.h"
+
+#include <limits.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kernel.h"
+#include "service.h"
+
+#define KERNEL_TURN         64 /* receives by ring for each look at the kernel's queue */
+#define ASK_KERNEL_EVERY_US 5
+#define LEAST_IN_QUEUE      512 /* bytes that the kernel counts for a datagram, at least */
+#define RING_FLAGS          (MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC | MSG_WAITALL | MSG_CMSG_CLOEXEC | MSG_NOSIGNAL | MSG_WAITFORONE)
+
+union name {
+	struct sockaddr any;
+	struct sockaddr_in four;
+	struct sockaddr_in6 six;
+	struct sockaddr_storage room;
+};
+
+static bool kernel_has(int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) != 0;
+}
+
+/* ---- what a flow has ---- */
+
+/* May the ring be read? Not while datagrams that were sent before are still with the kernel. Called again and again until it may. */
+static bool passed(struct cw_flow *flow)
+{
+	uint64_t spell = atomic_load_explicit(&flow->way->seal, memory_order_relaxed);
+	uint64_t up = atomic_load_explicit(&flow->way->up, memory_order_relaxed), now;
+
+	if (cw_likely(flow->passed == spell))
+		return true;
+	if (!flow->synced || flow->seen < up) {
+		now = cw_monotonic_ns();
+		if (now - atomic_load_explicit(&flow->way->tx_credit, memory_order_relaxed) < CW_FLOW_WAIT_NS)
+			return false;
+		/* What is not in the queue by now was dropped; and the queue is no longer than this. */
+		if (!flow->due)
+			flow->due = flow->socket->by_kernel + 1 +
+				    atomic_load_explicit(&flow->slot->end[1].rcvbuf, memory_order_relaxed) / LEAST_IN_QUEUE;
+		if (flow->socket->by_kernel < flow->due && kernel_has(flow->socket->entry->fd))
+			return false;
+	}
+	flow->due = 0;
+	flow->seen = up;
+	flow->synced = true;
+	flow->passed = spell;
+	return true;
+}
+
+bool cw_flow_next(struct cw_flow *flow, uint64_t *at, size_t *length, bool *later)
+{
+	struct cw_direction *way = flow->way;
+	uint64_t word = atomic_load_explicit(&way->state, memory_order_acquire), widx = flow->widx;
+	enum cw_state state = cw_state_of(word);
+
+	if (state != CW_LIVE && state != CW_ASLEEP && !(state == CW_TAKEN && (word & CW_MARK_LEFT))) {
+		if (cw_unlikely(state == CW_SEALED || state >= CW_STATES))
+			cw_flow_break(flow);
+		return false;
+	}
+	*at = atomic_load_explicit(&way->roff, memory_order_relaxed);
+	if (*at & CW_CLAIMED)
+		return false;
+	if ((int64_t)(widx - *at) <= 0)
+		flow->widx = widx = atomic_load_explicit(&way->widx, memory_order_acquire);
+	if (widx == *at)
+		return false;
+	if (!passed(flow)) {
+		*later = true;
+		return false;
+	}
+	if (cw_unlikely(widx - *at > flow->ring.size || !cw_record_length(&flow->ring, *at, widx - *at, length))) {
+		/* Taken back and begun again between the two looks it can be anything; else it is nonsense. */
+		if (*at == atomic_load_explicit(&way->roff, memory_order_acquire))
+			cw_flow_break(flow);
+		return false;
+	}
+	return true;
+}
+
+static socklen_t name_of(const struct cw_flow *flow, union name *name)
+{
+	if (flow->socket->family == AF_INET) {
+		name->four = (struct sockaddr_in){.sin_family = AF_INET,
+						  .sin_port = htons((uint16_t)flow->peer.port),
+						  .sin_addr.s_addr = flow->peer.address.s6_addr32[3]};
+		return sizeof(name->four);
+	}
+	name->six = (struct sockaddr_in6){
+		.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)flow->peer.port), .sin6_addr = flow->peer.address};
+	return sizeof(name->six);
+}
+
+static void tell_name(const struct cw_flow *flow, struct sockaddr *to, socklen_t *size)
+{
+	union name name;
+	socklen_t length;
+
+	if (!to)
+		return;
+	length = name_of(flow, &name);
+	memcpy(to, &name, *size < length ? *size : length);
+	*size = length;
+}
+
+static void tell(const struct cw_flow *flow, const struct cw_taking *taking, size_t length, size_t copied)
+{
+	struct msghdr *message = taking->message;
+
+	if (!message) {
+		if (taking->size)
+			tell_name(flow, taking->name, taking->size);
+		return;
+	}
+	if (message->msg_name)
+		tell_name(flow, message->msg_name, &message->msg_namelen);
+	message->msg_controllen = 0;
+	message->msg_flags = (taking->flags & MSG_CMSG_CLOEXEC) | (copied < length ? MSG_TRUNC : 0);
+}
+
+static size_t room_in(const struct cw_taking *taking)
+{
+	size_t room = 0;
+
+	for (size_t i = 0; i < taking->iovcnt; i++)
+		room += taking->iov[i].iov_len;
+	return room;
+}
+
+/* The flow's next record. -1: somebody was faster. */
+static ssize_t take(struct cw_flow *flow, const struct cw_taking *taking, uint64_t at, size_t length)
+{
+	struct cw_stream *entry = flow->socket->entry;
+	size_t room = room_in(taking), copied = room < length ? room : length;
+	uint64_t seen = at;
+
+	if (cw_likely(taking->iovcnt == 1))
+		cw_ring_get(&flow->ring, at + CW_RECORD_HEADER, taking->iov->iov_base, copied);
+	else
+		cw_ring_get_iov(&flow->ring, at + CW_RECORD_HEADER, taking->iov, taking->iovcnt, 0, copied);
+	if (taking->flags & MSG_PEEK) {
+		atomic_thread_fence(memory_order_acquire);
+		if (atomic_load_explicit(&flow->way->roff, memory_order_relaxed) != at)
+			return -1;
+	} else if (!atomic_compare_exchange_strong_explicit(&flow->way->roff, &seen, at + cw_record_room(length), memory_order_acq_rel,
+							    memory_order_relaxed)) {
+		return -1; /* C: the writer has taken it back, or another process that inherited the ring has it */
+	}
+	tell(flow, taking, length, copied);
+	if (!(taking->flags & MSG_PEEK)) {
+		CW_COUNT(entry, bytes_ring_in, length);
+		CW_COUNT(entry, messages_in, 1);
+	}
+	return (ssize_t)(taking->flags & MSG_TRUNC ? length : copied);
+}
+
+/* Its writer is gone, or it has left, and all is read. */
+static bool is_over(const struct cw_flow *flow)
+{
+	uint64_t word = atomic_load_explicit(&flow->way->state, memory_order_acquire), roff;
+
+	if (!(word & (CW_MARK_WRITER_GONE | CW_MARK_LEFT)))
+		return false;
+	roff = atomic_load_explicit(&flow->way->roff, memory_order_relaxed);
+	return (roff & CW_CLAIMED) || atomic_load_explicit(&flow->way->widx, memory_order_acquire) == roff;
+}
+
+/* From the rings, in turn. -1: nothing; *later: something that can't be read yet. Under rx_lock. */
+static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *taking, bool *later)
+{
+	uint32_t which = socket->next_in;
+
+	for (uint32_t i = 0; i < socket->in_count; i++, which++) {
+		struct cw_flow *flow;
+		uint64_t at;
+		size_t length;
+		ssize_t got;
+
+		if (which >= socket->in_count)
+			which = 0;
+		flow = socket->in[which];
+		if (socket->peeked > 0 && socket->peeked != (int32_t)(flow - cw_flows) + 1)
+			continue;
+		while (cw_flow_next(flow, &at, &length, later)) {
+			got = take(flow, taking, at, length);
+			if (got < 0)
+				continue;
+			socket->peeked = taking->flags & MSG_PEEK ? (int32_t)(flow - cw_flows) + 1 : 0;
+			socket->next_in = which + (socket->peeked ? 0 : 1);
+			return got;
+		}
+		/* The last one is in its place then: it has its turn at the next call. */
+		if (which < socket->in_count && socket->in[which] == flow && is_over(flow))
+			cw_flow_drop(flow);
+	}
+	if (!socket->peeked)
+		socket->kept = false;
+	return -1;
+}
+
+/* ---- the kernel's queue ---- */
+
+/* Counted for the flow that it belongs to, or may come to belong to. */
+static void note_source(struct cw_datagram *socket, int fd, const struct sockaddr *name, socklen_t size)
+{
+	struct cw_peer peer = name && size ? cw_peer_of(name, size) : socket->connected;
+	struct cw_flow *flow = peer.port ? cw_flow_find(socket, &peer, false) : NULL;
+
+	if (!flow)
+		return;
+	flow->seen++;
+	flow->idle = 0;
+	cw_flow_counted(flow, fd);
+}
+
+static void account(struct cw_datagram *socket, int fd, int flags, ssize_t got, const struct sockaddr *name, socklen_t size)
+{
+	if (atomic_load_explicit(&socket->orphaned, memory_order_relaxed))
+		return; /* fd may be another's by now */
+	if (got < 0 || (flags & (MSG_PEEK | MSG_ERRQUEUE))) {
+		if (got >= 0 && (flags & MSG_PEEK))
+			socket->peeked = -1;
+		return;
+	}
+	socket->peeked = 0;
+	socket->by_kernel++;
+	CW_COUNT(socket->entry, bytes_kernel_in, (uint64_t)got);
+	CW_COUNT(socket->entry, messages_in, 1);
+	note_source(socket, fd, name, size);
+}
+
+void cw_datagram_received(struct cw_datagram *socket, int fd, size_t length, const struct sockaddr *name, socklen_t size)
+{
+	account(socket, fd, 0, (ssize_t)length, name, size);
+}
+
+/* By the program's own call, but that it always tells the source. */
+static ssize_t from_kernel(struct cw_datagram *socket, int fd, const struct cw_taking *taking, int flags)
+{
+	union name name;
+	socklen_t size = sizeof(name), told;
+	ssize_t got;
+
+	if (taking->message) {
+		struct msghdr copy = *taking->message;
+
+		copy.msg_name = &name;
+		copy.msg_namelen = sizeof(name);
+		got = cw_kernel.recvmsg(fd, &copy, flags);
+		if (got < 0)
+			return got;
+		size = copy.msg_namelen;
+		if (taking->message->msg_name) {
+			told = taking->message->msg_namelen;
+			memcpy(taking->message->msg_name, &name, told < size ? told : size);
+			taking->message->msg_namelen = size;
+		}
+		taking->message->msg_controllen = copy.msg_controllen;
+		taking->message->msg_flags = copy.msg_flags;
+	} else if (taking->iovcnt == 1) {
+		got = cw_kernel.recvfrom(fd, taking->iov->iov_base, taking->iov->iov_len, flags, &name.any, &size);
+	} else {
+		struct msghdr message = {.msg_name = &name,
+					 .msg_namelen = sizeof(name),
+					 .msg_iov = (struct iovec *)taking->iov,
+					 .msg_iovlen = taking->iovcnt};
+
+		got = cw_kernel.recvmsg(fd, &message, flags);
+		size = message.msg_namelen;
+	}
+	if (got >= 0 && !taking->message && taking->size && taking->name) {
+		told = *taking->size;
+		memcpy(taking->name, &name, told < size ? told : size);
+		*taking->size = size;
+	}
+	account(socket, fd, flags, got, &name.any, size);
+	return got;
+}
+
+/* ---- waiting ---- */
+
+static bool is_blocking(const struct cw_datagram *socket, const struct cw_taking *taking)
+{
+	return !(taking->flags & MSG_DONTWAIT) && !atomic_load_explicit(&socket->entry->nonblocking, memory_order_relaxed);
+}
+
+/* True: something has come, or may have. */
+static bool spin(struct cw_datagram *socket, int fd)
+{
+	uint32_t most = (uint32_t)cw_policy_spin_us();
+	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start,
+		 every = ASK_KERNEL_EVERY_US * cw_ticks_per_us(), edge;
+
+	while (cw_ticks() - start < budget) {
+		bool found = cw_datagram_ready(socket, &edge);
+
+		if (!found && cw_ticks() - asked > every) {
+			found = kernel_has(fd);
+			asked = cw_ticks();
+		}
+		if (found) {
+			CW_COUNT(socket->entry, spins_paid, 1);
+			cw_spin_paid(&cw_thread.spin, most);
+			return true;
+		}
+		cw_pause();
+	}
+	CW_COUNT(socket->entry, spins_lost, budget != 0);
+	return false;
+}
+
+static ssize_t sleep_in_kernel(struct cw_datagram *socket, int fd, const struct cw_taking *taking, uint64_t start)
+{
+	ssize_t got;
+	int error;
+
+	CW_COUNT(socket->entry, sleeps, 1);
+	got = from_kernel(socket, fd, taking, taking->flags);
+	error = errno;
+	cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	CW_COUNT(socket->entry, wakeups, got >= 0);
+	cw_datagram_rise(socket);
+	errno = error;
+	return got;
+}
+
+/* With flows by ring. */
+static ssize_t receive_moved(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
+{
+	uint64_t start = 0;
+	int error = errno;
+
+	for (;;) {
+		bool locked = cw_rx_enter(socket), later = false;
+		bool kernel_first = socket->peeked < 0 || (!socket->peeked && !socket->kept && ++socket->turn >= KERNEL_TURN);
+		ssize_t got = kernel_first ? -1 : from_rings(socket, taking, &later);
+
+		cw_rx_exit(socket, locked);
+		if (cw_likely(got >= 0))
+			return got;
+		socket->turn = 0;
+		got = from_kernel(socket, fd, taking, taking->flags | MSG_DONTWAIT);
+		if (got >= 0 || errno != EAGAIN) {
+			if (got >= 0)
+				cw_datagram_offer(socket);
+			return got;
+		}
+		if (kernel_first) {
+			if (socket->peeked < 0)
+				socket->peeked = 0;
+			errno = error;
+			continue;
+		}
+		if (later) {
+			cw_datagram_nap(socket);
+			errno = error;
+			continue;
+		}
+		if (!is_blocking(socket, taking)) {
+			cw_datagram_offer(socket);
+			errno = EAGAIN;
+			return -1;
+		}
+		errno = error;
+		if (!start)
+			start = cw_ticks();
+		cw_datagram_offer(socket);
+		if (spin(socket, fd))
+			continue;
+		if (cw_datagram_settle(socket, false, 0))
+			return sleep_in_kernel(socket, fd, taking, start);
+	}
+}
+
+static ssize_t simply(int fd, const struct cw_taking *taking)
+{
+	struct msghdr message = {.msg_iov = (struct iovec *)taking->iov, .msg_iovlen = taking->iovcnt};
+
+	if (taking->message)
+		return cw_kernel.recvmsg(fd, taking->message, taking->flags);
+	if (taking->iovcnt == 1)
+		return cw_kernel.recvfrom(fd, taking->iov->iov_base, taking->iov->iov_len, taking->flags, taking->name, taking->size);
+	return cw_kernel.recvmsg(fd, &message, taking->flags);
+}
+
+/* S: pairs with the offer, which looks at `asleep` behind `moved_in`: another thread that gets the first flow offers nothing meanwhile. */
+bool cw_datagram_enter_kernel(struct cw_datagram *socket)
+{
+	atomic_fetch_add_explicit(&socket->asleep, 1, memory_order_seq_cst);
+	if (cw_likely(!atomic_load_explicit(&socket->moved_in, memory_order_seq_cst)))
+		return true;
+	cw_datagram_leave_kernel(socket);
+	return false;
+}
+
+void cw_datagram_leave_kernel(struct cw_datagram *socket)
+{
+	atomic_fetch_sub_explicit(&socket->asleep, 1, memory_order_seq_cst);
+	cw_datagram_awake(socket);
+}
+
+ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
+{
+	bool by_ring = !(taking->flags & ~RING_FLAGS);
+	ssize_t got;
+
+	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
+		cw_service_take_mail();
+	if (cw_likely(atomic_load_explicit(&socket->moved_in, memory_order_acquire)) && by_ring)
+		return receive_moved(socket, fd, taking);
+	if (atomic_load_explicit(&socket->stays, memory_order_relaxed) || (taking->flags & MSG_ERRQUEUE))
+		return simply(fd, taking);
+	if (!by_ring)
+		return from_kernel(socket, fd, taking, taking->flags);
+	if (!cw_datagram_enter_kernel(socket))
+		return receive_moved(socket, fd, taking);
+	got = from_kernel(socket, fd, taking, taking->flags);
+	cw_datagram_leave_kernel(socket);
+	return got;
+}
+
+int cw_datagram_pending(struct cw_datagram *socket, int fd)
+{
+	bool locked, later = false;
+	int size = -1;
+
+	if (!atomic_load_explicit(&socket->moved_in, memory_order_acquire) || socket->peeked < 0)
+		return -1;
+	locked = cw_rx_enter(socket);
+	for (uint32_t i = 0; i < socket->in_count && size < 0; i++) {
+		struct cw_flow *flow = socket->in[(socket->next_in + i) % socket->in_count];
+		uint64_t at;
+		size_t length;
+
+		if ((socket->peeked > 0 && socket->peeked != (int32_t)(flow - cw_flows) + 1) || !cw_flow_next(flow, &at, &length, &later))
+			continue;
+		size = (int)length;
+		socket->peeked = (int32_t)(flow - cw_flows) + 1;
+	}
+	cw_rx_exit(socket, locked);
+	return size;
+}

@@ -1,0 +1,142 @@
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sending.h"
+
+static enum cw_sent put_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t left, uint64_t live, size_t *done)
+{
+	struct cw_direction *tx = stream->tx;
+	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
+	uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
+	size_t count = left < CW_PUBLISH_EVERY ? left : CW_PUBLISH_EVERY, free;
+	struct cw_ring ring;
+	struct iovec pieces[2];
+	long got;
+	int used;
+
+	if (cw_unlikely(!cw_class_sane(bits)))
+		return cw_send_broken(stream, fd);
+	ring = cw_stream_ring(stream->tx_data, bits);
+	free = cw_send_room(tx, widx, ring.size, count);
+	if (cw_unlikely(free == SIZE_MAX))
+		return cw_send_broken(stream, fd);
+	if (!free)
+		return CW_NO_ROOM;
+	if (!cw_send_claim(stream, widx, live))
+		return CW_USE_KERNEL;
+	used = cw_ring_pieces(&ring, widx, count < free ? count : free, pieces);
+	got = offset ? cw_raw(SYS_preadv, from, (long)pieces, used, (long)*offset, (long)(*offset >> 31 >> 1),
+			      0) /* halves, of which 64 bits need one */
+		     : cw_raw(SYS_readv, from, (long)pieces, used, 0, 0, 0);
+	if (got <= 0)
+		cw_send_unclaim(stream);
+	if (got < 0)
+		return CW_USE_KERNEL; /* no file: the kernel's sendfile has the errno */
+	if (got && !cw_send_publish(stream, fd, widx, (size_t)got)) {
+		if (!offset)
+			cw_raw(SYS_lseek, from, -got, SEEK_CUR, 0, 0, 0);
+		return CW_USE_KERNEL;
+	}
+	if (offset)
+		*offset += got;
+	*done = (size_t)got;
+	return CW_SENT_PART;
+}
+
+/* Only what can be read at a place is copied by us; for the rest the kernel's sendfile knows what is right. */
+static bool is_file(int fd)
+{
+	struct stat64 info;
+
+	return fstat64(fd, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+/* One look under the lock; *part: what was put into the ring. */
+static enum cw_sent step_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t left, unsigned looked, size_t *part)
+{
+	enum cw_sent outcome = CW_USE_KERNEL;
+	uint64_t word;
+	bool nested;
+
+	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
+		return CW_SEND_BROKEN;
+	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+	if (cw_state_of(word) == CW_CONSENT && !nested)
+		cw_switch_accept(stream, fd, &word);
+	if ((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && !nested)
+		outcome = put_file(stream, fd, from, offset, left, word, part);
+	else if (cw_state_of(word) == CW_TAKEN && !nested && !(looked & CW_LOOKED_FOR_OFFER) && cw_send_offer_expected(stream, word))
+		outcome = CW_AWAIT_OFFER;
+	cw_tx_unlock(stream, nested);
+	return outcome;
+}
+
+/* Pieces only between streams that hope for the ring, as in send_request. */
+static size_t file_piece(const struct cw_stream *stream, size_t left)
+{
+	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_relaxed);
+
+	return left > CW_SEND_PIECE && cw_send_in_bulk(stream, word) ? CW_SEND_PIECE : left;
+}
+
+static ssize_t file_by_kernel(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t count)
+{
+	struct cw_send_sleeper sleeper = {stream, cw_stream_life(stream)};
+	ssize_t sent;
+
+	pthread_cleanup_push(cw_send_cancelled, &sleeper);
+	sent = cw_kernel.sendfile64(fd, from, offset, count);
+	pthread_cleanup_pop(0);
+	if (!cw_stream_ended(stream, sleeper.life))
+		cw_send_book(stream, fd, sent);
+	return sent;
+}
+
+ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t count)
+{
+	struct cw_sending request = {.total = count, .life = cw_stream_life(stream)};
+	bool file = is_file(from);
+	unsigned looked = 0;
+
+	while (request.done < count) {
+		enum cw_sent outcome = CW_USE_KERNEL;
+		size_t part = 0, piece;
+		ssize_t sent;
+
+		if (file)
+			outcome = step_file(stream, fd, from, offset, count - request.done, looked, &part);
+		switch (outcome) {
+		case CW_SEND_BROKEN:
+			return cw_send_fail(&request, ECONNRESET);
+		case CW_SENT_PART:
+			if (!part)
+				return cw_send_finish(stream, &request, 0); /* end of the file */
+			request.done += part;
+			looked = 0;
+			continue;
+		case CW_AWAIT_OFFER:
+			cw_send_look_for_offer(stream);
+			looked |= CW_LOOKED_FOR_OFFER;
+			continue;
+		case CW_NO_ROOM:
+			if (!(looked & CW_LOOKED_FOR_ROOM)) {
+				if (!cw_send_look_for_room(stream))
+					looked |= CW_LOOKED_FOR_ROOM;
+				continue;
+			}
+			break;
+		case CW_USE_KERNEL:
+			break;
+		}
+		if (!cw_send_to_kernel(stream, fd))
+			return cw_send_finish(stream, &request, -1);
+		piece = file ? file_piece(stream, count - request.done) : count - request.done;
+		sent = file_by_kernel(stream, fd, from, offset, piece);
+		if (sent < (ssize_t)piece || piece == count - request.done || cw_stream_ended(stream, request.life))
+			return cw_send_finish(stream, &request, sent);
+		request.done += (size_t)sent;
+		looked = 0;
+	}
+	return cw_send_finish(stream, &request, 0);
+}

@@ -1,0 +1,134 @@
+#include <pthread.h>
+
+#include "sending.h"
+#include "service.h"
+
+/* A cancelled thread never says how much the kernel took of it: the offset is lost, and the direction stays with the kernel. */
+void cw_send_cancelled(void *argument)
+{
+	const struct cw_send_sleeper *sleeper = argument;
+	struct cw_direction *tx = sleeper->stream->tx;
+
+	if (cw_stream_ended(sleeper->stream, sleeper->life))
+		return;
+	atomic_store_explicit(&tx->tx_attached, 0, memory_order_relaxed);
+	cw_state_mark(&tx->state, CW_MARK_LEFT);
+	atomic_fetch_sub_explicit(&tx->tx_in_kernel, 1, memory_order_release);
+}
+
+void cw_send_book(struct cw_stream *stream, int fd, ssize_t sent)
+{
+	struct cw_direction *tx = stream->tx;
+
+	if (sent > 0) {
+		atomic_fetch_add_explicit(&tx->woff, (uint64_t)sent, memory_order_relaxed);
+		CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
+		cw_switch_bound_out(stream, fd, (size_t)sent);
+	}
+	/* Pairs with S0 (switch.c): who finds the count zero finds woff booked. */
+	atomic_fetch_sub_explicit(&tx->tx_in_kernel, 1, memory_order_release);
+}
+
+static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
+{
+	struct cw_send_sleeper sleeper = {stream, cw_stream_life(stream)};
+	ssize_t sent;
+
+	stream->corked = (uint8_t)((stream->corked & CW_CORK_OPTION) | (flags & MSG_MORE ? CW_CORK_MORE : 0));
+	cw_switch_note_wake(stream);
+	pthread_cleanup_push(cw_send_cancelled, &sleeper);
+	sent = cw_kernel.sendmsg(fd, message, flags);
+	pthread_cleanup_pop(0);
+	if (!cw_stream_ended(stream, sleeper.life))
+		cw_send_book(stream, fd, sent);
+	return sent;
+}
+
+static size_t untaken(const struct cw_sending *request, size_t limit, struct iovec rest[CW_PIECES])
+{
+	return cw_pieces(request->iov, request->iovcnt, request->done, limit, rest);
+}
+
+/* The rest of a request through the kernel. */
+ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *request)
+{
+	struct iovec rest[CW_PIECES];
+	int flags = request->flags | (request->done ? MSG_NOSIGNAL : 0);
+	struct msghdr message = {.msg_iov = rest};
+
+	if (!request->done) {
+		message.msg_iov = (struct iovec *)request->iov;
+		message.msg_iovlen = request->iovcnt;
+		return send_by_kernel(stream, fd, &message, flags);
+	}
+	message.msg_iovlen = untaken(request, SIZE_MAX, rest);
+	return send_by_kernel(stream, fd, &message, flags);
+}
+
+/* A piece of it, without waiting. Returns bytes or -errno. */
+long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request)
+{
+	struct iovec rest[CW_PIECES];
+	struct msghdr message = {.msg_iov = rest};
+	long sent;
+
+	message.msg_iovlen = untaken(request, CW_SEND_PIECE, rest);
+	cw_switch_note_wake(stream);
+	sent = cw_raw_sendmsg(fd, &message, request->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+	cw_send_book(stream, fd, sent);
+	if (sent > 0)
+		request->done += (size_t)sent;
+	return sent;
+}
+
+bool cw_send_take_claim(struct cw_stream *stream)
+{
+	struct cw_direction *tx = stream->tx;
+	uint64_t claim = atomic_exchange_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
+	uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
+
+	if (claim == CW_NO_CLAIM)
+		return false;
+	/* Committed, and not published yet. */
+	if (claim != widx)
+		atomic_compare_exchange_strong_explicit(&tx->widx, &widx, claim, memory_order_seq_cst, memory_order_relaxed);
+	return true;
+}
+
+int cw_send_kept_error(struct cw_stream *stream)
+{
+	int error = cw_error_take(stream);
+
+	if (cw_unlikely(error))
+		atomic_fetch_sub_explicit(&stream->tx->tx_in_kernel, 1, memory_order_release);
+	return error;
+}
+
+/* Bring the direction to the kernel: the ring's bytes come first, whatever the reader does. */
+bool cw_send_to_kernel(struct cw_stream *stream, int fd)
+{
+	int error = ECONNRESET;
+	bool nested;
+
+	if (!stream->broken && cw_tx_lock(stream, fd, &nested)) {
+		cw_switch_to_kernel(stream, fd, nested);
+		atomic_fetch_add_explicit(&stream->tx->tx_in_kernel, 1, memory_order_relaxed);
+		cw_tx_unlock(stream, nested);
+		if (stream->broken)
+			atomic_fetch_sub_explicit(&stream->tx->tx_in_kernel, 1, memory_order_release);
+		else
+			error = cw_send_kept_error(stream);
+	}
+	if (error)
+		errno = error;
+	return !error;
+}
+
+ssize_t cw_send_message(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
+{
+	struct cw_sending nothing = {.life = cw_stream_life(stream)};
+
+	if (!cw_send_to_kernel(stream, fd))
+		return -1;
+	return cw_send_finish(stream, &nothing, send_by_kernel(stream, fd, message, flags));
+}

@@ -1,0 +1,138 @@
+#include "service_inside.h"
+
+#include "datagram.h"
+#include "fork.h"
+
+static struct cw_token token_of(const struct cw_flow *flow)
+{
+	return (struct cw_token){(uint32_t)(flow - cw_flows) | CW_FLOW_TOKEN,
+				 atomic_load_explicit(&flow->generation, memory_order_relaxed)};
+}
+
+static bool admits_flow(const struct cw_flow *flow, int fd)
+{
+	struct sockaddr_storage local = {0};
+	struct in6_addr address;
+	socklen_t size = sizeof(local);
+	uint16_t port;
+
+	if (cw_raw(SYS_getsockname, fd, (long)&local, (long)&size, 0, 0, 0) < 0)
+		return false;
+	cw_service_address(&local, &address, &port);
+	return cw_policy_admits(&cw_policy, &address, port, &flow->peer.address, (uint16_t)flow->peer.port);
+}
+
+static void keep_flow(struct cw_flow *flow, enum cw_reason reason)
+{
+	atomic_store_explicit(&flow->stage, CW_FLOW_STAYS, memory_order_relaxed);
+	if (!flow->socket->moved_in && !flow->socket->moved_out)
+		atomic_store_explicit(&cw_own_book.entry[flow->socket->entry->number].reason, reason, memory_order_relaxed);
+}
+
+static void offer_flow_locked(struct cw_flow *flow, int fd)
+{
+	struct cw_stream *entry = flow->socket->entry;
+	struct cw_message offer = cw_service_message(CW_FLOW);
+	socklen_t size = sizeof(entry->cookie);
+	uint8_t counting = CW_FLOW_COUNTING;
+
+	if (!cw_service_register_locked()) {
+		flow->calls = 0;
+		atomic_store_explicit(&cw_own_book.entry[entry->number].reason, cw_moving_reason, memory_order_relaxed);
+		return;
+	}
+	cw_kept_say(cw_service_say);
+	if (!admits_flow(flow, fd)) {
+		keep_flow(flow, CW_REASON_policy);
+		return;
+	}
+	if (!cw_service_is_own(&flow->peer.address)) {
+		keep_flow(flow, CW_REASON_remote_host);
+		return;
+	}
+	if (cw_raw_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &entry->cookie, &size) < 0) {
+		keep_flow(flow, CW_REASON_option);
+		return;
+	}
+	offer.flow.token = token_of(flow);
+	offer.flow.cookie = entry->cookie;
+	offer.flow.address = flow->peer.address;
+	offer.flow.port = flow->peer.port;
+	offer.flow.sends = flow->sends;
+	if (!atomic_compare_exchange_strong_explicit(&flow->stage, &counting, CW_FLOW_OFFERED, memory_order_acq_rel, memory_order_relaxed))
+		return;
+	atomic_fetch_add_explicit(&flow->socket->offered, 1, memory_order_relaxed);
+	if (!flow->socket->moved_in && !flow->socket->moved_out)
+		atomic_store_explicit(&cw_own_book.entry[entry->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
+	if (cw_service_send(atomic_load_explicit(&cw_service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
+		atomic_store_explicit(&flow->offer, ++cw_service.offers, memory_order_relaxed);
+		return;
+	}
+	if (!cw_service_is_there()) {
+		cw_service_hang_up();
+		return;
+	}
+	flow->calls = 0; /* it has much to read: later */
+	atomic_fetch_sub_explicit(&flow->socket->offered, 1, memory_order_relaxed);
+	atomic_store_explicit(&flow->stage, CW_FLOW_COUNTING, memory_order_release);
+}
+
+void cw_service_offer_flow(struct cw_flow *flow, int fd)
+{
+	int error = errno;
+
+	if (!cw_moving) {
+		keep_flow(flow, cw_moving_reason);
+	} else if (!cw_family_alone(flow->socket->entry)) {
+		flow->calls = 0;
+		atomic_store_explicit(&cw_own_book.entry[flow->socket->entry->number].reason, CW_REASON_inherited, memory_order_relaxed);
+	} else if (cw_service_lock()) {
+		offer_flow_locked(flow, fd);
+		cw_service_unlock();
+	}
+	errno = error;
+}
+
+static bool flow_taken_up(const struct cw_flow *flow)
+{
+	uint32_t offer = atomic_load_explicit(&flow->offer, memory_order_relaxed);
+
+	return !offer || cw_service_took(&flow->offer);
+}
+
+/* As cw_service_part: the port is bound until the service has closed what it was shown. */
+void cw_service_part_datagram(const struct cw_datagram *socket)
+{
+	struct timespec turn = {.tv_nsec = 50000};
+	bool all = false;
+
+	for (int i = 0; i < 400 && !all; i++) {
+		all = true;
+		for (uint32_t k = 0; k < CW_FLOW_PEERS && all; k++)
+			all = (!socket->to[k] || flow_taken_up(socket->to[k])) && (!socket->from[k] || flow_taken_up(socket->from[k]));
+		if (!all)
+			cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+	}
+}
+
+void cw_service_withdraw_flow(const struct cw_flow *flow)
+{
+	struct cw_message message = cw_service_message(CW_WITHDRAW);
+
+	message.offer.token = token_of(flow);
+	cw_service_tell(&message);
+}
+
+void cw_service_release_flow(const struct cw_flow *flow)
+{
+	struct cw_token token = token_of(flow);
+
+	cw_service_tell_slot(CW_RELEASE, &token, flow->arena, flow->slot_number, flow->sends ? 0 : 1);
+}
+
+void cw_service_ask_resend_flow(const struct cw_flow *flow)
+{
+	struct cw_token token = token_of(flow);
+
+	cw_service_tell_slot(CW_RESEND, &token, flow->arena, flow->slot_number, 1);
+}

@@ -1,0 +1,176 @@
+#include "service_inside.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ROOM_NS          2000000
+#define NO_ROOM_NS       50000000ull
+#define HIGH_DESCRIPTORS 4096 /* ours goes below this, or below the limit if that is lower */
+
+static bool trusted(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return cw_raw_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == 0 || peer.uid == geteuid());
+}
+
+static int connect_to(const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timeval limit = {.tv_usec = CW_SERVICE_LIMIT_US};
+	size_t length = strlen(name);
+	int fd;
+
+	if (length + 1 > sizeof(address.sun_path))
+		return -1;
+	memcpy(address.sun_path + 1, name, length);
+	fd = (int)cw_raw(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0);
+	if (fd < 0)
+		return -1;
+	cw_raw_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	cw_raw_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (cw_raw(SYS_connect, fd, (long)&address, (long)(offsetof(struct sockaddr_un, sun_path) + 1 + length), 0, 0, 0) == 0 &&
+	    trusted(fd))
+		return fd;
+	cw_raw_close(fd);
+	return -1;
+}
+
+/* Out of the way of the program's own numbers. */
+int cw_service_move_high(int fd)
+{
+	struct rlimit limit;
+	long low = HIGH_DESCRIPTORS, high = -1;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < HIGH_DESCRIPTORS)
+		low = (long)limit.rlim_cur;
+	for (long from = low - 32; from > 3 && high < 0; from -= 256)
+		high = cw_raw_fcntl(fd, F_DUPFD_CLOEXEC, from);
+	if (high < 0)
+		return fd;
+	cw_raw_close(fd);
+	return (int)high;
+}
+
+int cw_service_open(void)
+{
+	char name[64] = "causeway/user/";
+	int fd, digits = 0;
+	uid_t user = geteuid();
+	char number[12];
+
+	if (cw_service.name[0])
+		return connect_to(cw_service.name);
+	fd = connect_to(CW_SERVICE_SYSTEM);
+	if (fd >= 0)
+		return fd;
+	do
+		number[digits++] = (char)('0' + user % 10);
+	while (user /= 10);
+	for (size_t at = strlen(name); digits; at++)
+		name[at] = number[--digits];
+	return connect_to(name);
+}
+
+bool cw_service_send(int fd, const struct cw_message *message, int descriptor, int flags)
+{
+	struct iovec iov = {(void *)message, sizeof(*message)};
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct msghdr envelope = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (descriptor >= 0) {
+		envelope.msg_control = &control;
+		envelope.msg_controllen = sizeof(control.room);
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		memcpy(CMSG_DATA(&control.header), &descriptor, sizeof(int));
+	}
+	return cw_raw_sendmsg(fd, &envelope, flags | MSG_NOSIGNAL) == sizeof(*message);
+}
+
+/* Returns the number of descriptors that came, or -errno. All of them are the caller's to close. */
+int cw_service_receive(int fd, struct cw_message *message, int descriptors[2], int flags)
+{
+	struct iovec iov = {message, sizeof(*message)};
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	struct msghdr envelope = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.room)};
+	long got = cw_raw_recvmsg(fd, &envelope, flags | MSG_CMSG_CLOEXEC);
+	int count = 0;
+
+	if (got < 0)
+		return (int)got;
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(&envelope); header; header = CMSG_NXTHDR(&envelope, header))
+		if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+			count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+			memcpy(descriptors, CMSG_DATA(header), (size_t)count * sizeof(int));
+		}
+	if (got == sizeof(*message) && message->magic == CW_MESSAGE_MAGIC + CW_LAYOUT)
+		return count;
+	while (count)
+		cw_raw_close(descriptors[--count]);
+	return got == 0 ? -EPIPE : -EPROTO;
+}
+
+/* The queue is full, but somebody is there to read it. */
+bool cw_service_is_there(void)
+{
+	struct pollfd connection = {.fd = atomic_load_explicit(&cw_service.fd, memory_order_relaxed)};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
+}
+
+bool cw_service_say(const struct cw_message *message)
+{
+	return cw_service_send(atomic_load_explicit(&cw_service.fd, memory_order_acquire), message, -1, MSG_DONTWAIT);
+}
+
+/* Room in the queue: soon, unless the service is stopped, and then it is not waited for each time. */
+static bool room_comes(int fd)
+{
+	static _Atomic uint64_t not_before;
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+	struct timespec turn = {.tv_nsec = ROOM_NS};
+
+	if (cw_monotonic_ns() < atomic_load_explicit(&not_before, memory_order_relaxed))
+		return false;
+	if (cw_raw(SYS_ppoll, (long)&room, 1, (long)&turn, 0, 0, 0) > 0)
+		return room.revents & POLLOUT;
+	atomic_store_explicit(&not_before, cw_monotonic_ns() + NO_ROOM_NS, memory_order_relaxed);
+	return false;
+}
+
+void cw_service_tell(struct cw_message *message)
+{
+	int fd = atomic_load_explicit(&cw_service.fd, memory_order_acquire);
+	bool own = cw_service.owner == cw_own_pid();
+
+	/* A vfork child has no word of its own, but its parent waits for it, and a ring must not be lost. */
+	if (fd < 0 || (!own && message->type != CW_RESEND))
+		return;
+	if (((!own || cw_kept_say(cw_service_say)) && cw_service_say(message)) || !cw_service_is_there())
+		return;
+	if (!room_comes(fd) || !cw_service_say(message))
+		cw_kept_put(message);
+}
+
+void cw_service_tell_slot(uint32_t type, const struct cw_token *token, uint64_t arena, uint32_t slot, uint32_t end)
+{
+	struct cw_message message = cw_service_message(type);
+
+	message.grant.token = *token;
+	message.grant.arena = arena;
+	message.grant.slot = slot;
+	message.grant.end = end;
+	cw_service_tell(&message);
+}
