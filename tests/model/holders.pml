@@ -147,7 +147,7 @@ look:
 				:: skip           /* looks again before it gives the ring up */
 				fi
 			fi
-		:: !reset && STATE(s) == LIVE && ROOM(credit) ->
+		:: !reset && MAY_PUT(s) && ROOM(credit) ->
 			publish(me * 8 + n);
 			s = st;
 			if

@@ -72,7 +72,7 @@ again:
 				fi
 			fi;
 			goto again
-		:: STATE(s) == LIVE && ROOM(credit) ->
+		:: MAY_PUT(s) && ROOM(credit) ->
 			publish(woff + 1);
 			s = st;
 			take_back(s, won, j)

@@ -19,6 +19,8 @@
 #define ALL_GONE 9  /* both ends left the ring */
 #define TOO_LATE 10 /* the reader left with bytes that nobody can send again */
 #define RANG 11     /* the bell of a set */
+#define RANG_FOR 13 /* a ring called the reader */
+#define FULL_ON_BELL 14 /* taken back because the ring was full before the reader came */
 #define BOOKED 12   /* a byte was read through the kernel while the ring was offered */
 #ifdef REACH
 #define NOTE(place) assert((place) != REACH)
@@ -38,6 +40,10 @@
 #define LIVE 2
 #define ASLEEP 3
 #define SEALED 4
+#define ON_BELL 5 /* ASLEEP, and a ring calls the reader */
+/* Behind bytes that were told and are unread a writer may put more before it takes them back, so that they arrive as one. */
+#define MAY_PUT(word) (STATE(word) == LIVE || STATE(word) == ASLEEP && widx != roff && widx != up)
+#define SLEEPS(word) (STATE(word) == ASLEEP || STATE(word) == ON_BELL)
 #define NOTHING 255
 #define LEFT 8    /* CW_MARK_LEFT */
 #define RESEND 16 /* CW_MARK_RESEND */
@@ -157,7 +163,7 @@ inline accept(seen, won)
 inline take_back(s, won, j)
 {
 	do
-	:: STATE(s) != ASLEEP -> break
+	:: !SLEEPS(s) -> break
 	:: else ->
 		FENCE;
 #ifndef M_OP_AFTER_STEP
@@ -188,13 +194,13 @@ inline take_back(s, won, j)
 	j = 0
 }
 
-/* Reader: ASLEEP -> LIVE, or it was taken back. */
+/* Reader: ASLEEP or ON_BELL -> LIVE, or it was taken back. */
 inline wake(s, won)
 {
 	do
 	:: s = st;
 		if
-		:: STATE(s) == ASLEEP ->
+		:: SLEEPS(s) ->
 			step(s, LIVE, won);
 			if
 			:: won -> break

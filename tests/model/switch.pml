@@ -1,7 +1,7 @@
 /*
  * One direction of a stream with one writer and one reader: the base of the protocol, the offer made while bytes are unread in the
  * kernel, credit, the reader that doesn't wait but asks the kernel for the end of file; with KILL a writer that is killed at any
- * step; with READER_LEAVES and WRITER_LEAVES an end that leaves the ring for good.
+ * step; with READER_LEAVES and WRITER_LEAVES an end that leaves the ring for good; with BELLS sleeps that a ring ends.
  */
 #ifndef T
 #define T 5 /* bytes at most */
@@ -67,10 +67,40 @@ inline writer_leaves()
 	writer_left = 1
 }
 
+#ifdef BELLS
+/*
+ * Sleeps that a ring ends: the writer leaves the word alone and the bytes in the ring. `sleeps` stands for the word's generation: it is
+ * changed and read with the word.
+ */
+byte sleeps = 0;
+bit rings = 0;
+#define LOOK atomic { s = st; sleep = sleeps }
+#define IN_RING(word) (STATE(word) == LIVE || STATE(word) == ON_BELL)
+inline ring_once()
+{
+	if
+#ifdef M_RING_WITHOUT_GENERATION
+	:: rung == 0 ->
+#else
+	:: rung != sleep ->
+#endif
+		rings = 1;
+		rung = sleep
+	:: else
+	fi
+}
+#else
+#define LOOK s = st
+#define IN_RING(word) (STATE(word) == LIVE)
+#endif
+
 active proctype Writer()
 {
 	byte j, s;
 	bit won, idle = 0, raw = 0;
+#ifdef BELLS
+	byte rung = 0, sleep;
+#endif
 
 	{
 	do
@@ -99,11 +129,23 @@ again:
 				fi
 			fi;
 			goto again
-		:: STATE(s) == LIVE && ROOM(credit) ->
+#ifdef BELLS
+		:: STATE(s) == ON_BELL && !ROOM(credit) ->
+			credit = RING_FROM;
+			if
+			:: ROOM(credit)
+			:: else -> take_back(s, won, j); NOTE(FULL_ON_BELL)
+			fi;
+			goto again
+#endif
+		:: (IN_RING(s) || MAY_PUT(s)) && ROOM(credit) ->
 			publish(woff + 1);
 #ifndef M_NO_LOOK_AFTER_PUBLISH
-			s = st;
+			LOOK;
 			if
+#ifdef BELLS
+			:: STATE(s) == ON_BELL -> ring_once()
+#endif
 			:: STATE(s) == ASLEEP -> take_back(s, won, j)
 			:: else
 			fi
@@ -164,7 +206,15 @@ again:
 /* Reader: LIVE -> ASLEEP, the second look, the program's own wait in the kernel, and back. */
 inline sleep_in_kernel()
 {
+#ifdef BELLS
+	if
+	:: belled = 0
+	:: belled = 1
+	fi;
+	atomic { step(s, (belled -> ON_BELL : ASLEEP), won); sleeps = sleeps + won };
+#else
 	step(s, ASLEEP, won);
+#endif
 	if
 	:: !won
 	:: won ->
@@ -175,6 +225,9 @@ inline sleep_in_kernel()
 		:: else ->
 			if
 			:: READABLE
+#ifdef BELLS
+			:: belled && rings -> rings = 0; NOTE(RANG_FOR) /* or of a sleep before: it looks, and sleeps again */
+#endif
 			:: atomic { interrupts > 0 -> interrupts-- }
 			fi;
 			kernel_read(2, n, b);
@@ -245,6 +298,9 @@ active proctype Reader()
 {
 	byte b, s, n, w;
 	bit sawfin = 0, won;
+#ifdef BELLS
+	bit belled;
+#endif
 
 	do
 	:: eof -> break

@@ -22,7 +22,7 @@ no_warnings() {
 # Every name of a table stands in the page, as the head of a paragraph.
 tells() {
 	sed -n 's/^X(\([a-z_]*\),.*/\1/p' "$2" | while read -r name; do
-		case $3 in option) name=--$(echo "$name" | tr _ -) ;; esac
+		case $3 in option) name=--$(echo "$name" | tr _ -) ;; refusal) [ "$name" != none ] || continue ;; esac
 		sed 's/\\-/-/g' "$1" | grep -q -- "^\.BR\{0,1\} $name\( \|$\)" || echo "$1 does not tell of $name"
 	done | grep . && return 1
 	return 0
@@ -31,6 +31,16 @@ tells() {
 commands() {
 	"${CAUSEWAY:-build/causeway}" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p' | while read -r name; do
 		grep -q "^\.SS causeway $name" docs/man/causeway.1 || echo "causeway.1 does not tell of $name"
+	done | grep . && return 1
+	return 0
+}
+# The same for the commands of `causeway cluster` and the like, with their options.
+commands_of() {
+	"${CAUSEWAY:-build/causeway}" "$1" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p' | while read -r name; do
+		grep -q "^\.SS causeway $1 $name" "docs/man/causeway-$1.1" || echo "causeway-$1.1 does not tell of $name"
+		"${CAUSEWAY:-build/causeway}" "$1" "$name" --help | sed -n 's/^  \(--[a-z-]*\) .*/\1/p' | while read -r option; do
+			sed 's/\\-/-/g' "docs/man/causeway-$1.1" | grep -q "^\.B[IR]\{0,1\} $option" || echo "causeway-$1.1 does not tell of $option"
+		done
 	done | grep . && return 1
 	return 0
 }
@@ -51,7 +61,10 @@ check "tells of every option of run" tells docs/man/causeway.1 node/run_options.
 check "tells of every option of causewayd" tells docs/man/causewayd.8 node/service_options.def option
 check "tells of every counter of causewayd" tells docs/man/causewayd.8 node/service_counters.def counter
 check "tells of every command" commands
-for page in docs/man/*.[158]; do
+check "tells of every command of causeway cluster" commands_of cluster
+check "tells of every command of causeway windows" commands_of windows
+check "tells of every reason of refusal" tells docs/man/causeway-cluster.1 node/cluster_reasons.def refusal
+for page in docs/man/*.[1458]; do
 	if command -v groff >/dev/null; then
 		check "$(basename "$page") is well formed" no_warnings "$page"
 	else

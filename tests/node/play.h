@@ -86,6 +86,7 @@ void await_marks(_Atomic uint64_t *word, uint64_t marks);
 void skip_test(const char *test, const char *why);
 
 TCase *match_tests(void);
+TCase *flow_tests(void);
 TCase *slot_tests(void);
 TCase *memory_tests(void);
 TCase *hostile_tests(void);

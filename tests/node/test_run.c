@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -192,6 +193,16 @@ static pid_t straggler(const struct run *run)
 	return pid;
 }
 
+/* It comes when the straggler has ended, and not before. */
+static json_t *report_after(struct run *run, pid_t straggler)
+{
+	usleep(700000);
+	ck_assert(report_is_empty(run));
+	kill(straggler, SIGKILL);
+	waitpid(straggler, NULL, 0);
+	return await_report(run);
+}
+
 START_TEST(the_report_waits_for_stragglers)
 {
 	struct service service = service_start(NULL);
@@ -201,12 +212,46 @@ START_TEST(the_report_waits_for_stragglers)
 
 	usleep(100000);
 	command_end(&run);
-	usleep(700000);
-	ck_assert(report_is_empty(&run));
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	report = await_report(&run);
+	report = report_after(&run, pid);
 	ck_assert_int_eq(value(report, "processes"), 0);
+	json_decref(report);
+	service_end(&service);
+}
+END_TEST
+
+/* Kills the next child of the service, which it has for work that could block. */
+static void kill_worker(const struct service *service)
+{
+	unsigned long worker;
+	int status;
+
+	for (;;) {
+		ck_assert_int_eq(waitpid(service->pid, &status, __WALL), service->pid);
+		ck_assert(WIFSTOPPED(status));
+		if (status >> 16 == PTRACE_EVENT_FORK || status >> 16 == PTRACE_EVENT_CLONE)
+			break;
+		ck_assert_int_eq(ptrace(PTRACE_CONT, service->pid, 0, status >> 16 ? 0 : WSTOPSIG(status)), 0);
+	}
+	ck_assert_int_eq(ptrace(PTRACE_GETEVENTMSG, service->pid, 0, &worker), 0);
+	ck_assert_int_eq(kill((pid_t)worker, SIGKILL), 0);
+	ck_assert_int_eq(ptrace(PTRACE_DETACH, service->pid, 0, 0), 0);
+	ck_assert_int_eq(waitpid((pid_t)worker, &status, __WALL), (pid_t)worker);
+}
+
+/* A search for stragglers that was killed has found none, and that says nothing. */
+START_TEST(a_killed_search_is_made_again)
+{
+	struct service service = service_start(NULL);
+	struct run run = run_start(&service);
+	pid_t pid = straggler(&run);
+	json_t *report;
+
+	usleep(100000);
+	ck_assert_int_eq(ptrace(PTRACE_SEIZE, service.pid, 0, PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE), 0);
+	command_end(&run);
+	kill_worker(&service);
+	report = report_after(&run, pid);
+	ck_assert_ptr_null(json_object_get(report, "incomplete"));
 	json_decref(report);
 	service_end(&service);
 }
@@ -526,6 +571,7 @@ TCase *run_tests(void)
 	tcase_add_test(tests, a_report_adds_up_what_ended_and_what_was_open);
 	tcase_add_test(tests, the_report_comes_when_the_last_has_ended);
 	tcase_add_test(tests, the_report_waits_for_stragglers);
+	tcase_add_test(tests, a_killed_search_is_made_again);
 	tcase_add_test(tests, connections_without_memory_are_reported_so);
 	tcase_add_test(tests, a_forked_child_says_who_it_is);
 	tcase_add_test(tests, a_service_that_is_ended_reports_what_it_knows);

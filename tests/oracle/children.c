@@ -71,13 +71,7 @@ SCENARIO(child_exits, ALONE)
 	reap(child);
 	child = CHILD({ raise(SIGKILL); });
 	reap(child);
-	for (int i = 0; i < 10; i++) {
-		SEND(e, 10, send(e->fd, room, 10, 0));
-		peer_recv_all(e, 10);
-		peer_send(e, 10);
-		arrive(e, 10);
-		RECV(e, recv(e->fd, room, 100, 0));
-	}
+	there_and_back(e, 10, 10);
 	CALL(close(e->fd));
 	peer_drain(e);
 }
@@ -288,8 +282,8 @@ static char **heir(const struct end *e, const char *program, const char *steps)
 
 	snprintf(path, sizeof(path), "%s/%s", manner.helper, program);
 	snprintf(numbers[0], sizeof(numbers[0]), "%d", e->fd);
-	snprintf(numbers[1], sizeof(numbers[1]), "%lu", e->sent);
-	snprintf(numbers[2], sizeof(numbers[2]), "%lu", e->taken);
+	snprintf(numbers[1], sizeof(numbers[1]), "%lu", (unsigned long)e->sent);
+	snprintf(numbers[2], sizeof(numbers[2]), "%lu", (unsigned long)e->taken);
 	snprintf(copy, sizeof(copy), "%s", steps);
 	heir_words[count++] = path;
 	for (int i = 0; i < 3; i++)
@@ -340,6 +334,38 @@ SCENARIO(exec_dynamic_with_unread, ALONE)
 SCENARIO(exec_static_with_unread, ALONE)
 {
 	exec_heir(e, "heir-static", 100);
+}
+
+/* Bytes lie in both directions when the program is replaced. */
+static void exec_between(struct end *e, const char *program)
+{
+	SEND(e, 200, send(e->fd, room, 200, 0));
+	peer_send_all(e, 300);
+	arrive(e, 300);
+	char **words = heir(e, program, "n r300 s10 r10 e");
+	pid_t child = CHILD({
+		execv(path, words);
+		say("execv: %s", RESULT(-1));
+	});
+
+	close(e->fd);
+	rest();
+	peer_recv_all(e, 200);
+	peer_recv_all(e, 10);
+	peer_send(e, 10);
+	peer_shutdown(e, SHUT_WR);
+	reap(child);
+	peer_drain(e);
+}
+
+SCENARIO(exec_dynamic_with_unread_both_ways, ALONE)
+{
+	exec_between(e, "heir");
+}
+
+SCENARIO(exec_static_with_unread_both_ways, ALONE)
+{
+	exec_between(e, "heir-static");
 }
 
 SCENARIO(exec_dynamic_with_much_unread, ALONE)
@@ -438,13 +464,7 @@ static void vfork_heir(struct end *e, const char *program)
 	reap(child);
 	e->sent += 30;
 	e->taken += 10;
-	for (int i = 0; i < 5; i++) {
-		SEND(e, 10, send(e->fd, room, 10, 0));
-		peer_recv_all(e, 10);
-		peer_send(e, 10);
-		arrive(e, 10);
-		RECV(e, recv(e->fd, room, 100, 0));
-	}
+	there_and_back(e, 10, 5);
 }
 
 SCENARIO(vfork_dynamic, ALONE)
@@ -474,13 +494,7 @@ SCENARIO(vfork_closes, ALONE)
 		_exit(127);
 	}
 	reap(child);
-	for (int i = 0; i < 5; i++) {
-		SEND(e, 10, send(e->fd, room, 10, 0));
-		peer_recv_all(e, 10);
-		peer_send(e, 10);
-		arrive(e, 10);
-		RECV(e, recv(e->fd, room, 100, 0));
-	}
+	there_and_back(e, 10, 5);
 }
 
 /* /bin/cat between two streams, as inetd would start it. */
@@ -537,13 +551,7 @@ SCENARIO(failed_exec, ALONE)
 	CALL(execl("/nonexistent", "x", NULL));
 	CALL(execl("/etc/hostname", "x", NULL));
 	RECV(e, recv(e->fd, room, 1000, 0));
-	for (int i = 0; i < 5; i++) {
-		SEND(e, 10, send(e->fd, room, 10, 0));
-		peer_recv_all(e, 10);
-		peer_send(e, 10);
-		arrive(e, 10);
-		RECV(e, recv(e->fd, room, 100, 0));
-	}
+	there_and_back(e, 10, 5);
 }
 
 /* Two processes send on one stream, small messages: none is torn. */

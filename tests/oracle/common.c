@@ -16,7 +16,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-unsigned char room[ROOM];
+static unsigned char main_room[ROOM];
+__thread unsigned char *room = main_room;
 volatile sig_atomic_t signals;
 
 uint64_t now_ms(void)
@@ -95,6 +96,17 @@ void arrive(const struct end *e, int bytes)
 	}
 	while (!ioctl(e->fd, FIONREAD, &there) && there < bytes && now_ms() < limit)
 		pause_us(1000);
+}
+
+void there_and_back(struct end *e, int bytes, int times)
+{
+	for (int i = 0; i < times; i++) {
+		SEND(e, bytes, send(e->fd, room, (size_t)bytes, 0));
+		peer_recv_all(e, bytes);
+		peer_send(e, bytes);
+		arrive(e, bytes);
+		RECV(e, recv(e->fd, room, 100, 0));
+	}
 }
 
 void give(struct end *e, size_t count)
@@ -210,6 +222,16 @@ static void map_address(struct sockaddr_storage *address, socklen_t *length)
 	*length = sizeof(to);
 }
 
+socklen_t loopback(struct sockaddr_storage *address)
+{
+	struct peer_order order = any_address(manner.family, manner.mapped);
+
+	*address = order.address;
+	if (manner.mapped)
+		map_address(address, &order.length);
+	return order.length;
+}
+
 static void open_connecting(struct end *e, bool mapped)
 {
 	struct peer_order order = any_address(e->family, mapped);
@@ -249,35 +271,65 @@ static void open_accepting(struct end *e, bool mapped)
 	close(listener);
 }
 
-void open_end(struct end *e, int family, bool mapped)
+static void ping_pong(struct end *e, unsigned messages);
+
+void open_end_so(struct end *e, int family, bool mapped, bool accepting, unsigned warm)
 {
-	static unsigned ends;
+	static _Atomic unsigned ends;
 
 	*e = (struct end){.number = ends++, .family = family};
-	if (manner.accepting)
+	if (accepting)
 		open_accepting(e, mapped);
 	else
 		open_connecting(e, mapped);
 	/* Else the kernel holds small messages back until others are acknowledged, which takes time. */
 	MUST(setsockopt(e->fd, SOL_TCP, TCP_NODELAY, &(int){1}, sizeof(int)));
+	if (warm)
+		ping_pong(e, warm);
+}
+
+void open_end(struct end *e, int family, bool mapped)
+{
+	if (family == AF_INET && !mapped) {
+		family = manner.family;
+		mapped = manner.mapped;
+	}
+	open_end_so(e, family, mapped, manner.accepting, 0);
 	warm_up(e);
 }
 
-/* A ping-pong with some pauses, in which a connection can show that it lives and be moved. */
-void warm_up(struct end *e)
+/* Something that only the kernel has for all bytes was asked for, by the one end or the other or both, and is not wanted any more. */
+static void demote(const struct end *e)
 {
-	if (!manner.warm)
-		return;
+	for (int from = 0; from >= -1; from--) {
+		if (e->number % 3 != 1)
+			MUST(setsockopt(e->fd, SOL_SOCKET, SO_PEEK_OFF, &from, sizeof(from)));
+		if (e->number % 3 != 0)
+			peer_option(e, SOL_SOCKET, SO_PEEK_OFF, from);
+	}
+}
+
+/* A ping-pong with some pauses, in which a connection can show that it lives and be moved. */
+static void ping_pong(struct end *e, unsigned messages)
+{
 	quietly();
 	later(1);
-	peer_ask((struct peer_order){.does = PEER_ECHO, .number = e->number, .count = manner.warm});
-	for (unsigned i = 0; i < manner.warm; i++) {
+	peer_ask((struct peer_order){.does = PEER_ECHO, .number = e->number, .count = messages});
+	for (unsigned i = 0; i < messages; i++) {
 		give(e, 8);
 		take(e, 8);
-		if (i % 4 == 0 && i < manner.warm * 2 / 3)
+		if (i % 4 == 0 && i < messages * 2 / 3)
 			pause_us(1000);
 	}
 	peer_wait();
+}
+
+void warm_up(struct end *e)
+{
+	if (manner.warm)
+		ping_pong(e, manner.warm);
+	if (manner.demoted)
+		demote(e);
 }
 
 static void count_signal(int number)

@@ -532,3 +532,24 @@ SCENARIO(unread_is_counted, 0)
 	peer_recv_all(e, 3000);
 	peer_pending(e);
 }
+
+/* More than a ring takes at first, and the end behind it: a read has all of it. */
+SCENARIO(shut_behind_a_full_ring, 0)
+{
+	static const long sizes[] = {1000, 16384, 16385, 17139, 30000, 50000};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct end next;
+
+		open_end(&next, manner.family, manner.mapped);
+		there_and_back(&next, 100, 10);
+		peer_send(&next, sizes[i] / 3);
+		peer_send(&next, sizes[i] - sizes[i] / 3);
+		peer_shutdown(&next, SHUT_WR);
+		arrive(&next, (int)sizes[i]);
+		RECV(&next, recv(next.fd, room, ROOM, 0));
+		RECV(&next, recv(next.fd, room, ROOM, 0));
+		close(next.fd);
+		peer_close(&next);
+	}
+}

@@ -564,3 +564,26 @@ SCENARIO(loop, UNOPENED)
 	look(set, 0);
 	close(set);
 }
+
+/* One that has had nothing for a while in a set, and is then looked at in another. */
+SCENARIO(two_sets_by_turns, 0)
+{
+	int first = new_set(), second = new_set();
+
+	MUST(control(first, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	MUST(control(second, EPOLL_CTL_ADD, e->fd, EPOLLIN, 2));
+	for (int turn = 0; turn < 3; turn++) {
+		for (int i = 0; i < 6; i++)
+			look(second, 5);
+		look(first, 5);
+		peer_send(e, 10);
+		look(second, 1000);
+		look(first, 1000);
+		RECV(e, recv(e->fd, room, 100, 0));
+	}
+	close(second);
+	look(first, 0);
+	peer_send(e, 10);
+	look(first, 1000);
+	close(first);
+}

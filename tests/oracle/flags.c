@@ -163,6 +163,13 @@ SCENARIO(wait_all_with_time, 0)
 	peer_send(e, 100);
 	RECV(e, recv(e->fd, room, 100, MSG_WAITALL));
 	peer_wait();
+	/* A part comes while it sleeps, and then the time is over. */
+	later(40);
+	peer_send(e, 30);
+	begin = now_ms();
+	RECV(e, recv(e->fd, room, 100, MSG_WAITALL));
+	say("  waited: %d", now_ms() - begin >= 100);
+	peer_wait();
 }
 
 SCENARIO(wait_all_with_signal, 0)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct manner manner = {.helper = "."};
+struct manner manner = {.helper = ".", .program = "/proc/self/exe", .family = AF_INET};
 
 extern const struct scenario *const __start_scenarios[], *const __stop_scenarios[];
 
@@ -27,15 +27,18 @@ static const struct scenario *find(const char *name)
 static int list(void)
 {
 	for (const struct scenario *const *s = __start_scenarios; s < __stop_scenarios; s++)
-		printf("%s/%s%s%s\n", (*s)->family, (*s)->name, (*s)->needs & ALONE ? " alone" : "", (*s)->needs & KERNEL ? " kernel" : "");
+		printf("%s/%s%s%s%s\n", (*s)->family, (*s)->name, (*s)->needs & ALONE ? " alone" : "",
+		       (*s)->needs & KERNEL ? " kernel" : "", (*s)->needs & ITS_OWN ? " own" : "");
 	return 0;
 }
 
 static int usage(void)
 {
 	fputs("usage: scenarios --list\n"
-	      "       scenarios [--peer-by exec|fork|thread] [--warm N] [--accepting] [--still] [--helper DIR] FAMILY/NAME\n"
-	      "       scenarios [...] --walk SEED [--steps N]\n",
+	      "       scenarios [--peer-by exec|fork|thread] [--warm N] [--accepting] [--still] [--demoted] [--address 4|6|mapped]\n"
+	      "                 [--helper DIR] [--peer-program FILE] FAMILY/NAME\n"
+	      "       scenarios [...] --walk SEED [--steps N] [--threads N] [--write FILE]\n"
+	      "       scenarios [...] --script FILE\n",
 	      stderr);
 	return 64;
 }
@@ -60,14 +63,24 @@ static int run(const struct scenario *scenario)
 
 int main(int count, char **words)
 {
-	static const struct option options[] = {{"list", no_argument, NULL, 'l'},       {"peer-by", required_argument, NULL, 'b'},
-						{"warm", required_argument, NULL, 'w'}, {"accepting", no_argument, NULL, 'a'},
-						{"still", no_argument, NULL, 's'},      {"helper", required_argument, NULL, 'h'},
-						{"walk", required_argument, NULL, 'r'}, {"steps", required_argument, NULL, 'n'},
-						{"peer", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"list", no_argument, NULL, 'l'},
+						{"peer-by", required_argument, NULL, 'b'},
+						{"warm", required_argument, NULL, 'w'},
+						{"accepting", no_argument, NULL, 'a'},
+						{"still", no_argument, NULL, 's'},
+						{"helper", required_argument, NULL, 'h'},
+						{"demoted", no_argument, NULL, 'd'},
+						{"address", required_argument, NULL, 'f'},
+						{"walk", required_argument, NULL, 'r'},
+						{"steps", required_argument, NULL, 'n'},
+						{"threads", required_argument, NULL, 't'},
+						{"write", required_argument, NULL, 'o'},
+						{"script", required_argument, NULL, 'i'},
+						{"peer", required_argument, NULL, 'p'},
+						{"peer-program", required_argument, NULL, 'g'},
+						{NULL, 0, NULL, 0}};
 	int option;
-	unsigned steps = 300;
-	uint64_t seed = 0;
+	struct walk_order order = {.steps = 300, .threads = 1};
 
 	while ((option = getopt_long(count, words, "", options, NULL)) != -1) {
 		switch (option) {
@@ -85,14 +98,34 @@ int main(int count, char **words)
 		case 's':
 			manner.still = true;
 			break;
+		case 'd':
+			manner.demoted = true;
+			break;
+		case 'f':
+			manner.mapped = !strcmp(optarg, "mapped");
+			manner.family = manner.mapped || !strcmp(optarg, "6") ? AF_INET6 : AF_INET;
+			break;
+		case 'g':
+			manner.program = optarg;
+			break;
 		case 'h':
 			manner.helper = optarg;
 			break;
 		case 'r':
-			seed = strtoull(optarg, NULL, 10);
+			order.seed = strtoull(optarg, NULL, 10);
 			break;
 		case 'n':
-			steps = (unsigned)strtoul(optarg, NULL, 10);
+			order.steps = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 't':
+			order.threads = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'o':
+			order.write = optarg;
+			break;
+		case 'i':
+			order.script = optarg;
+			order.seed = 1;
 			break;
 		case 'p':
 			peer_serve(atoi(optarg));
@@ -101,9 +134,10 @@ int main(int count, char **words)
 			return usage();
 		}
 	}
-	if (seed) {
+	if (order.seed) {
+		walk_lie = getenv("ORACLE_LIE");
 		peer_start();
-		return walk(seed, steps);
+		return walk(&order);
 	}
 	const struct scenario *scenario = optind + 1 == count ? find(words[optind]) : NULL;
 

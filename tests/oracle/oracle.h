@@ -23,12 +23,14 @@ struct end {
 	unsigned number; /* which of the peer's descriptors is the other end */
 	int family;
 	uint64_t sent, taken;
+	uint64_t warmed; /* sent when the scenario began, where it asks */
 };
 
 enum needs {
 	ALONE = 1,    /* the peer must be another process: the scenario forks, kills or stops */
 	KERNEL = 2,   /* nothing here may be moved (no TCP stream, or none that lives) */
 	UNOPENED = 4, /* the scenario opens its connections itself */
+	ITS_OWN = 8,  /* by addresses of its choice, so the manners that differ in them are one */
 };
 
 struct scenario {
@@ -46,16 +48,20 @@ struct scenario {
 /* How this run differs from others that must print the same. */
 struct manner {
 	enum { PEER_EXEC, PEER_FORK, PEER_THREAD } peer;
-	unsigned warm;      /* messages each way before a scenario begins */
-	bool accepting;     /* the scenario's end is the accepted one */
-	bool still;         /* wait for bytes by sleeping, not by asking */
-	const char *helper; /* directory of the helper programs */
+	unsigned warm;       /* messages each way before a scenario begins */
+	bool accepting;      /* the scenario's end is the accepted one */
+	bool still;          /* wait for bytes by sleeping, not by asking */
+	int family;          /* of connections, where a scenario doesn't say */
+	bool mapped;         /* IPv4 by IPv6 sockets */
+	bool demoted;        /* has been moved and has gone back when a scenario begins */
+	const char *helper;  /* directory of the helper programs */
+	const char *program; /* the peer's, if it is a process of its own */
 };
 extern struct manner manner;
 extern pid_t peer_process;
 
 #define ROOM (1u << 20)
-extern unsigned char room[ROOM]; /* the main thread's buffer */
+extern __thread unsigned char *room; /* ROOM bytes; the main thread's, but where a thread has got its own */
 
 /* show.c: one line an observable; a line is written whole. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -120,6 +126,8 @@ void peeked(const struct end *e, const void *bytes, long count);
 
 /* Wait until so many bytes can be read (limited; a scenario that prints then shows what is missing). */
 void arrive(const struct end *e, int bytes);
+/* So many messages there and back, each awaited. */
+void there_and_back(struct end *e, int bytes, int times);
 /* Wait until what the peer did has certainly come, without touching the descriptor. */
 void rest(void);
 /* The same for waiting out that another thread has gone to sleep in a call. */
@@ -134,9 +142,13 @@ bool stuff(struct end *e);
 void nonblocking(int fd, bool on);
 void narrow(struct end *e); /* small socket buffers at both ends */
 
-/* Another connection of this scenario, warmed up. A family of AF_INET6 with mapped gives an IPv4 connection by IPv6 sockets. */
+/* Another connection of this scenario, warmed up. AF_INET: of the manner's family. AF_INET6 with mapped gives an IPv4 connection by IPv6
+ * sockets. */
 void open_end(struct end *e, int family, bool mapped);
+void open_end_so(struct end *e, int family, bool mapped, bool accepting, unsigned warm);
 void warm_up(struct end *e);
+/* An address of this machine, any port, in the manner's family. */
+socklen_t loopback(struct sockaddr_storage *address);
 
 /* A handler that counts; flags as in sigaction. */
 extern volatile sig_atomic_t signals;

@@ -1,5 +1,6 @@
 /* The scenario's side of the peer: giving orders, printing answers. */
 #include "peer.h"
+#include "wire.h"
 #include "walk.h"
 
 #include <fcntl.h>
@@ -10,10 +11,16 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-static int channel = -1;
-static int delay;
-static bool quiet, hushed, bad_answer;
-static struct peer_order waiting;
+/* Of a thread that has started a peer of its own; else the main thread's. */
+struct link {
+	int channel, delay;
+	bool quiet, bad_answer;
+	struct peer_order waiting;
+};
+
+static struct link main_link = {.channel = -1};
+static __thread struct link own_link, *link_used = &main_link;
+static bool hushed;
 
 pid_t peer_process;
 
@@ -37,7 +44,7 @@ static void peer_process_start(int mine, int its)
 	}
 	fcntl(its, F_SETFD, 0);
 	snprintf(number, sizeof(number), "%d", its);
-	execl("/proc/self/exe", "scenarios", "--peer", number, NULL);
+	execl(manner.program, "scenarios", "--peer", number, NULL);
 	_exit(127);
 }
 
@@ -48,7 +55,7 @@ void peer_start(void)
 	int pair[2];
 
 	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
-	channel = pair[0];
+	link_used->channel = pair[0];
 	if (manner.peer == PEER_THREAD) {
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -60,6 +67,14 @@ void peer_start(void)
 	close(pair[1]);
 }
 
+void peer_start_own(void)
+{
+	own_link = (struct link){.channel = -1};
+	link_used = &own_link;
+	room = malloc(ROOM);
+	peer_start();
+}
+
 void hush(bool on)
 {
 	hushed = on;
@@ -67,27 +82,29 @@ void hush(bool on)
 
 bool went_wrong(void)
 {
-	return bad_answer || complaints;
+	return link_used->bad_answer || complaints;
 }
 
 void later(int ms)
 {
-	delay = ms;
+	link_used->delay = ms;
 }
 
 void quietly(void)
 {
-	quiet = true;
+	link_used->quiet = true;
 }
 
 static void describe(const struct peer_order *order, char text[64])
 {
-	static const char *const names[PEER_DOES] = {"nothing",    "listens",  "accepts", "connects",   "echoes",  "sends",   "sends all",
-						     "dribbles",   "receives", "takes",   "takes back", "records", "mirrors", "drains",
-						     "shuts down", "closes",   "resets",  "polls",      "pending", "blocks",  "sets",
-						     "signals",    "stops us", "ends",    "names"};
+	static const char *const names[PEER_DOES] = {
+		"nothing",    "listens", "accepts",  "connects", "echoes",     "sends",  "sends all", "dribbles", "receives", "takes",
+		"takes back", "records", "mirrors",  "drains",   "shuts down", "closes", "resets",    "polls",    "pending",  "blocks",
+		"sets",       "signals", "stops us", "ends",     "names",      "opens",  "connects",  "sends",    "receives", "echoes"};
 
 	switch (order->does) {
+	case PEER_UDP_SEND:
+	case PEER_UDP_RECV:
 	case PEER_SEND ... PEER_MIRROR:
 		snprintf(text, 64, "peer %s %ld", names[order->does], order->count);
 		break;
@@ -100,6 +117,8 @@ static bool as_it_should(const struct peer_order *order, const struct peer_answe
 {
 	if (answer->bad)
 		return false;
+	if (order->does == PEER_UDP_SEND || order->does == PEER_UDP_RECV)
+		return answer->result == order->count;
 	if (order->does >= PEER_ECHO && order->does <= PEER_MIRROR)
 		return answer->result == order->count;
 	return answer->result >= 0 && (order->does != PEER_DRAIN || !answer->error);
@@ -110,14 +129,14 @@ static void print_answer(const struct peer_order *order, const struct peer_answe
 	char text[64];
 
 	if (hushed) {
-		bad_answer |= answer->bad;
+		link_used->bad_answer |= answer->bad;
 		return;
 	}
-	if (quiet && as_it_should(order, answer)) {
-		quiet = false;
+	if (link_used->quiet && as_it_should(order, answer)) {
+		link_used->quiet = false;
 		return;
 	}
-	quiet = false;
+	link_used->quiet = false;
 	describe(order, text);
 	if (order->does == PEER_POLL && answer->result >= 0)
 		say("%s -> %s", text, POLLED((unsigned)answer->result));
@@ -132,12 +151,8 @@ static void print_answer(const struct peer_order *order, const struct peer_answe
 static struct peer_answer get_answer(const struct peer_order *order)
 {
 	struct peer_answer answer = {0};
-	ssize_t n;
 
-	do
-		n = read(channel, &answer, sizeof(answer));
-	while (n < 0 && errno == EINTR);
-	if (n == sizeof(answer))
+	if (wire_take_answer(link_used->channel, &answer))
 		print_answer(order, &answer);
 	else if (order->does != PEER_END)
 		say("the peer is gone");
@@ -146,11 +161,11 @@ static struct peer_answer get_answer(const struct peer_order *order)
 
 struct peer_answer peer_ask(struct peer_order order)
 {
-	order.delay_ms = delay;
-	MUST(write(channel, &order, sizeof(order)));
-	if (delay) {
-		delay = 0;
-		waiting = order;
+	order.delay_ms = link_used->delay;
+	MUST(wire_send_order(link_used->channel, &order) ? 0 : -1);
+	if (link_used->delay) {
+		link_used->delay = 0;
+		link_used->waiting = order;
 		return (struct peer_answer){0};
 	}
 	return get_answer(&order);
@@ -158,7 +173,7 @@ struct peer_answer peer_ask(struct peer_order order)
 
 void peer_wait(void)
 {
-	get_answer(&waiting);
+	get_answer(&link_used->waiting);
 }
 
 long peer_send_flags(struct end *e, long count, int flags)
@@ -236,7 +251,7 @@ void peer_nonblock(struct end *e, bool on)
 	peer_ask((struct peer_order){.does = PEER_NONBLOCK, .number = e->number, .flags = on});
 }
 
-void peer_option(struct end *e, int level, int option, int value)
+void peer_option(const struct end *e, int level, int option, int value)
 {
 	quietly();
 	peer_ask((struct peer_order){.does = PEER_OPTION, .number = e->number, .flags = option, .count = level, .more = value});

@@ -1,5 +1,6 @@
 /* The peer's side: one order, one answer. */
 #include "peer.h"
+#include "wire.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -19,8 +20,8 @@ struct peer_end {
 };
 
 static struct peer_end ends[ENDS];
-static int listener = -1;
-static unsigned char bytes[ROOM];
+static __thread int listener = -1;
+static __thread unsigned char *bytes;
 
 static void pause_ms(int ms)
 {
@@ -55,7 +56,7 @@ static long send_whole(struct peer_end *e, long count, long each)
 		if (sent < 0)
 			return done ? done : -1;
 		done += sent;
-		if (each < ROOM)
+		if (each < (long)ROOM)
 			pause_ms(1);
 	}
 	return done;
@@ -290,6 +291,9 @@ static void serve_one(const struct peer_order *order, struct peer_answer *answer
 	case PEER_NAME:
 		serve_name(e, order, answer);
 		break;
+	case PEER_UDP_OPEN ... PEER_UDP_ECHO:
+		peer_udp_serve(&e->fd, &e->sent, &e->taken, order, answer);
+		break;
 	case PEER_ECHO ... PEER_DRAIN:
 		serve_transfer(e, order, answer);
 		break;
@@ -306,11 +310,12 @@ void peer_serve(int channel)
 {
 	struct peer_order order;
 
-	while (read(channel, &order, sizeof(order)) == sizeof(order)) {
+	bytes = malloc(ROOM);
+	while (wire_take_order(channel, &order)) {
 		struct peer_answer answer = {0};
 
 		serve_one(&order, &answer);
-		if (write(channel, &answer, sizeof(answer)) != sizeof(answer))
+		if (!wire_send_answer(channel, &answer))
 			break;
 	}
 }

@@ -33,6 +33,11 @@ enum peer_does {
 	PEER_STOP_AND_GO,
 	PEER_END,
 	PEER_NAME,
+	PEER_UDP_OPEN, /* datagrams (peer_udp.c) */
+	PEER_UDP_CONNECT,
+	PEER_UDP_SEND,
+	PEER_UDP_RECV,
+	PEER_UDP_ECHO,
 	PEER_DOES
 };
 
@@ -54,7 +59,12 @@ struct peer_answer {
 	socklen_t length;
 };
 
+/* A datagram's content is that of its number, counted from each end. */
+#define DATAGRAM_ROOM 70000u
+void peer_udp_serve(int *fd, uint64_t *sent, uint64_t *taken, const struct peer_order *order, struct peer_answer *answer);
+
 void peer_start(void);
+void peer_start_own(void);    /* one for this thread alone, and a buffer */
 void peer_serve(int channel); /* the peer's own loop; returns when the channel ends */
 
 void later(int ms);
@@ -77,7 +87,7 @@ void peer_reset(struct end *e);
 void peer_poll(struct end *e, int events, int ms);
 void peer_pending(struct end *e);
 void peer_nonblock(struct end *e, bool on);
-void peer_option(struct end *e, int level, int option, int value);
+void peer_option(const struct end *e, int level, int option, int value);
 void peer_signal(int number); /* to the scenario's main thread */
 void peer_stop_and_go(void);  /* SIGSTOP, a moment, SIGCONT to the scenario's process */
 void peer_end(void);          /* _exit without closing anything; the other process only */

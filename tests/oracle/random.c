@@ -3,39 +3,40 @@
  * and taken, shut or not, an edge told or not. What the model doesn't determine (has it arrived yet?) is waited for or allowed for. A seed
  * gives the same walk again.
  */
-#include "walk.h"
+#include "walking.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
-#define LOG          40
-#define WALK_SECONDS 20
+#define LOG 40
 
-static char done[LOG][128];
-static unsigned steps;
-static uint64_t seed_of_walk, state;
-static bool failed;
+static __thread char done[LOG][128];
+static __thread unsigned steps;
+static __thread uint64_t seed_of_walk, state;
+static __thread bool failed;
 
-static struct walker walkers[WALKERS];
-static int level_set, edge_set;
+__thread struct walker walkers[WALKERS];
+__thread int level_set, edge_set;
 
-static uint64_t any(uint64_t below)
+uint64_t walk_any(uint64_t *from, uint64_t below)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (state * 0x2545f4914f6cdd1dull >> 11) % below;
+	*from ^= *from << 13;
+	*from ^= *from >> 7;
+	*from ^= *from << 17;
+	return (*from * 0x2545f4914f6cdd1dull >> 11) % below;
 }
 
-static void __attribute__((format(printf, 1, 2))) doing(const char *format, ...)
+uint64_t any(uint64_t below)
+{
+	return walk_any(&state, below);
+}
+
+void doing(const char *format, ...)
 {
 	va_list arguments;
 
@@ -44,7 +45,7 @@ static void __attribute__((format(printf, 1, 2))) doing(const char *format, ...)
 	va_end(arguments);
 }
 
-static void __attribute__((format(printf, 1, 2))) wrong(const char *format, ...)
+void wrong(const char *format, ...)
 {
 	char text[256];
 	va_list arguments;
@@ -57,10 +58,10 @@ static void __attribute__((format(printf, 1, 2))) wrong(const char *format, ...)
 	va_end(arguments);
 	for (unsigned i = steps > LOG ? steps - LOG : 0; i < steps; i++)
 		say("  %u: %s", i, done[i % LOG]);
-	say("WRONG at step %u of seed %lu: %s", steps, seed_of_walk, text);
+	say("WRONG at step %u of seed %lu: %s", steps, (unsigned long)seed_of_walk, text);
 }
 
-static size_t any_size(void)
+size_t any_size(void)
 {
 	switch (any(6)) {
 	case 0:
@@ -74,26 +75,18 @@ static size_t any_size(void)
 	}
 }
 
-static int any_fd(const struct walker *w)
-{
-	return w->fd[any(w->fds)];
-}
-
-static uint64_t unread(const struct walker *w)
-{
-	return w->in - w->e.taken;
-}
-
 static void open_walker(struct walker *w)
 {
 	memset(w, 0, sizeof(*w));
-	unsigned warm = manner.warm;
-
 	/* Mostly cold, so that it moves while it is walked. */
-	manner.warm = any(3) ? 0 : 20;
-	manner.accepting = any(2);
-	open_end(&w->e, any(8) ? AF_INET : AF_INET6, false);
-	manner.warm = warm;
+	unsigned warm = any(3) ? 0 : 20;
+	bool accepting = any(2), mapped = false;
+	int family = any(4) ? AF_INET : AF_INET6;
+
+	if (family == AF_INET6)
+		mapped = any(2);
+	open_end_so(&w->e, family, mapped, accepting, warm);
+	w->open = true;
 	w->in = w->e.taken;
 	w->peer_taken = w->e.sent;
 	w->fd[0] = w->e.fd;
@@ -112,8 +105,11 @@ static void open_walker(struct walker *w)
 /* By number of walker; the sets are asked through the walker's first descriptor, which is closed last. */
 static void close_walker(struct walker *w)
 {
+	lend_end(w, false);
+	lend_lock();
 	while (w->fds)
 		close(w->fd[--w->fds]);
+	lend_unlock();
 	peer_close(&w->e);
 }
 
@@ -170,7 +166,7 @@ static void step_send(struct walker *w)
 static void check_taken(struct walker *w, long n, bool keep)
 {
 	if (n > 0 && content_good(1, w->e.taken, room, (size_t)n) < (size_t)n)
-		wrong("%u: bad content in %ld bytes at %lu", w->e.number, n, w->e.taken);
+		wrong("%u: bad content in %ld bytes at %lu", w->e.number, n, (unsigned long)w->e.taken);
 	if (n > 0 && !keep)
 		w->e.taken += (uint64_t)n;
 }
@@ -220,12 +216,13 @@ static void step_recv(struct walker *w)
 		n = there;
 	if (sure)
 		arrive(&w->e, (int)there);
-	doing("%u: recv %zu of %lu%s%s%s", w->e.number, n, there, all ? ", all" : "", keep ? ", peek" : "", sure ? ", arrived" : "");
+	doing("%u: recv %zu of %lu%s%s%s", w->e.number, n, (unsigned long)there, all ? ", all" : "", keep ? ", peek" : "",
+	      sure ? ", arrived" : "");
 	long got = recv_by(any_fd(w), n, (all ? MSG_WAITALL : 0) | (keep ? MSG_PEEK : 0));
 	uint64_t most = n < there ? n : there;
 
 	if (got <= 0 || (uint64_t)got > most || ((all || sure) && (uint64_t)got != most))
-		wrong("%u: recv %zu of %lu gives %s", w->e.number, n, there, RESULT(got));
+		wrong("%u: recv %zu of %lu gives %s", w->e.number, n, (unsigned long)there, RESULT(got));
 	check_taken(w, got, keep);
 }
 
@@ -238,12 +235,12 @@ static void step_peer_recv(struct walker *w)
 		return;
 	if (any(2)) {
 		n = n < there ? n : there;
-		doing("%u: peer takes %zu of %lu", w->e.number, n, there);
+		doing("%u: peer takes %zu of %lu", w->e.number, n, (unsigned long)there);
 		peer_recv_all(&w->e, (long)n);
 		w->peer_taken += n;
 		return;
 	}
-	doing("%u: peer receives %zu of %lu", w->e.number, n, there);
+	doing("%u: peer receives %zu of %lu", w->e.number, n, (unsigned long)there);
 	long got = peer_recv(&w->e, (long)n, 0);
 
 	if (got <= 0 || (uint64_t)got > n)
@@ -318,105 +315,7 @@ static void step_pending(struct walker *w)
 	doing("%u: FIONREAD", w->e.number);
 	arrive(&w->e, (int)unread(w));
 	if (ioctl(any_fd(w), FIONREAD, &n) || (uint64_t)n != unread(w))
-		wrong("%u: %d unread and not %lu", w->e.number, n, unread(w));
-}
-
-/* Which of the set are told. One call may tell some and a later one others, but none may be told that isn't ready. */
-static unsigned ask_set(int set, unsigned expected, unsigned possible, bool once)
-{
-	struct epoll_event events[WALKERS];
-	unsigned got = 0;
-
-	for (int turn = 0; turn < 30; turn++) {
-		int n = epoll_wait(set, events, WALKERS, 0);
-
-		if (n < 0)
-			wrong("epoll_wait: %s", RESULT(n));
-		for (int i = 0; i < n; i++) {
-			unsigned bit = 1u << events[i].data.u32;
-
-			if (once && (got & bit & ~possible))
-				wrong("the same edge twice: %#x after %#x", bit, got);
-			got |= bit;
-		}
-		if ((got & expected) == expected && turn > 1)
-			break;
-		usleep(200);
-	}
-	return got;
-}
-
-static unsigned ready_walkers(void)
-{
-	unsigned ready = 0;
-
-	for (unsigned i = 0; i < WALKERS; i++) {
-		if (unread(&walkers[i]))
-			arrive(&walkers[i].e, (int)unread(&walkers[i]));
-		if (unread(&walkers[i]) || walkers[i].peer_shut)
-			ready |= 1u << i;
-	}
-	return ready;
-}
-
-static void step_level(struct walker *w __attribute__((unused)))
-{
-	doing("level set");
-	unsigned expected = ready_walkers(), got = ask_set(level_set, expected, expected, false);
-
-	if (got != expected)
-		wrong("level set gives %#x and not %#x", got, expected);
-}
-
-/* An edge is told if something came since the last look and isn't all read. */
-static void step_edge(struct walker *w __attribute__((unused)))
-{
-	unsigned expected = 0, possible = 0;
-
-	doing("edge set");
-	unsigned ready = ready_walkers();
-
-	for (unsigned i = 0; i < WALKERS; i++) {
-		if (walkers[i].edge)
-			expected |= ready & 1u << i;
-		/* The acknowledgement of our end of the stream, whenever it comes, is an edge too. */
-		if (walkers[i].shut)
-			possible |= ready & 1u << i;
-		walkers[i].edge = false;
-	}
-	unsigned got = ask_set(edge_set, expected & ~possible, possible, true);
-
-	if ((got & ~possible) != (expected & ~possible))
-		wrong("edge set gives %#x and not %#x", got, expected);
-}
-
-static void step_rearm(struct walker *w)
-{
-	struct epoll_event event = {EPOLLIN | EPOLLET, {.u32 = (unsigned)(w - walkers)}};
-
-	doing("%u: edge set MOD", w->e.number);
-	if (unread(w))
-		arrive(&w->e, (int)unread(w));
-	if (epoll_ctl(edge_set, EPOLL_CTL_MOD, w->e.fd, &event))
-		wrong("MOD: %s", RESULT(-1));
-	w->edge = w->edge || unread(w) || w->peer_shut;
-}
-
-static void step_set_polled(struct walker *w __attribute__((unused)))
-{
-	struct pollfd p = {level_set, POLLIN, 0};
-	bool expected = false;
-
-	doing("level set polled");
-	for (unsigned i = 0; i < WALKERS; i++) {
-		if (unread(&walkers[i]))
-			arrive(&walkers[i].e, (int)unread(&walkers[i]));
-		expected |= unread(&walkers[i]) || walkers[i].peer_shut;
-	}
-	int n = poll(&p, 1, 0);
-
-	if (n != expected)
-		wrong("poll of the level set gives %d", n);
+		wrong("%u: %d unread and not %lu", w->e.number, n, (unsigned long)unread(w));
 }
 
 static void step_dup(struct walker *w)
@@ -431,30 +330,6 @@ static void step_dup(struct walker *w)
 		if (close(w->fd[--w->fds]))
 			wrong("close: %s", RESULT(-1));
 	}
-}
-
-/* A child goes on with the stream a little. */
-static void step_fork(struct walker *w)
-{
-	size_t n = unread(w) ? 1 + any(unread(w)) : 0;
-	pid_t child;
-	int status = 0;
-
-	if (manner.peer == PEER_THREAD || w->shut || w->e.sent - w->peer_taken + 100 > UNREAD_MOST)
-		return;
-	doing("%u: a child takes %zu, gives 100", w->e.number, n);
-	fflush(NULL);
-	child = fork();
-	if (!child) {
-		take(&w->e, n);
-		give(&w->e, 100);
-		_exit(0);
-	}
-	waitpid(child, &status, 0);
-	if (status)
-		wrong("the child ended with %#x", status);
-	w->e.taken += n;
-	w->e.sent += 100;
 }
 
 static void step_bulk(struct walker *w)
@@ -506,8 +381,11 @@ static void step_renew(struct walker *w)
 	take(&w->e, unread(w));
 	w->e.taken = w->in;
 	peer_recv_all(&w->e, (long)(w->e.sent - w->peer_taken));
+	lend_end(w, any(2));
+	lend_lock();
 	while (w->fds)
 		close(w->fd[--w->fds]);
+	lend_unlock();
 	quietly();
 	struct peer_answer answer = peer_ask((struct peer_order){.does = PEER_DRAIN, .number = w->e.number});
 
@@ -538,41 +416,80 @@ static void step_time_out(struct walker *w)
 	setsockopt(w->e.fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none));
 }
 
-static void (*const kinds[])(struct walker *) = {
-	step_peer_sends, step_peer_sends, step_peer_sends, step_send,       step_send,       step_recv,       step_recv, step_recv,
-	step_peer_recv,  step_peer_recv,  step_recv_waits, step_recv_waits, step_peer_waits, step_peer_waits, step_poll, step_pending,
-	step_level,      step_level,      step_edge,       step_edge,       step_rearm,      step_set_polled, step_dup,  step_fork,
-	step_bulk,       step_shut,       step_renew,      step_pause,      step_time_out,
-};
+/* X(name, how often). open comes first, and is never drawn. */
+#define KINDS(X)                                                                                                                           \
+	X(peer_sends, 3)                                                                                                                   \
+	X(send, 2)                                                                                                                         \
+	X(recv, 3)                                                                                                                         \
+	X(peer_recv, 2)                                                                                                                    \
+	X(recv_waits, 2)                                                                                                                   \
+	X(peer_waits, 2)                                                                                                                   \
+	X(poll, 1)                                                                                                                         \
+	X(pending, 1)                                                                                                                      \
+	X(level, 2)                                                                                                                        \
+	X(edge, 2)                                                                                                                         \
+	X(rearm, 1)                                                                                                                        \
+	X(set_polled, 1)                                                                                                                   \
+	X(dup, 1)                                                                                                                          \
+	X(fork, 1)                                                                                                                         \
+	X(bulk, 1)                                                                                                                         \
+	X(shut, 1)                                                                                                                         \
+	X(renew, 1)                                                                                                                        \
+	X(pause, 1)                                                                                                                        \
+	X(time_out, 1)                                                                                                                     \
+	X(lend, 1)                                                                                                                         \
+	X(demote, 1)                                                                                                                       \
+	X(thread, 1)
 
-/* A walk that hangs says where. */
-static void out_of_time(int number __attribute__((unused)))
-{
-	wrong("out of time");
-	_exit(1);
-}
+#define OFTEN_1(entry) entry
+#define OFTEN_2(entry) entry, entry
+#define OFTEN_3(entry) entry, entry, entry
+#define X(name, often) OFTEN_##often(#name),
+const char *const walk_kinds[] = {"open", KINDS(X) NULL};
+#undef X
+#define X(name, often) OFTEN_##often(step_##name),
+static void (*const kinds[])(struct walker *) = {NULL, KINDS(X)};
+#undef X
 
-int walk(uint64_t seed, unsigned count)
+void walk_begin(uint64_t seed)
 {
-	signal(SIGALRM, out_of_time);
-	alarm(WALK_SECONDS);
+	if (!seed) {
+		wrong("out of time");
+		return;
+	}
 	seed_of_walk = seed;
-	state = seed * 0x9e3779b97f4a7c15ull + 1;
 	level_set = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
 	edge_set = (int)MUST(epoll_create1(EPOLL_CLOEXEC));
-	hush(true);
-	for (unsigned i = 0; i < WALKERS; i++)
-		open_walker(&walkers[i]);
-	for (unsigned i = 0; i < count && !failed; i++) {
-		kinds[any(sizeof(kinds) / sizeof(kinds[0]))](&walkers[any(WALKERS)]);
-		if (went_wrong())
-			wrong("see above");
-	}
+}
+
+bool walk_step(const struct step *step)
+{
+	struct walker *w = &walkers[step->walker];
+
+	state = step->seed * 0x9e3779b97f4a7c15ull + 1;
+	if (step->kind && w->open)
+		kinds[step->kind](w);
+	else if (!step->kind && !w->open)
+		open_walker(w);
+	if (went_wrong())
+		wrong("see above");
+	return !failed;
+}
+
+unsigned walk_end(void)
+{
 	for (unsigned i = 0; i < WALKERS && !failed; i++) {
+		if (!walkers[i].open)
+			continue;
 		take(&walkers[i].e, unread(&walkers[i]));
 		close_walker(&walkers[i]);
 	}
-	if (!failed)
-		say("seed %lu: %u steps", seed, steps);
+	for (unsigned i = 0; i < WALKERS; i++)
+		lend_end(&walkers[i], true);
+	return steps;
+}
+
+bool walk_failed(void)
+{
 	return failed;
 }

@@ -112,3 +112,27 @@ SCENARIO(closing_the_last, 0)
 	peer_drain(&other);
 	(void)was;
 }
+
+/* The kernel tells what is left of the time; libc's functions hide that. */
+SCENARIO(time_left, 0)
+{
+	struct pollfd p = {e->fd, POLLIN, 0};
+	struct timespec t = {0, 20000000};
+	static const struct timespec unwritable = {0, 20000000};
+	fd_set in;
+
+	CALL(syscall(SYS_ppoll, &p, 1, &t, NULL, 8));
+	say("  left %ld %ld", (long)t.tv_sec, (long)t.tv_nsec);
+	t = (struct timespec){9, 0};
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(syscall(SYS_ppoll, &p, 1, &t, NULL, 8));
+	say("  left %d", t.tv_sec == 8);
+	RECV(e, syscall(SYS_read, e->fd, room, 100));
+	CALL(syscall(SYS_ppoll, &p, 1, &unwritable, NULL, 8));
+	t = (struct timespec){0, 20000000};
+	FD_ZERO(&in);
+	FD_SET(e->fd, &in);
+	CALL(syscall(SYS_pselect6, e->fd + 1, &in, NULL, NULL, &t, NULL));
+	say("  left %ld %ld", (long)t.tv_sec, (long)t.tv_nsec);
+}

@@ -9,10 +9,14 @@
  *	chroot		changes its root to an empty directory (argument), then goes on, also with new streams
  *	few		opens descriptors until the limit, then uses all
  *	setuid		becomes nobody, then goes on, also with new streams
+ *	network		leaves for a network namespace of its own, where a thread sends back; with addresses that others have too
  */
 #include "survive.h"
 
 #include <dirent.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -454,6 +458,37 @@ static void become_nobody(void)
 	close(other.fd);
 }
 
+static void *accept_one(void *argument)
+{
+	return send_back((void *)(intptr_t)accept4((int)(intptr_t)argument, NULL, NULL, SOCK_CLOEXEC));
+}
+
+/* The stream of before the leave tells the service of this process; all later ones have the same two names in each such process. */
+static void leave_network(void)
+{
+	struct stream before = open_stream();
+	struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	uint16_t there = 7021;
+	pthread_t thread;
+
+	talk(&before, 50);
+	MUST(unshare(CLONE_NEWNET));
+	MUST(ioctl(listen_here(&(uint16_t){0}), SIOCSIFFLAGS, &loopback));
+	int listener = listen_here(&there);
+
+	pthread_create(&thread, NULL, accept_one, (void *)(intptr_t)listener);
+	struct stream own = {connect_to("127.0.0.1", there, 7022), 0};
+
+	for (int i = 0; i < 20; i++) {
+		talk(&own, 20);
+		talk(&before, 20);
+		pause_us(10000);
+	}
+	close(own.fd);
+	pthread_join(thread, NULL);
+	close(before.fd);
+}
+
 #define MOST 512
 static void few(void)
 {
@@ -503,6 +538,8 @@ int main(int count, char **words)
 		change_root(words[2]);
 	else if (!strcmp(what, "setuid"))
 		become_nobody();
+	else if (!strcmp(what, "network"))
+		leave_network();
 	else if (!strcmp(what, "few"))
 		few();
 	else

@@ -24,14 +24,14 @@ void fail(const char *format, ...)
 	_exit(1);
 }
 
-static struct sockaddr_in here(uint16_t port)
+static struct sockaddr_in name_of(const char *address, uint16_t port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+	return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(address), .sin_port = htons(port)};
 }
 
-int listen_here(uint16_t *port)
+int listen_at(const char *address, uint16_t *port)
 {
-	struct sockaddr_in at = here(*port);
+	struct sockaddr_in at = name_of(address, *port);
 	socklen_t length = sizeof(at);
 	int fd = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
@@ -43,14 +43,26 @@ int listen_here(uint16_t *port)
 	return fd;
 }
 
-int connect_there(uint16_t port)
+int connect_to(const char *address, uint16_t port, uint16_t from)
 {
-	struct sockaddr_in at = here(port);
+	struct sockaddr_in at = name_of(address, port), own = name_of(address, from);
 	int fd = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
+	if (from)
+		MUST(bind(fd, (struct sockaddr *)&own, sizeof(own)));
 	MUST(connect(fd, (struct sockaddr *)&at, sizeof(at)));
 	MUST(setsockopt(fd, SOL_TCP, TCP_NODELAY, &(int){1}, sizeof(int)));
 	return fd;
+}
+
+int listen_here(uint16_t *port)
+{
+	return listen_at("127.0.0.1", port);
+}
+
+int connect_there(uint16_t port)
+{
+	return connect_to("127.0.0.1", port, 0);
 }
 
 bool send_all(int fd, const void *bytes, size_t count)

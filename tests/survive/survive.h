@@ -23,6 +23,9 @@ void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn
 
 int listen_here(uint16_t *port); /* on 127.0.0.1, at a free port if it is 0 */
 int connect_there(uint16_t port);
+/* The same with other addresses; from: the own port, 0 any. */
+int listen_at(const char *address, uint16_t *port);
+int connect_to(const char *address, uint16_t port, uint16_t from);
 bool send_all(int fd, const void *bytes, size_t count);
 bool recv_all(int fd, void *bytes, size_t count);
 uint64_t now_us(void);

@@ -32,7 +32,9 @@ static struct {
 	size_t size;
 	unsigned rounds, pause;
 	uint64_t seed;
-} how = {.bytes = 1u << 20, .size = 4096, .rounds = 1, .seed = 1};
+	const char *address;
+	unsigned port, from; /* 0: any */
+} how = {.bytes = 1u << 20, .size = 4096, .rounds = 1, .seed = 1, .address = "127.0.0.1"};
 
 static struct progress *progress;
 static const char *end_of_it = "none";
@@ -234,8 +236,8 @@ static void wait_for_line(void)
 
 static void listen_and_talk(const char *port_file)
 {
-	uint16_t port = 0;
-	int listener = listen_here(&port);
+	uint16_t port = (uint16_t)how.port;
+	int listener = listen_at(how.address, &port);
 	char temporary[512];
 
 	snprintf(temporary, sizeof(temporary), "%s.part", port_file);
@@ -262,7 +264,7 @@ static void connect_and_talk(const char *port_file)
 	fclose(file);
 	for (unsigned i = 0; i < how.rounds; i++) {
 		wait_for_line();
-		one_round(connect_there((uint16_t)port), i);
+		one_round(connect_to(how.address, (uint16_t)port, (uint16_t)how.from), i);
 	}
 }
 
@@ -287,11 +289,19 @@ static int choose(const char *word, const char *const *words)
 
 int main(int count, char **words)
 {
-	static const struct option options[] = {{"bytes", required_argument, NULL, 'b'}, {"size", required_argument, NULL, 's'},
-						{"style", required_argument, NULL, 'y'}, {"rounds", required_argument, NULL, 'r'},
-						{"pause", required_argument, NULL, 'p'}, {"progress", required_argument, NULL, 'f'},
-						{"seed", required_argument, NULL, 'x'},  {"by-line", no_argument, NULL, 'l'},
-						{"hold", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"bytes", required_argument, NULL, 'b'},
+						{"size", required_argument, NULL, 's'},
+						{"style", required_argument, NULL, 'y'},
+						{"rounds", required_argument, NULL, 'r'},
+						{"pause", required_argument, NULL, 'p'},
+						{"progress", required_argument, NULL, 'f'},
+						{"seed", required_argument, NULL, 'x'},
+						{"by-line", no_argument, NULL, 'l'},
+						{"hold", no_argument, NULL, 'h'},
+						{"address", required_argument, NULL, 'a'},
+						{"port", required_argument, NULL, 'o'},
+						{"from", required_argument, NULL, 'm'},
+						{NULL, 0, NULL, 0}};
 	static struct progress own;
 	int option;
 
@@ -325,6 +335,15 @@ int main(int count, char **words)
 			break;
 		case 'h':
 			how.hold = true;
+			break;
+		case 'a':
+			how.address = optarg;
+			break;
+		case 'o':
+			how.port = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'm':
+			how.from = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		default:
 			return 64;

@@ -146,6 +146,34 @@ START_TEST(a_sum_is_plausible_at_any_time)
 }
 END_TEST
 
+static uint64_t too_many(void)
+{
+	return cw_own_book.totals.reasons[CW_REASON_too_many];
+}
+
+/* Numbers alone, that are never used as descriptors. */
+START_TEST(more_sockets_than_entries)
+{
+	struct cw_stream *stream;
+
+	for (int fd = 1000; fd < 1000 + (int)CW_BOOK_ENTRIES; fd++)
+		ck_assert_ptr_nonnull(cw_stream_open(fd, true, false));
+	ck_assert_uint_eq(too_many(), 0);
+	for (int fd = 500; fd < 510; fd++) {
+		ck_assert_ptr_null(cw_stream_open(fd, true, false));
+		ck_assert_ptr_null(cw_stream_of(fd));
+	}
+	ck_assert_uint_eq(too_many(), 10);
+	stream = cw_stream_of(2000);
+	cw_table_take(2000);
+	cw_stream_close(stream, 2000);
+	ck_assert_ptr_eq(cw_stream_open(500, true, false), stream);
+	ck_assert_ptr_null(cw_stream_open(501, true, false));
+	ck_assert_ptr_null(cw_stream_open((int)CW_DESCRIPTORS, true, false));
+	ck_assert_uint_eq(too_many(), 12);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -155,5 +183,6 @@ int main(void)
 	tcase_add_test(units, reasons);
 	tcase_add_test(units, numbers_that_mean_nothing);
 	tcase_add_test(units, a_sum_is_plausible_at_any_time);
+	tcase_add_test(units, more_sockets_than_entries);
 	return run_units(runner);
 }

@@ -97,10 +97,9 @@ static int wait_in_set(struct worker *worker, uint64_t *seed)
 	struct cw_set *set = cw_set_of(worker->set);
 	int result;
 
-	if (next_random(seed) % 4 == 0 && !DO(worker, cw_set_defer(set, EPOLL_CTL_MOD, worker->fd, &event, &result)) &&
-	    epoll_ctl(worker->set, EPOLL_CTL_MOD, worker->fd, &event) == 0)
+	if (next_random(seed) % 4 == 0 && !DO(worker, cw_set_defer(set, worker->set, EPOLL_CTL_MOD, worker->fd, &event, &result)))
 		DO(worker, cw_set_control(set, worker->set, EPOLL_CTL_MOD, worker->fd, &event));
-	return DO(worker, cw_set_wait(set, worker->set, &event, 1, (int64_t)(next_random(seed) % 20) * 1000000, NULL));
+	return DO(worker, cw_set_wait(worker->set, &event, 1, (int64_t)(next_random(seed) % 20) * 1000000, NULL));
 }
 
 static int select_once(struct worker *worker)
@@ -367,10 +366,9 @@ static int set_with(struct worker *worker)
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 1};
 	int set = epoll_create1(EPOLL_CLOEXEC);
 
-	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, worker->fd, &event) < 0)
-		give_up("no set: %m");
 	cw_set_open(set);
-	cw_set_control(cw_set_of(set), set, EPOLL_CTL_ADD, worker->fd, &event);
+	if (set < 0 || cw_set_control(cw_set_of(set), set, EPOLL_CTL_ADD, worker->fd, &event) < 0)
+		give_up("no set: %m");
 	return set;
 }
 
@@ -399,8 +397,7 @@ static void close_ends(void)
 		worker->doing = "close";
 		pair_close(worker->stream, worker->fd);
 		if (worker->set >= 0) {
-			cw_set_close(cw_set_of(worker->set), worker->set);
-			cw_table_take(worker->set);
+			cw_set_close(cw_table_index(cw_table_take(worker->set)), worker->set);
 			close(worker->set);
 		}
 	}

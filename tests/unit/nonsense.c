@@ -160,13 +160,12 @@ START_TEST(a_waiter_is_told)
 
 	setup();
 	cw_set_open(set_fd);
-	ck_assert_int_eq(epoll_ctl(set_fd, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
-	cw_set_control(cw_set_of(set_fd), set_fd, EPOLL_CTL_ADD, pair.fd[1], &event);
+	ck_assert_int_eq(cw_set_control(cw_set_of(set_fd), set_fd, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
 	set(wrong->word, wrong->value);
 	alarm(20);
 	readable = (struct pollfd){.fd = pair.fd[1], .events = POLLIN};
 	ck_assert_int_eq(cw_poll(&readable, 1, LIMIT), 1);
-	ck_assert_int_eq(cw_set_wait(cw_set_of(set_fd), set_fd, &event, 1, LIMIT * 1000000ll, NULL), 1);
+	ck_assert_int_eq(cw_set_wait(set_fd, &event, 1, LIMIT * 1000000ll, NULL), 1);
 	ck_assert_int_ge(cw_pending_in(reader, pair.fd[1]), 0);
 	ck_assert_int_ge(cw_pending_out(writer), 0);
 	check_broken(reader, pair.fd[1], cw_receive(reader, pair.fd[1], bytes, sizeof(bytes), 0));
@@ -208,14 +207,13 @@ START_TEST(a_poll_beside_an_empty_seal_ends)
 
 	setup();
 	cw_set_open(set_fd);
-	ck_assert_int_eq(epoll_ctl(set_fd, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
-	cw_set_control(cw_set_of(set_fd), set_fd, EPOLL_CTL_ADD, pair.fd[1], &event);
+	ck_assert_int_eq(cw_set_control(cw_set_of(set_fd), set_fd, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
 	words->up = words->seal = words->widx = words->roff + 1;
 	go_to(CW_SEALED);
 	alarm(20);
 	readable = (struct pollfd){.fd = pair.fd[1], .events = POLLIN};
 	ck_assert_int_eq(cw_poll(&readable, 1, 20), 0);
-	ck_assert_int_eq(cw_set_wait(cw_set_of(set_fd), set_fd, &event, 1, 20000000, NULL), 0);
+	ck_assert_int_eq(cw_set_wait(set_fd, &event, 1, 20000000, NULL), 0);
 	close_both();
 }
 END_TEST

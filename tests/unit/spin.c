@@ -68,6 +68,31 @@ START_TEST(no_history_leads_beyond_the_bound)
 }
 END_TEST
 
+/* Who sleeps at once never looks, so what ends that must come from elsewhere: a wait that a look would have spared, or the long look that
+ * is due now and then. */
+START_TEST(sparse_until_a_look_would_pay)
+{
+	struct cw_spin spin = {0};
+	unsigned looks = 0;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return;
+	ck_assert(!cw_spin_sparse(&spin, 50));
+	cw_spin_lost(&spin, 50, ticks(100000));
+	ck_assert(cw_spin_sparse(&spin, 50));
+	ck_assert(!cw_spin_sparse(&spin, 3));
+	ck_assert(!cw_spin_sparse(&spin, 0));
+	cw_spin_paid(&spin, 50);
+	ck_assert(!cw_spin_sparse(&spin, 50));
+	for (int i = 0; i < 1000; i++) {
+		looks += !cw_spin_sparse(&spin, 50);
+		cw_spin_lost(&spin, 50, ticks(100));
+	}
+	ck_assert_uint_ge(looks, 1000 / 32);
+	ck_assert_uint_le(looks, 1000 / 16);
+}
+END_TEST
+
 /* What fits a large bound must be cut for a small one (a policy read later, or another stream's). */
 START_TEST(a_smaller_bound_is_kept)
 {
@@ -125,6 +150,7 @@ int main(void)
 	tcase_add_test(units, zero_never_looks);
 	tcase_add_test(units, one_processor_never_looks);
 	tcase_add_loop_test(units, no_history_leads_beyond_the_bound, 0, (int)CW_ARRAY_SIZE(bounds));
+	tcase_add_test(units, sparse_until_a_look_would_pay);
 	tcase_add_test(units, a_smaller_bound_is_kept);
 	tcase_add_test(units, idle_looks_are_short);
 	tcase_add_test(units, short_sleeps_make_it_longer_at_first);

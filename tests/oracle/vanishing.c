@@ -1,0 +1,228 @@
+/*
+ * What others wait for is closed, and its number, and what the library kept of it, used again: who waits goes on to wait for what it began
+ * with. And event sets by other numbers than their first.
+ */
+#define FAMILY "vanishing"
+#include "datagrams.h"
+#include "sets.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/select.h>
+#include <sys/time.h>
+
+static void *wait_in_set(void *set)
+{
+	look((int)(intptr_t)set, 5000);
+	return NULL;
+}
+
+static void *wait_for_datagram(void *fd)
+{
+	char byte;
+
+	CALL(recv((int)(intptr_t)fd, &byte, 1, 0));
+	return NULL;
+}
+
+static void *poll_set(void *set)
+{
+	struct pollfd one = {(int)(intptr_t)set, POLLIN, 0};
+
+	CALL(poll(&one, 1, 1000));
+	return NULL;
+}
+
+static pthread_t start(void *(*run)(void *), int fd)
+{
+	pthread_t thread;
+
+	MUST(-pthread_create(&thread, NULL, run, (void *)(intptr_t)fd));
+	settle_down();
+	return thread;
+}
+
+static void end(pthread_t thread)
+{
+	MUST(-pthread_join(thread, NULL));
+}
+
+/* Who was woken by it says so: its line and the peer's would come in any order. */
+static void wake(struct end *e, long count, pthread_t sleeper)
+{
+	quietly();
+	peer_send(e, count);
+	MUST(-pthread_join(sleeper, NULL));
+}
+
+/* Whoever looks in vain would take the ring now, if nobody slept. */
+static void look_in_vain(struct end *e)
+{
+	for (int i = 0; i < 3; i++)
+		if (recv(e->fd, room, 100, MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+			complain("something is there");
+}
+
+SCENARIO(set_under_a_sleeper, 0)
+{
+	int set = new_set();
+	pthread_t sleeper;
+
+	MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	sleeper = start(wait_in_set, set);
+	CALL(close(set));
+	look_in_vain(e);
+	wake(e, 10, sleeper);
+	RECV(e, recv(e->fd, room, 100, 0));
+	there_and_back(e, 10, 5);
+}
+
+/* The next set has the number of the one that somebody sleeps in, and is slept in too. */
+SCENARIO(set_used_again, 0)
+{
+	struct end other;
+
+	open_end(&other, manner.family, manner.mapped);
+	for (int i = 0; i < 3; i++) {
+		int set = new_set(), next;
+		pthread_t sleeper, later_one;
+
+		MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+		sleeper = start(wait_in_set, set);
+		CALL(close(set));
+		next = new_set();
+		say(next == set ? "the same number" : "another number");
+		MUST(control(next, EPOLL_CTL_ADD, other.fd, EPOLLIN, 2));
+		later_one = start(wait_in_set, next);
+		wake(e, 10, sleeper);
+		RECV(e, recv(e->fd, room, 100, 0));
+		look_in_vain(&other);
+		wake(&other, 20, later_one);
+		RECV(&other, recv(other.fd, room, 100, 0));
+		look(next, 0);
+		CALL(close(next));
+		there_and_back(&other, 10, 5);
+	}
+}
+
+/* By a program that closes all its numbers from one on. */
+SCENARIO(set_of_a_closed_range, 0)
+{
+	int low = new_set(), set = fcntl(low, F_DUPFD_CLOEXEC, 700);
+	pthread_t sleeper;
+
+	MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	close(low);
+	sleeper = start(wait_in_set, set);
+	CALL(close_range(700, ~0u, 0));
+	wake(e, 10, sleeper);
+	RECV(e, recv(e->fd, room, 100, 0));
+	CALL(fcntl(set, F_GETFD));
+}
+
+/* poll looks at its numbers again when it wakes: it may say that the set is gone, or, asleep, see nothing. It takes nothing with it. */
+SCENARIO(set_under_poll, 0)
+{
+	for (int i = 0; i < 2; i++) {
+		int set = new_set(), next;
+		pthread_t poller, sleeper;
+
+		MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+		poller = start(poll_set, set);
+		CALL(close(set));
+		next = new_set();
+		MUST(control(next, EPOLL_CTL_ADD, e->fd, EPOLLIN, 2));
+		sleeper = start(wait_in_set, next);
+		end(poller);
+		look_in_vain(e);
+		wake(e, 10, sleeper);
+		RECV(e, recv(e->fd, room, 100, 0));
+		close(next);
+	}
+}
+
+/* Its first number closed, and given to another set, that has no business with what is told by the second. */
+SCENARIO(set_by_a_second_number, 0)
+{
+	int set = new_set(), twin = dup(set), other;
+
+	MUST(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	CALL(close(set));
+	other = new_set();
+	say(other == set ? "the same number" : "another number");
+	MUST(control(other, EPOLL_CTL_ADD, e->fd, EPOLLIN, 99));
+	for (unsigned i = 0; i < 6; i++) {
+		CALL(control(twin, EPOLL_CTL_MOD, e->fd, i % 2 ? EPOLLIN : EPOLLIN | EPOLLOUT, 2 + i));
+		if (i % 2)
+			later(20);
+		peer_send(e, 10);
+		look(twin, 2000);
+		if (i % 2)
+			peer_wait();
+		arrive(e, 10);
+		look(other, 2000);
+		CALL(control(twin, EPOLL_CTL_MOD, e->fd, EPOLLIN, 20 + i));
+		RECV(e, recv(e->fd, room, 100, 0));
+		look(other, 0);
+		look(twin, 0);
+	}
+	CALL(control(twin, EPOLL_CTL_DEL, e->fd, 0, 0));
+	peer_send(e, 10);
+	look(other, 2000);
+	look(twin, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	close(twin);
+	close(other);
+}
+
+static void open_again(struct end *e)
+{
+	open_udp(e);
+	exchange(e, 60);
+}
+
+/* A socket of datagrams lives on as well, and the next one is of its own. */
+SCENARIO(datagrams_under_a_receiver, UNOPENED | ITS_OWN)
+{
+	open_udp(e);
+	for (int i = 0; i < 2; i++) {
+		struct timeval limit = {1, 0};
+		pthread_t receiver;
+		int fd = e->fd;
+
+		MUST(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
+		receiver = start(wait_for_datagram, fd);
+		CALL(close(fd));
+		if (i % 2)
+			open_again(e);
+		end(receiver);
+		if (i % 2 == 0)
+			open_again(e);
+		peer_gives(e, 100);
+		await(e);
+		TAKE(e, recv(e->fd, room, ROOM, 0));
+		exchange(e, 20);
+	}
+}
+
+/* Under poll by its number, which looks at that again when its time is over. */
+SCENARIO(datagrams_under_poll, UNOPENED | ITS_OWN)
+{
+	int quiet = eventfd(0, EFD_CLOEXEC);
+
+	open_udp(e);
+	for (int i = 0; i < 2; i++) {
+		pthread_t poller = start(poll_set, e->fd);
+		int number = e->fd;
+
+		MUST(dup2(quiet, number));
+		open_again(e);
+		end(poller);
+		close(number);
+		peer_gives(e, 100);
+		await(e);
+		TAKE(e, recv(e->fd, room, ROOM, 0));
+		exchange(e, 20);
+	}
+}

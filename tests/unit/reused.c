@@ -1,0 +1,121 @@
+/*
+ * sockets/: a stream is closed under a call that sleeps in the kernel for it, and its place and slot serve the next connection when the
+ * call wakes. The call has its answer, and nothing of the next connection has changed.
+ */
+#include "pair.h"
+
+#include <poll.h>
+#include <sched.h>
+
+#include "sockets/poll.h"
+
+/* A poll that began with one stream ends beside the next one in its place. */
+static void *poll_once(void *fd)
+{
+	struct pollfd one = {.fd = *(int *)fd, .events = POLLIN};
+
+	ck_assert_int_ge(cw_poll(&one, 1, 300), 0);
+	return NULL;
+}
+
+START_TEST(stream_used_again_under_poll)
+{
+	struct pair first, second;
+	struct cw_stream *stream;
+	pthread_t thread;
+
+	pair_start(0);
+	pair_make(&first);
+	pair_make(&second);
+	stream = pair_open(&first, 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, poll_once, &first.fd[0]), 0);
+	while (!stream->rx->rx_asleep)
+		sched_yield();
+	pair_close(stream, first.fd[0]);
+	ck_assert_ptr_eq(pair_open(&second, 0), stream);
+	atomic_store(&stream->rx->rx_asleep, 0); /* as a slot is given out */
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(stream->rx->rx_asleep, 0);
+	ck_assert_uint_eq(stream->rx_busy, 0);
+	pair_close(stream, second.fd[0]);
+}
+END_TEST
+
+/* The same for calls that sleep in the kernel, which keeps the socket for them. */
+struct sleeping {
+	struct cw_stream *stream;
+	int fd;
+	bool sends;
+	ssize_t result;
+};
+
+static void *sleep_in_call(void *argument)
+{
+	struct sleeping *sleeping = argument;
+	static char bytes[1 << 20];
+
+	sleeping->result = sleeping->sends ? cw_send(sleeping->stream, sleeping->fd, bytes, sizeof(bytes), 0)
+					   : cw_receive(sleeping->stream, sleeping->fd, bytes, 10, 0);
+	return NULL;
+}
+
+static void drain(int fd, size_t count)
+{
+	static char bytes[1 << 16];
+
+	while (count) {
+		ssize_t got = read(fd, bytes, sizeof(bytes));
+
+		ck_assert_int_gt(got, 0);
+		count -= (size_t)got;
+	}
+}
+
+START_TEST(stream_used_again_under_a_call)
+{
+	struct sleeping sleeping = {.sends = _i};
+	struct pair first, second;
+	struct cw_stream *stream;
+	int little = 4096;
+	pthread_t thread;
+
+	pair_start(0);
+	pair_make(&first);
+	pair_make(&second);
+	setsockopt(first.fd[0], SOL_SOCKET, SO_SNDBUF, &little, sizeof(little));
+	stream = sleeping.stream = pair_open(&first, 0);
+	sleeping.fd = first.fd[0];
+	ck_assert_int_eq(pthread_create(&thread, NULL, sleep_in_call, &sleeping), 0);
+	while (sleeping.sends ? !stream->tx->tx_in_kernel : !stream->rx->rx_asleep)
+		sched_yield();
+	usleep(20000);
+	pair_close(stream, first.fd[0]);
+	ck_assert_ptr_eq(pair_open(&second, 0), stream);
+	/* As a slot is given out. */
+	atomic_store(&stream->rx->rx_asleep, 0);
+	atomic_store(&stream->rx->roff, 0);
+	atomic_store(&stream->tx->tx_in_kernel, 0);
+	atomic_store(&stream->tx->woff, 0);
+	if (sleeping.sends)
+		drain(first.fd[1], 1 << 20);
+	else
+		ck_assert_int_eq(send(first.fd[1], "hello", 5, 0), 5);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(sleeping.result, sleeping.sends ? 1 << 20 : 5);
+	ck_assert_uint_eq(stream->rx->rx_asleep, 0);
+	ck_assert_uint_eq(stream->rx->roff, 0);
+	ck_assert_uint_eq(stream->tx->tx_in_kernel, 0);
+	ck_assert_uint_eq(stream->tx->woff, 0);
+	pair_close(stream, second.fd[0]);
+}
+END_TEST
+
+int main(void)
+{
+	SRunner *runner;
+	TCase *units = units_of("reused", 60, &runner);
+
+	tcase_add_test(units, stream_used_again_under_poll);
+	tcase_add_loop_test(units, stream_used_again_under_a_call, 0, 2);
+	return run_units(runner);
+}

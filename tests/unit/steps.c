@@ -1,0 +1,289 @@
+/*
+ * sockets/: single steps of a stream with both its ends in one process, for what two processes meet too seldom.
+ */
+#include "pair.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "sockets/leave.h"
+#include "sockets/poll.h"
+#include "sockets/set_item.h"
+
+static struct pair pair;
+static struct cw_stream *writer, *reader;
+static struct cw_direction *words;
+
+/* LIVE, with some bytes in the ring that the reader has not seen, and the reader asleep. Returns the word that it left. */
+static uint64_t asleep_with(const char *bytes)
+{
+	uint64_t word, widx;
+	char byte;
+
+	pair_make(&pair);
+	pair_start(0);
+	writer = pair_open(&pair, 0);
+	reader = pair_open(&pair, 1);
+	words = writer->tx;
+	ck_assert_ptr_eq(words, reader->rx);
+	/* The first call of each side attaches it. */
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, 0), 1);
+	ck_assert_int_eq(cw_state_of(words->state), CW_CONSENT);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], bytes, strlen(bytes), 0), (int)strlen(bytes));
+	word = words->state;
+	widx = words->widx;
+	ck_assert_int_eq(cw_state_of(word), CW_LIVE);
+	ck_assert_uint_eq(widx, 1 + strlen(bytes));
+	ck_assert(cw_switch_fall_asleep(reader, &word, widx));
+	ck_assert_int_eq(cw_state_of(words->state), CW_ASLEEP);
+	return word;
+}
+
+static void comes_by_kernel(const char *bytes)
+{
+	char got[64];
+
+	ck_assert_int_eq(recv(pair.fd[1], got, sizeof(got), MSG_DONTWAIT), (int)strlen(bytes));
+	ck_assert_mem_eq(got, bytes, strlen(bytes));
+}
+
+START_TEST(a_mark_does_not_silence_the_doorbell)
+{
+	uint64_t word = asleep_with("hello");
+
+	cw_state_mark(&words->state, CW_MARK_READER_GONE);
+	ck_assert(cw_switch_take_back(writer, pair.fd[0], &word));
+	ck_assert_int_eq(cw_state_of(words->state), CW_TAKEN);
+	ck_assert_uint_eq(words->tx_kernel_op, 0);
+	comes_by_kernel("hello");
+}
+END_TEST
+
+START_TEST(a_mark_does_not_keep_asleep)
+{
+	uint64_t word = asleep_with("hello");
+	char got[8];
+
+	cw_state_mark(&words->state, CW_MARK_WRITER_GONE);
+	ck_assert(cw_switch_wake(reader, &word));
+	ck_assert_int_eq(cw_state_of(words->state), CW_LIVE);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], got, sizeof(got), 0), 5);
+}
+END_TEST
+
+START_TEST(who_has_woken_needs_no_doorbell)
+{
+	uint64_t word = asleep_with("hello"), stale = word;
+
+	ck_assert(cw_switch_wake(reader, &word));
+	ck_assert(!cw_switch_take_back(writer, pair.fd[0], &stale));
+	ck_assert_int_eq(cw_state_of(words->state), CW_LIVE);
+	ck_assert_uint_eq(words->tx_kernel_op, 0);
+	ck_assert_int_eq(recv(pair.fd[1], &stale, 1, MSG_DONTWAIT), -1);
+	ck_assert(!writer->broken);
+}
+END_TEST
+
+/* The second look finds more than was seen. */
+START_TEST(nobody_sleeps_beside_bytes)
+{
+	uint64_t word = asleep_with("hello");
+
+	ck_assert(cw_switch_wake(reader, &word));
+	ck_assert(!cw_switch_fall_asleep(reader, &word, words->widx - 1));
+	ck_assert_int_eq(cw_state_of(words->state), CW_LIVE);
+}
+END_TEST
+
+START_TEST(a_closing_writer_sends_again_what_is_asked_for)
+{
+	char got;
+
+	asleep_with("hello");
+	cw_state_mark(&words->state, CW_MARK_LEFT | CW_MARK_RESEND);
+	pair_close(writer, pair.fd[0]);
+	ck_assert_uint_ne(words->state & CW_MARK_WRITER_SHUT, 0);
+	comes_by_kernel("hello");
+	ck_assert_int_eq(recv(pair.fd[1], &got, 1, MSG_DONTWAIT), 0);
+}
+END_TEST
+
+/* A reader that leaves while a take back has begun and not ended: the next program would read a gap. */
+START_TEST(who_leaves_waits_for_the_end_of_a_take_back)
+{
+	uint64_t word = asleep_with("hello");
+
+	ck_assert(cw_state_step(&words->state, &word, CW_TAKEN));
+	if (_i)
+		words->tx_kernel_op = CW_TAKING_BACK; /* and its writer was killed */
+	cw_leave_to(reader, pair.fd[1], CW_REASON_executed);
+	ck_assert_int_eq(reader->broken, _i);
+}
+END_TEST
+
+static int told_by_poll(int set)
+{
+	struct pollfd readable = {.fd = pair.fd[1], .events = POLLIN};
+
+	return cw_poll(&readable, 1, 20);
+}
+
+static int told_by_select(int set)
+{
+	struct timeval limit = {.tv_usec = 20000};
+	fd_set readable;
+
+	FD_ZERO(&readable);
+	FD_SET(pair.fd[1], &readable);
+	return cw_select(pair.fd[1] + 1, &readable, NULL, NULL, &limit);
+}
+
+static int told_by_set(int set)
+{
+	struct epoll_event event;
+
+	return cw_set_wait(set, &event, 1, 20000000, NULL);
+}
+
+/* A byte is on its way through the kernel, and the ring has what comes behind it: nothing can be read, so nothing is told; nor is it slept
+ * through for ever. */
+START_TEST(not_told_before_it_can_be_read)
+{
+	static int (*const ways[])(int) = {told_by_poll, told_by_select, told_by_set};
+	uint64_t word = asleep_with("hello");
+	struct epoll_event event = {.events = EPOLLIN};
+	int set = epoll_create1(EPOLL_CLOEXEC);
+	char got[8];
+
+	ck_assert(cw_switch_wake(reader, &word));
+	cw_set_open(set);
+	ck_assert_int_eq(cw_set_control(cw_set_of(set), set, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
+	words->roff = 0;
+	ck_assert_int_eq(ways[_i](set), 0);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], got, sizeof(got), MSG_DONTWAIT), -1);
+	ck_assert_int_eq(send(pair.fd[0], "!", 1, 0), 1);
+	ck_assert_int_eq(ways[_i](set), 1);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], got, sizeof(got), 0), 6);
+	ck_assert_mem_eq(got, "!hello", 6);
+}
+END_TEST
+
+static void *close_it(void *ignored)
+{
+	cw_set_forget_descriptor(reader, pair.fd[1], true);
+	return NULL;
+}
+
+static void *wake_it(void *ignored)
+{
+	cw_set_notice(reader);
+	return NULL;
+}
+
+/* A thread closes or wakes a stream, and has found its registration, when another takes that away: it must be let go once, and never be
+ * looked at again, though the program was right to close what it had deleted before. */
+START_TEST(a_registration_taken_away_while_it_is_waited_for)
+{
+	static void *(*const others[])(void *) = {close_it, wake_it};
+	uint64_t word = asleep_with("hello");
+	struct epoll_event event = {.events = EPOLLIN};
+	struct cw_item *first, *second;
+	struct cw_set *set;
+	pthread_t other;
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	ck_assert(cw_switch_wake(reader, &word));
+	cw_set_open(epfd);
+	set = cw_set_of(epfd);
+	ck_assert_int_eq(cw_set_control(set, epfd, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
+	ck_assert(cw_set_lock(set));
+	ck_assert_int_eq(pthread_create(&other, NULL, others[_i], NULL), 0);
+	while (!atomic_load(&set->lock.waiters))
+		sched_yield();
+	ck_assert_int_eq(cw_set_control(set, epfd, EPOLL_CTL_DEL, pair.fd[1], &event), 0);
+	cw_set_unlock(set, true);
+	ck_assert_int_eq(pthread_join(other, NULL), 0);
+	ck_assert_ptr_null(set->hot);
+	ck_assert_ptr_null(set->items);
+	first = cw_item_new();
+	second = cw_item_new();
+	ck_assert_ptr_ne(first, second);
+}
+END_TEST
+
+static unsigned char *hidden;
+static ssize_t sent_by_handler;
+
+static void send_on_top(int number)
+{
+	mprotect(hidden, 4096, PROT_READ | PROT_WRITE);
+	sent_by_handler = cw_send(writer, pair.fd[0], "handler", 7, 0);
+}
+
+/* A signal handler sends while the send below it copies: the first byte that is copied faults, and the handler is on top of that. */
+START_TEST(a_handler_sends_in_the_middle_of_a_copy)
+{
+	static const size_t sizes[] = {100, 4096, 20000};
+	size_t size = sizes[_i % 3], all = size + 7, got = 0;
+	unsigned char wanted[2][20007], taken[20007];
+
+	uint64_t word = asleep_with("!");
+	char first;
+
+	ck_assert(cw_switch_wake(reader, &word));
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &first, 1, 0), 1);
+	signal(SIGSEGV, send_on_top);
+	for (int round = 0; round < 3; round++) {
+		/* The ring is LIVE again: the reader offers it, and the writer takes it. */
+		for (int turns = 0; cw_state_of(words->state) != CW_LIVE && turns < 100; turns++) {
+			ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+			ck_assert_int_eq(cw_receive(reader, pair.fd[1], &first, 1, 0), 1);
+		}
+		ck_assert_int_eq(cw_state_of(words->state), CW_LIVE);
+		hidden = mmap(NULL, 20480, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		for (size_t i = 0; i < size; i++)
+			hidden[i] = (unsigned char)(i * 7 + (size_t)round);
+		memcpy(wanted[0], hidden, size);
+		memcpy(wanted[0] + size, "handler", 7);
+		memcpy(wanted[1], "handler", 7);
+		memcpy(wanted[1] + 7, hidden, size);
+		mprotect(hidden, 4096, PROT_NONE);
+		sent_by_handler = 0;
+		if (_i < 3) {
+			ck_assert_int_eq(cw_send(writer, pair.fd[0], hidden, size, 0), (ssize_t)size);
+		} else {
+			struct iovec iov[2] = {{hidden, size / 2}, {hidden + size / 2, size - size / 2}};
+
+			ck_assert_int_eq(cw_send_iov(writer, pair.fd[0], iov, 2, 0), (ssize_t)size);
+		}
+		ck_assert_int_eq(sent_by_handler, 7);
+		for (got = 0; got < all;) {
+			ssize_t part = cw_receive(reader, pair.fd[1], taken + got, all - got, 0);
+
+			ck_assert_int_gt(part, 0);
+			got += (size_t)part;
+		}
+		ck_assert(memcmp(taken, wanted[0], all) == 0 || memcmp(taken, wanted[1], all) == 0);
+		munmap(hidden, 20480);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	SRunner *runner;
+	TCase *units = units_of("steps", 30, &runner);
+
+	tcase_add_loop_test(units, not_told_before_it_can_be_read, 0, 3);
+	tcase_add_test(units, a_mark_does_not_silence_the_doorbell);
+	tcase_add_test(units, a_mark_does_not_keep_asleep);
+	tcase_add_test(units, who_has_woken_needs_no_doorbell);
+	tcase_add_test(units, nobody_sleeps_beside_bytes);
+	tcase_add_test(units, a_closing_writer_sends_again_what_is_asked_for);
+	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
+	tcase_add_loop_test(units, a_registration_taken_away_while_it_is_waited_for, 0, 2);
+	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
+	return run_units(runner);
+}
