@@ -5,7 +5,7 @@ UNITS = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.
 TESTS_BUILT = $(basename $(notdir $(wildcard tests/*/*.mk)))
 
 # Units take what they need from all that isn't a main program or an interposed call.
-PARTS = $(patsubst %.c,$(BUILD)/outside/%.o,$(sort $(filter-out remap/%,$(LIBRARY_SOURCES)) $(SHARED_SOURCES) \
+PARTS = $(patsubst %.c,$(BUILD)/outside/%.o,$(sort remap/text.c $(filter-out remap/%,$(LIBRARY_SOURCES)) $(SHARED_SOURCES) \
 	$(filter-out node/causeway.c node/causewayd.c,$(wildcard node/*.c))))
 
 $(BUILD)/parts.a: $(PARTS)
@@ -15,7 +15,7 @@ $(BUILD)/parts.a: $(PARTS)
 $(BUILD)/tests/unit/%: $(BUILD)/outside/tests/unit/%.o $(BUILD)/parts.a
 	@mkdir -p $(@D)
 	@echo '  LINK    $@'
-	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $$(pkg-config --libs check) -ljansson -lhwloc -lnuma
+	@$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $$(pkg-config --libs check) -ljansson -lhwloc -lnuma -lsodium
 
 units: $(UNITS)
 

@@ -64,7 +64,7 @@ expect_failure() {
 	sed -e 's/ *(PID [0-9]*)//' -e "s/port $PGPORT/port/" "$dir/failed" | result
 }
 busy() { [ "$(PGPORT=$PGPORT psql -X -A -t -c "select count(*) from pg_stat_activity where state = 'active' and query ~ 'sleeper'" | head -n 1)" = 2 ]; }
-sleeper() { sql -c "select 'sleeper', count(*) from generate_series(1, 20000)" -c "select 'sleeper', pg_sleep(100)"; }
+sleeper() { sql -c "select 'sleeper', count(*) from generate_series(1, 20000)" -c "select 'sleeper', pg_sleep(100) -- $dir"; }
 
 # sleeping FUNCTION...: runs the function while a query sleeps.
 sleeping() {
@@ -75,12 +75,13 @@ sleeping() {
 	if wait "$p"; then return 1; fi
 	result <"$dir/sleeper"
 }
-every_sleeper="from pg_stat_activity where query ~ 'sleeper' and pid != pg_backend_pid()"
+# Not one that asked for sleepers, and is about to end.
+every_sleeper="from pg_stat_activity where query ~ 'sleeper' and state = 'active' and pid != pg_backend_pid()"
 by_statement() { sql -c "select $1(pid) $every_sleeper"; }
 by_kill() { kill -KILL "$(sql -c "select pid $every_sleeper")"; }
 
 # psql asks for the cancelling over a connection of its own when it is interrupted.
-by_interrupt() { kill -INT "$(pgrep -f '^psql .*pg_sleep')"; }
+by_interrupt() { kill -INT "$(pgrep -f "^psql .*pg_sleep.*-- $dir\$")"; }
 
 ended_early() {
 	server

@@ -14,7 +14,7 @@ exercised() {
 with_and_without "a threaded server" exercised threaded
 for role in server client; do went_by_ring "$role" 24 4000000 8; done
 with_and_without "an asyncio server" exercised asynchronous
-for role in server client; do went_by_ring "$role" 40 10000000 40; done
+for role in server client; do went_by_ring "$role" 40 10000000 20; done
 with_and_without "multiprocessing over TCP" exercised processes
 # A few messages a connection, most of them to one who sleeps.
 for role in server client; do went_by_ring "$role" 3 40000 1; done

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 requests=$((long ? 200000 : 5000))
+limit=$((long ? 300 : 60))
 
 # server ROLE [OPTION...]: sets $port and $pid.
 server() {

@@ -1,0 +1,99 @@
+#!/bin/bash
+# Programs that make system calls by instructions of their own: Go (dynamic, position-independent, static) and C (dynamic, static), all against
+# a Go server; what `causeway run --explain` says of programs; and what is not moved.
+. "$(dirname "$0")/lib.sh"
+
+sources=$top/tests/apps/raw
+export GOCACHE=$work/gocache GO111MODULE=off GOFLAGS=
+build_go() { (cd "$sources" && CGO_ENABLED=$2 go build -o "$work/$1" "${@:3}"); }
+built=1
+build_go go-dynamic 1 echo.go web.go && build_go go-static 0 echo.go web.go && build_go go-pie 0 -buildmode=pie echo.go noweb.go &&
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/c-dynamic" "$sources/instructions.c" -pthread &&
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/c-static" "$sources/instructions.c" -pthread || built=0
+if [ "$built" = 0 ]; then
+	not_ok "the programs are built" "see above"
+	exit 1
+fi
+
+# served SERVER CLIENT [TIMES]: a server of one kind, and a client of another that exercises it.
+served() {
+	local port=$(free_port) i
+	start server "$work/$1" serve "$host:$port"
+	wait_for_port "$port"
+	for i in $(seq "${3:-1}"); do
+		case $2 in
+		go-*) call client "$work/$2" exercise "$host:$port" | result ;;
+		c-*) call client "$work/$2" "$port" | result ;;
+		esac
+	done
+}
+
+repeats=3
+[ "$long" = 0 ] || repeats=30
+with_and_without "dynamic Go" served go-dynamic go-dynamic "$repeats"
+went_by_ring client 20 2000000 20
+with_and_without "static Go" served go-static go-static "$repeats"
+went_by_ring client 20 2000000 20
+with_and_without "position-independent Go without libc" served go-pie go-pie "$repeats"
+went_by_ring client 20 2000000 20
+with_and_without "C with instructions" served go-dynamic c-dynamic
+went_by_ring client 5 1000000 20
+reported client "io_uring by an instruction is seen" '.reasons.splice >= 1'
+with_and_without "static C" served go-static c-static
+went_by_ring client 5 1000000 20
+
+# A static program that a script starts goes by the loader too.
+scripted() {
+	local port=$(free_port)
+	printf '#!/bin/sh\n"%s/go-static" serve "$1" &\necho $! >"%s/pid"\nwait\n' "$work" "$dir" >"$dir/script"
+	chmod 755 "$dir/script"
+	start server "$dir/script" "$host:$port"
+	wait_for_port "$port"
+	call client "$work/go-static" exercise "$host:$port" | result
+	kill "$(cat "$dir/pid")"
+}
+with_and_without "static Go by a script" scripted
+went_by_ring server 20 1000000 10
+
+# raw_calls = no: the same results by the kernel.
+switched_off() { CAUSEWAY_RAW_CALLS=no served go-dynamic go-static; }
+with_and_without "left alone" switched_off
+reported server "nothing is moved" '.moved == 0'
+
+# The oracle's scenarios in a static program: each call of its libc is an instruction of its own. All of them take minutes.
+if [ "$baseline" = 0 ]; then
+	some='^(raw|children)/'
+	[ "$long" = 0 ] || some=''
+	"$top/tests/oracle/run" --build "$build" --service "$service" --static --walks 0 --manners awake --only "$some"
+fi
+
+# way PROGRAM WANTED: what --explain says is done with it.
+way() { same "explain: $1" "$2" "$("$build/causeway" run --explain --json -- "$work/$1" 2>&1 | jq -r .way)"; }
+way go-dynamic raw
+way go-pie raw
+way go-static loader
+way c-dynamic raw
+way c-static loader
+"${CC:-gcc}" -O2 -w -static -Wl,-Ttext-segment=0x58000000 -o "$work/c-elsewhere" "$sources/instructions.c" -pthread
+way c-elsewhere kernel
+ln -s /bin/true "$work/by-libc"
+way by-libc preload
+printf '#!%s/go-dynamic\n' "$work" >"$work/script" && chmod 755 "$work/script"
+way script raw
+# Files that are no programs, or pretend to be: an answer, and no crash.
+head -c 1000 "$work/c-static" >"$work/cut" && head -c 4096 /dev/urandom >"$work/noise" && cp "$work/c-static" "$work/headers"
+printf '\377\377' | dd of="$work/headers" bs=1 seek=56 conv=notrunc status=none
+chmod 755 "$work"/{cut,noise,headers}
+for name in cut headers; do
+	"$build/causeway" run --explain --json -- "$work/$name" | jq -e .way >/dev/null
+	same "explain: $name" "0 0" "${PIPESTATUS[*]}"
+done
+way noise preload # the shell's
+"$build/causeway" run --explain -- "$work/nowhere" >/dev/null
+same "explain: nowhere" 127 $?
+if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
+	cp "$work/c-dynamic" "$work/setuid" && chown nobody "$work/setuid" && chmod 4755 "$work/setuid"
+	way setuid kernel
+else
+	skip "explain: setuid" "not root"
+fi

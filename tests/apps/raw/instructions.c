@@ -1,0 +1,272 @@
+/* System calls by instructions of this program's own, on sockets and on all that layer 3 must leave as it is. Prints what it saw. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static long call(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+#define CALL(name, ...)                     CALL_(name, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define CALL_(name, a, b, c, d, e, f, ...) call(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+static struct sockaddr_in server = {.sin_family = AF_INET};
+
+static void die(const char *what, long result)
+{
+	printf("%s: %ld\n", what, result);
+	exit(1);
+}
+
+static int open_stream(void)
+{
+	int fd = (int)CALL(socket, AF_INET, SOCK_STREAM, 0);
+	long result = CALL(connect, fd, &server, sizeof(server));
+
+	if (fd < 0 || result < 0)
+		die("connect", result);
+	return fd;
+}
+
+static void fill(unsigned char *bytes, size_t count, unsigned seed)
+{
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = (unsigned char)((seed = seed * 1103515245 + 12345) >> 16);
+}
+
+static void receive(int fd, unsigned char *to, size_t count)
+{
+	for (size_t got = 0; got < count;) {
+		long part = CALL(read, fd, to + got, count - got);
+
+		if (part == -EINTR)
+			continue;
+		if (part <= 0)
+			die("read", part);
+		got += (size_t)part;
+	}
+}
+
+/* Round trips; the number of those that came back as they went. */
+static int trips(int fd, int count, size_t size)
+{
+	static __thread unsigned char sent[100000], back[100000];
+	int good = 0;
+
+	for (int i = 0; i < count; i++) {
+		long result;
+
+		fill(sent, size, (unsigned)(i * 77 + fd));
+		while ((result = CALL(write, fd, sent, size)) == -EINTR)
+			;
+		if (result != (long)size)
+			die("write", result);
+		receive(fd, back, size);
+		good += memcmp(sent, back, size) == 0;
+	}
+	return good;
+}
+
+static void waits(int fd)
+{
+	struct pollfd readable = {fd, POLLIN, 0};
+	struct epoll_event event = {EPOLLIN | EPOLLET, {.u64 = 7}};
+	struct timespec none = {0, 1000000}, limit = {5, 0};
+	int set = (int)CALL(epoll_create1, 0);
+	unsigned char room[10];
+	uint64_t mask = 0;
+
+	printf("add %ld\n", CALL(epoll_ctl, set, EPOLL_CTL_ADD, fd, &event));
+	printf("nothing: %ld %ld %ld\n", CALL(poll, &readable, 1, 5), CALL(epoll_wait, set, &event, 1, 5), CALL(ppoll, &readable, 1, &none, &mask, 8));
+	CALL(write, fd, "0123456789", 10);
+	printf("something: %ld", CALL(epoll_pwait, set, &event, 1, 5000, NULL, 8));
+	printf(" %ld\n", CALL(ppoll, &readable, 1, &limit, NULL, 8));
+	receive(fd, room, 10);
+	CALL(close, set);
+	printf("bad: %ld %ld\n", CALL(read, -1, room, 10), CALL(epoll_wait, set, &event, 1, 0));
+}
+
+static volatile sig_atomic_t told;
+
+static void tell(int number)
+{
+	int error = errno;
+
+	told++;
+	CALL(getpid, 0); /* a call of our own on top of another */
+	errno = error;
+}
+
+/* Signals while calls wait; one handler for SIGSYS too. */
+static void signals(int fd)
+{
+	struct sigaction action = {.sa_handler = tell}, old;
+	sigset_t all, before;
+	pid_t child, us = getpid();
+	long result;
+	unsigned char room[10];
+
+	sigaction(SIGUSR1, &action, NULL);
+	action.sa_flags = SA_RESTART;
+	sigaction(SIGSYS, &action, &old);
+	printf("before: %d\n", old.sa_handler == SIG_DFL);
+	sigaction(SIGSYS, NULL, &old);
+	printf("ours: %d\n", old.sa_handler == tell);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	printf("blocked %d\n", trips(fd, 10, 100));
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	child = fork();
+	if (!child) {
+		usleep(50000);
+		kill(us, SIGUSR1);
+		_exit(0);
+	}
+	result = CALL(read, fd, room, 10);
+	printf("interrupted: %ld, told %d\n", result, told);
+	while (waitpid(child, NULL, 0) < 0)
+		;
+	kill(us, SIGSYS);
+	printf("told %d\n", told);
+	signal(SIGSYS, SIG_DFL);
+	child = fork();
+	if (!child) {
+		kill(getpid(), SIGSYS);
+		_exit(0);
+	}
+	int status = 0;
+
+	waitpid(child, &status, 0);
+	printf("ended by SIGSYS: %d\n", WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+}
+
+static void *travel(void *argument)
+{
+	int fd = open_stream(), good = trips(fd, 100, 1000);
+
+	CALL(close, fd);
+	return (void *)(intptr_t)good; // NOLINT
+}
+
+static void threads(void)
+{
+	pthread_t thread[6];
+	void *good;
+	intptr_t sum = 0;
+
+	for (int i = 0; i < 6; i++)
+		pthread_create(&thread[i], NULL, travel, NULL);
+	for (int i = 0; i < 6; i++) {
+		pthread_join(thread[i], &good);
+		sum += (intptr_t)good;
+	}
+	printf("threads %ld\n", (long)sum);
+}
+
+static void children(int fd)
+{
+	int status = 0;
+	long child = CALL(fork, 0);
+
+	if (!child) {
+		printf("child %d\n", trips(fd, 20, 50));
+		fflush(stdout);
+		CALL(exit_group, 7);
+	}
+	waitpid((pid_t)child, &status, 0);
+	printf("status %d, we %d\n", WEXITSTATUS(status), trips(fd, 50, 50));
+	/* The stream as standard input of another program, with bytes unread. */
+	CALL(write, fd, "to the next program\n", 20);
+	usleep(20000);
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		char *arguments[] = {"head", "-n1", NULL}, *environment[] = {NULL};
+
+		CALL(dup2, fd, 0);
+		CALL(execve, "/usr/bin/head", arguments, environment);
+		CALL(exit_group, 9);
+	}
+	waitpid((pid_t)child, &status, 0);
+	printf("status %d\n", WEXITSTATUS(status));
+}
+
+/* By an instruction, so that nobody but layer 3 sees it; the stream goes on. */
+static void uring(int fd)
+{
+	struct io_uring_params parameters = {0};
+	long ring = CALL(io_uring_setup, 8, &parameters);
+
+	printf("after io_uring_setup %d\n", trips(fd, 50, 100));
+	if (ring >= 0)
+		CALL(close, ring);
+}
+
+static void half_close(int fd)
+{
+	unsigned char room[10];
+
+	CALL(write, fd, "0123456789", 10);
+	CALL(shutdown, fd, SHUT_WR);
+	receive(fd, room, 10);
+	printf("half-closed %ld", CALL(read, fd, room, 10));
+	printf(" %ld\n", CALL(sendto, fd, room, 10, MSG_NOSIGNAL, NULL, 0));
+	CALL(close, fd);
+}
+
+int main(int count, char **words)
+{
+	int fd;
+
+	if (count < 2)
+		return 64;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	server.sin_port = htons((uint16_t)atoi(words[1]));
+	server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	fd = open_stream();
+	printf("trips %d\n", trips(fd, 300, 64));
+	printf("large %d\n", trips(fd, 20, 60000));
+	waits(fd);
+	signals(fd);
+	threads();
+	children(fd);
+	CALL(close, fd);
+	fd = open_stream();
+	trips(fd, 100, 64);
+	half_close(fd);
+	fd = open_stream();
+	trips(fd, 100, 64);
+	uring(fd);
+	char *name = realpath("/proc/self/exe", NULL), *own = realpath(words[0], NULL);
+
+	printf("name %d\n", name && own && strcmp(name, own) == 0);
+	free(name);
+	free(own);
+	return 0;
+}
