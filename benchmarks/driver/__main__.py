@@ -15,9 +15,13 @@ import document
 import figures
 import plots
 import table
+import tcpip
 from run import CAUSEWAY, KERNEL, MODES, Failure, NotRun, Runner
 
 DEMO = (figures.sockperf, figures.redis_get)
+EVERYTHING = (*figures.FIGURES, *tcpip.FIGURES, *figures.CURVES, *tcpip.CURVES)
+NOT_QUICK = (*figures.NOT_QUICK, *tcpip.NOT_QUICK)
+NAMED = {name: function for module in (figures, tcpip) for name, function in vars(module).items() if function in EVERYTHING}
 
 
 def arguments():
@@ -27,9 +31,10 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: under two minutes")
     parser.add_argument("--demo", action="store_true", help="sockperf and redis-benchmark alone")
     parser.add_argument("--kernel-only", action="store_true", help="kernel TCP alone")
-    parser.add_argument("--only", default="", metavar="NAME,...", help="these figures alone")
+    parser.add_argument("--only", default="", metavar="NAME,...", help="these figures alone; tcpip: those of the TCP/IP core")
     parser.add_argument("--rounds", type=int, help="so many of each (5; quick 2)")
-    parser.add_argument("--document", metavar="PAGE", help="write the figures of the last run into this page, and measure nothing")
+    parser.add_argument("--document", metavar="PAGE",
+                        help="write the figures of the last run into this page, and measure nothing; those of the TCP/IP core are tcpip.md's alone")
     return parser.parse_args()
 
 
@@ -40,7 +45,7 @@ def commit():
 
 def one(runner, scale, function, results):
     """One figure or curve, into the results; what can't be run or fails is told and noted, and the rest goes on."""
-    name = function.__name__ if function.__name__ != "measured" else next(key for key, value in vars(figures).items() if value is function)
+    name = next(key for key, value in NAMED.items() if value is function)
     print(f"{name} ...", flush=True)
     began = time.monotonic()
     try:
@@ -75,15 +80,15 @@ def measure(options, scale, functions):
 def chosen(options):
     if options.demo:
         return DEMO
-    functions = figures.FIGURES + figures.CURVES
     if not options.only:
-        return [function for function in functions if not options.quick or function not in figures.NOT_QUICK]
-    named = {name: function for name, function in vars(figures).items() if function in functions}
+        return [function for function in EVERYTHING if not options.quick or function not in NOT_QUICK]
+    if options.only == "tcpip":
+        return [*tcpip.FIGURES, *tcpip.CURVES]
     wanted = options.only.split(",")
-    unknown = [name for name in wanted if name not in named]
+    unknown = [name for name in wanted if name not in NAMED]
     if unknown:
-        raise SystemExit(f"no such figure: {', '.join(unknown)}. There are: {', '.join(named)}")
-    return [named[name] for name in wanted]
+        raise SystemExit(f"no such figure: {', '.join(unknown)}. There are: {', '.join(NAMED)}")
+    return [NAMED[name] for name in wanted]
 
 
 def main():

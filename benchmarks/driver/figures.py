@@ -3,6 +3,7 @@
 import os
 import shutil
 import statistics
+import subprocess
 from dataclasses import dataclass, field
 
 import tools
@@ -101,6 +102,20 @@ def sockperf_under_load(runner, scale):
                   samples, "kernel / causeway", values)
 
 
+def sockperf_udp(runner, scale):
+    samples, values = compared(runner, scale, lambda mode: tools.sockperf(runner, mode, "ping-pong", max(1, scale.seconds), pin=True, protocol=()), "less")
+    figure = Figure("sockperf_udp", "sockperf UDP, two processors", "sockperf UDP ping-pong, 64 B, each end kept on a processor of its own", "us",
+                    "taskset -c N sockperf ping-pong -m 64 --mps 500000", samples, "kernel / causeway", values)
+    return at_least(figure, 30, "30 or more")
+
+
+def datagrams(runner, scale):
+    samples, _ = compared(runner, scale, lambda mode: runner.own(mode, "datagrams", "--seconds", scale.seconds)["received_per_second"] / 1e6, "more")
+    figure = Figure("datagrams", "datagrams a second", "64-byte datagrams a second, sendto and recvfrom, as received", "million", "datagrams", samples,
+                    "million a second", samples.get(CAUSEWAY, []))
+    return at_least(figure, 5, "5 million or more")
+
+
 def half_us(result):
     return result["results"][0]["half_us_median"]
 
@@ -167,6 +182,20 @@ redis_pipelined = redis("redis_pipelined", "redis GET -P 16", "redis-benchmark G
 def nginx(runner, scale):
     samples, values = compared(runner, scale, lambda mode: tools.nginx(runner, mode, max(1, round(scale.seconds))) / 1000, "more")
     return Figure("nginx", "nginx, wrk", "nginx, 1 KiB file, wrk with 32 connections kept alive", "thousand/s", "wrk -t 1 -c 32", samples, "causeway / kernel", values)
+
+
+def go(key, short, static):
+    def measured(runner, scale):
+        samples, values = compared(runner, scale, lambda mode: tools.go_pingpong(runner, mode, static) / 1000, "more")
+        figure = Figure(key, short, f"a {short} program's net package: 64-byte round trips a second (layer 3)", "thousand/s", "go build; echo ping", samples,
+                        "causeway / kernel", values)
+        return at_least(figure, 1, "1 or more")
+
+    return measured
+
+
+go_dynamic = go("go_dynamic", "dynamic Go", False)
+go_static = go("go_static", "static Go", True)
 
 
 def connect_close(runner, scale):
@@ -246,6 +275,24 @@ def start(runner, scale):
     return at_most(figure, 5, "5 ms or less")
 
 
+def start_static(runner, scale):
+    """A static program that does nothing, by the loader."""
+    source, program = f"{runner.scratch}/nothing.c", f"{runner.scratch}/nothing"
+    with open(source, "w", encoding="ascii") as file:
+        file.write("int main(void) { return 0; }\n")
+    subprocess.run([os.environ.get("CC", "gcc"), "-static", "-o", program, source], check=True, timeout=60)
+    commands = {KERNEL: [program], CAUSEWAY: [f"{runner.build}/causeway", "run", "--service", runner.name, "--", program]}
+
+    def measure(mode):
+        return runner.own(KERNEL, "start", "--count", 20 if scale is QUICK else 50, "--", *commands[mode])["us_median"] / 1000
+
+    samples = alternate(scale.rounds, {mode: lambda mode=mode: measure(mode) for mode in runner.modes})
+    values = [c - k for k, c in zip(samples[KERNEL], samples.get(CAUSEWAY, []))]
+    figure = Figure("start_static", "start, static", "start of `causeway run` of a static program (layer 3)", "ms", "start -- causeway run -- nothing", samples,
+                    "ms over the program", values)
+    return at_most(figure, 5, "5 ms or less")
+
+
 def limits(runner, scale):
     """The machine's own, which no transport can pass."""
     lines = alternate(scale.rounds, {name: lambda name=name: runner.own(KERNEL, name) for name in ("limits", "bare_ring", "wake")})
@@ -313,10 +360,11 @@ def doorbell_curve(runner, scale):
     return Curve("doorbells", "Doorbells a message", "us between messages", "doorbells a message", "message_rate --interval-us N", {CAUSEWAY: points})
 
 
-FIGURES = (sockperf, sockperf_pinned, pingpong, message_rate, iperf3, redis_get, connect_close, not_ours, epoll_idle, idle, start, pingpong_pinned,
-           pingpong_poll, pingpong_epoll, pingpong_seldom, sockperf_under_load, redis_pipelined, nginx)
+FIGURES = (sockperf, sockperf_pinned, sockperf_udp, pingpong, message_rate, datagrams, iperf3, redis_get, connect_close, not_ours, epoll_idle, idle, start, pingpong_pinned,
+           pingpong_poll, pingpong_epoll, pingpong_seldom, sockperf_under_load, redis_pipelined, nginx, go_dynamic, go_static,
+           start_static)
 CURVES = (latency_curve, stream_curve, doorbell_curve)
-NOT_QUICK = (sockperf_under_load, pingpong_pinned, pingpong_poll)
+NOT_QUICK = (sockperf_under_load, pingpong_pinned, pingpong_poll, go_static)
 
 
 def machine():

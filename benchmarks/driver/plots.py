@@ -4,7 +4,7 @@ import shutil
 import statistics
 import subprocess
 
-COLOURS = {"kernel": "#888888", "causeway": "#0b6e99", "AF_UNIX": "#c0874a"}
+COLOURS = {"kernel": "#888888", "causeway": "#0b6e99", "AF_UNIX": "#c0874a", "send": "#0b6e99", "receive": "#c0874a", "acknowledgement sent": "#6a9b3a", "acknowledgement received": "#8a5aa8"}
 
 LEAST = 0.00001  # a share of 0 has no logarithm: it is drawn at the lower edge
 

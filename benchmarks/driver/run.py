@@ -38,6 +38,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def is_bound(port):
+    """To UDP."""
+    with open("/proc/net/udp", encoding="ascii") as table:
+        return any(line.split()[1].endswith(f":{port:04X}") for line in list(table)[1:])
+
+
 def listens(port):
     """Whether something listens on the port; asked of the kernel, so that no server sees a connection of ours."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -106,14 +112,14 @@ class Runner:
         return output
 
     @contextlib.contextmanager
-    def serving(self, mode, command, port, stop=signal.SIGTERM):
+    def serving(self, mode, command, port, stop=signal.SIGTERM, udp=False):
         """A server in this mode, from when it listens to the end of the block."""
         if not shutil.which(command[0]):
             raise NotRun(f"{command[0]} is not installed")
         with open(f"{self.scratch}/server.log", "w+", encoding="utf-8", errors="replace") as log:
             process = self.start(mode, command, stdout=log, stderr=subprocess.STDOUT)
             try:
-                wait_until(lambda: listens(port) or process.poll() is not None, f"listening of {command[0]}")
+                wait_until(lambda: (is_bound if udp else listens)(port) or process.poll() is not None, f"listening of {command[0]}")
                 if process.poll() is not None:
                     log.seek(0)
                     raise Failure(f"{command[0]} ({mode}) ended at its start: {log.read().strip()[-400:]}")

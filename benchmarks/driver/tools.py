@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 
 from run import Failure, NotRun, free_port
 
@@ -47,16 +48,34 @@ def pinned(processor):
     return ["taskset", "-c", str(processors[processor])]
 
 
-def sockperf(runner, mode, kind, seconds, pin=False):
+def sockperf(runner, mode, kind, seconds, pin=False, protocol=("--tcp",)):
     need("sockperf")
     port = str(free_port())
-    server = [*(pinned(1) if pin else []), "sockperf", "server", "--tcp", "-i", "127.0.0.1", "-p", port]
+    server = [*(pinned(1) if pin else []), "sockperf", "server", *protocol, "-i", "127.0.0.1", "-p", port]
     # The tool keeps places for 1.2 million messages a second and gives up beyond that; what it waits between messages is not in the latency.
-    client = [*(pinned(0) if pin else []), "sockperf", kind, "--tcp", "-i", "127.0.0.1", "-p", port, "-m", "64", "-t", str(round(seconds)),
+    client = [*(pinned(0) if pin else []), "sockperf", kind, *protocol, "-i", "127.0.0.1", "-p", port, "-m", "64", "-t", str(round(seconds)),
               *(["--mps", "500000"] if kind == "ping-pong" else [])]
-    with runner.serving(mode, server, int(port), signal.SIGINT):
+    with runner.serving(mode, server, int(port), signal.SIGINT, **({} if protocol else {"udp": True})):
         output = runner.run(mode, client)
     return find(r"percentile 50\.000 =\s*([0-9.]+)", output, "sockperf")
+
+
+def built_go(runner, static):
+    """The Go program of the tests, built once a run."""
+    need("go")
+    program = f"{runner.scratch}/go-{'static' if static else 'dynamic'}"
+    if not os.path.exists(program):
+        sources = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/apps/raw")
+        environment = {**os.environ, "GO111MODULE": "off", "GOCACHE": f"{runner.scratch}/gocache", "CGO_ENABLED": "0" if static else "1"}
+        subprocess.run(["go", "build", "-o", program, "echo.go", "noweb.go"], cwd=sources, env=environment, check=True, timeout=300)
+    return program
+
+
+def go_pingpong(runner, mode, static):
+    program = built_go(runner, static)
+    port = free_port()
+    with runner.serving(mode, [program, "serve", f"127.0.0.1:{port}"], port):
+        return float(runner.run(mode, [program, "ping", f"127.0.0.1:{port}"]))
 
 
 def iperf3(runner, mode, seconds):
