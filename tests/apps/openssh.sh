@@ -176,16 +176,18 @@ jumped() {
 	ssh_ -J "$guest@$host:$port" "root@$host" "cat $file" | sum | result
 }
 
-# By its server's process, and by its own. What the client says of it depends on whether it was about to write.
+# By its server's process, and by its own. Whether the client says that its connection was closed depends on whether it was about to write,
+# with the kernel too, and no option keeps it quiet.
 killed() {
 	server
-	status ssh_ -q "$guest@$host" 'kill -KILL $PPID; sleep 100'
+	status quietly ssh_ "$guest@$host" 'kill -KILL $PPID; sleep 100'
 	start victim ssh -F "$work/ssh_config" -p "$port" "$guest@$host" "echo there; exec sleep 15"
 	wait_for_line "$dir/victim.log" there
 	kill -KILL "$pid"
 	within 20 no_sleeper
 	status ssh_ "$guest@$host" 'echo still there'
 }
+quietly() { "$@" 2>"$dir/quiet.log"; }
 no_sleeper() { ! pgrep -f '^sshd: '"$guest"; }
 
 for exercise_ in logged_in:logins copied:"scp and sftp" forwarded:"forwarded ports" shared:"sessions that share a connection" jumped:"a jump host" killed:"killed sessions"; do
