@@ -149,27 +149,46 @@ one_side() {
 	) >"$dir/log" 2>&1 </dev/null
 }
 
+# one_turn NAME FUNCTION [ARGUMENT...]: an exercise on this side, in a directory of its own; sets `dir` and `status`.
+one_turn() {
+	dir=$work/${1//[^a-zA-Z0-9]/-}.$side$turn
+	mkdir -m 1777 "$dir"
+	: >"$dir/result"
+	chmod 666 "$dir/result"
+	shift
+	one_side "$@"
+	status=$?
+}
+
+# What depends on time may come out in more than one way with the kernel too, so it is asked again before a difference counts.
+kernel_may() {
+	local dir status side=without with=$dir/result begin=$SECONDS turn
+	for turn in 2 3 4 5 6 7 8 9 10; do
+		[ $((SECONDS - begin)) -lt "$limit" ] || return 1
+		one_turn "$@"
+		if [ "$status" = 0 ] && cmp -s "$dir/result" "$with"; then
+			echo "so it comes out without Causeway too, the time number $turn"
+			return 0
+		fi
+	done
+	return 1
+}
+
 # with_and_without NAME FUNCTION [ARGUMENT...]
 with_and_without() {
-	local name=$1 why='' begin times=
-	shift
+	local name=$1 why='' begin times= turn=
 	exercise=$name
 	for side in without with; do
-		dir=$work/${name//[^a-zA-Z0-9]/-}.$side
-		mkdir -m 1777 "$dir"
-		: >"$dir/result"
-		chmod 666 "$dir/result"
 		begin=$SECONDS
-		one_side "$@"
-		status=$?
+		one_turn "$@"
 		times+="${times:+, }$((SECONDS - begin)) s $side"
 		[ "$status" = 0 ] || why+="${why:+; }$side Causeway it failed with status $status"
 	done
-	if ! diff -u "${dir%.with}.without/result" "$dir/result" >"$dir/difference"; then
-		why+="${why:+; }the results differ"
-		cat "$dir/difference"
-	elif [ ! -s "$dir/result" ]; then
+	if [ ! -s "$dir/result" ]; then
 		why+="${why:+; }no results"
+	elif ! diff -u "${dir%.with}.without/result" "$dir/result" >"$dir/difference"; then
+		cat "$dir/difference"
+		[ -z "$why" ] && kernel_may "$@" || why+="${why:+; }the results differ"
 	fi
 	echo "$name took $times"
 	if [ -n "$why" ]; then
