@@ -1,4 +1,5 @@
 """What happens to whole machines: one stands still, one is killed while there are three."""
+import os
 import signal
 import time
 
@@ -76,7 +77,8 @@ def state(guest, name):
 
 def a_guest_is_frozen_under_load(guests):
     """For a moment: nothing has happened. For longer: the other takes its stream back to the kernel, and waits. No byte is lost either way."""
-    for which, clock_goes_on in ((1, True), (2, False)):
+    ways = ((1, True), (2, False)) if os.environ.get("CW_TEST_LONG") else ((2, True),)
+    for which, clock_goes_on in ways:
         other = 3 - which
         lost = guests[other].counter("between_lost")
         begin(guests, 1, 2, LARGE)
