@@ -139,7 +139,7 @@ class Guest:
         return line
 
     def await_ready(self):
-        self.until(rb"ready\n", LIMIT)
+        self.until(rb"ready\n", 2 * LIMIT)
 
     def until(self, pattern, limit):
         end = time.monotonic() + limit
