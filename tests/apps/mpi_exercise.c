@@ -1,6 +1,7 @@
 /*
- * An MPI program that checks every byte it is sent: messages of all sizes, blocking and not, collectives, communicators, and (with `spawn`)
- * ranks that it starts and that end. Rank 0 prints a line an exercise; it is the same for each run with as many ranks.
+ * An MPI program that checks every byte it is sent: messages of all sizes (with `small`: of less than all), blocking and not, collectives,
+ * communicators, and (with `spawn`) ranks that it starts and that end. Rank 0 prints a line an exercise; it is the same for each run with
+ * as many ranks.
  */
 #include <mpi.h>
 #include <stdarg.h>
@@ -13,6 +14,8 @@
 #define WINDOW  32
 
 static int rank, ranks;
+static size_t largest = LARGEST;
+static int rounds = 8;
 static uint64_t checked; /* bytes this rank has compared */
 
 static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -115,7 +118,7 @@ static void point_to_point(void)
 	for (int distance = 1; distance < ranks; distance++) {
 		int peer = rank ^ distance;
 
-		for (size_t size = 0; size <= LARGEST; size = next_size(size))
+		for (size_t size = 0; size <= largest; size = next_size(size))
 			if (peer < ranks)
 				exchange(peer, size, out, in);
 	}
@@ -132,7 +135,7 @@ static void non_blocking(void)
 	MPI_Request request[2 * WINDOW];
 	size_t size[WINDOW];
 
-	for (int round = 0; round < 8; round++) {
+	for (int round = 0; round < rounds; round++) {
 		for (int i = 0; i < WINDOW; i++) {
 			size[i] = step(round * WINDOW + i) >> (44 + i % 16);
 			out[i] = buffer(size[i]);
@@ -228,7 +231,7 @@ static void collectives_of(MPI_Comm comm, size_t size)
 
 static void collectives(void)
 {
-	for (size_t size = 1; size <= 1 << 20; size *= 8)
+	for (size_t size = 1; size <= largest / 4; size *= 8)
 		collectives_of(MPI_COMM_WORLD, size);
 	for (int i = 0; i < 200; i++)
 		MPI_Barrier(MPI_COMM_WORLD);
@@ -297,6 +300,10 @@ int main(int argc, char **argv)
 		collectives_of(MPI_COMM_WORLD, 10000);
 		report("short");
 	} else {
+		if (argc > 1 && !strcmp(argv[1], "small")) {
+			largest = 1 << 18;
+			rounds = 2;
+		}
 		point_to_point();
 		non_blocking();
 		any_source();

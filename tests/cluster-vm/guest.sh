@@ -1,11 +1,13 @@
 #!/bin/sh
 # The test of a guest that is a node: it does what the host asks for on the second serial line. A line a command; its output is followed by
-# a line of its own with its status. Ends with 0 when the line `the end` comes.
-. /words
+# a line of its own with its status. Ends with 0 when the line `the end` comes. NODE, its number, and FURTHER, the node beside its second card, are of
+# the kernel's command line.
 echo 8 >/proc/sys/kernel/printk
 hostname "node$NODE"
 ip address add "10.97.0.$NODE/24" dev eth0
 ip link set eth0 mtu 9000 up
+ip link set eth1 mtu 9000 up
+ip route add "10.97.0.$FURTHER" dev eth1 src "10.97.0.$NODE" # the other of the two is beside eth0
 mkdir -p /etc/causeway /var/log
 export PATH=/causeway:/tests:/usr/bin:/bin HOME=/root
 cd /tmp || exit 1

@@ -16,6 +16,7 @@ BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(TESTS, "../build"))
 LIMIT = 120  # seconds; a guest without hardware virtualisation, on a machine that others use
 WINDOW = 128 << 20
 VECTORS = 4
+NODES = (1, 2, 3)  # that there may be; the third is begun by the tests that need it
 BOOT = 840  # seconds a guest may live
 # In the order in which they need each other.
 MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover", "virtio_net",
@@ -48,6 +49,10 @@ def await_(condition, what, limit=LIMIT):
 
 def address(i):
     return f"10.97.0.{i}"
+
+
+def others(i):
+    return [other for other in NODES if other != i]
 
 
 # ---- what they are made of ----
@@ -101,22 +106,25 @@ class Guest:
         return f"{self.place}/node{self.i}.{name}"
 
     def boot(self):
-        for name in ("agent", "pid"):
+        for name in ("agent", "monitor", "pid"):
             if os.path.exists(self.path(name)):
                 os.unlink(self.path(name))
-        others = [i for i in (1, 2) if i != self.i]
-        network = (f"dgram,id=net,local.type=unix,local.path={self.path('net')},remote.type=unix,remote.path={self.place}/node{others[0]}.net")
-        if os.path.exists(self.path("net")):
-            os.unlink(self.path("net"))
         self.process = subprocess.Popen(
-            [f"{TESTS}/guest/boot", self.path("log"), str(BOOT), f"{BUILD}/guest", self.path("image"),
-             "-serial", f"unix:{self.path('agent')},server=on,wait=off", "-netdev", network,
-             "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:97:00:0{self.i},romfile=",
-             "-chardev", f"socket,path={self.place}/doorbells,id=doorbells", "-device", f"ivshmem-doorbell,chardev=doorbells,vectors={VECTORS}",
+            [f"{TESTS}/guest/boot", self.path("log"), str(BOOT), f"{BUILD}/guest", f"{self.place}/image",
+             "-serial", f"unix:{self.path('agent')},server=on,wait=off", "-monitor", f"unix:{self.path('monitor')},server=on,wait=off",
+             *[word for other in others(self.i) for word in self.wire(other)], "-chardev", f"socket,path={self.place}/doorbells,id=doorbells", "-device", f"ivshmem-doorbell,chardev=doorbells,vectors={VECTORS}",
              "-pidfile", self.path("pid")],
-            env=dict(os.environ, GUEST_WORDS="quiet oops=panic"), stdin=subprocess.DEVNULL)
+            env=dict(os.environ, GUEST_WORDS=f"quiet oops=panic NODE={self.i} FURTHER={others(self.i)[-1]}"), stdin=subprocess.DEVNULL)
         self.line = await_(self.connected, "QEMU")
         self.heard = b""
+
+    def wire(self, other):
+        """A network card with a wire to one other guest, which may not be there."""
+        ends = [f"{self.place}/wire-{a}-{b}" for a, b in ((self.i, other), (other, self.i))]
+        if os.path.exists(ends[0]):
+            os.unlink(ends[0])
+        return ["-netdev", f"dgram,id=wire{other},local.type=unix,local.path={ends[0]},remote.type=unix,remote.path={ends[1]}",
+                "-device", f"virtio-net-pci,netdev=wire{other},mac=52:54:00:97:0{other}:0{self.i},romfile="]
 
     def connected(self):
         """The socket is there before anybody listens."""
@@ -131,7 +139,7 @@ class Guest:
         return line
 
     def await_ready(self):
-        self.until(rb"ready\n", LIMIT)
+        self.until(rb"ready\n", 2 * LIMIT)
 
     def until(self, pattern, limit):
         end = time.monotonic() + limit
@@ -187,15 +195,34 @@ class Guest:
         self.must(f"setsid causewayd --device ivshmem0{self.part} >>/var/log/causewayd 2>&1 </dev/null & sleep 0.1")
         await_(lambda: self.do("causeway status")[0] == 0, f"the service of node {self.i}")
 
-    def kill(self):
+    # ---- the machine ----
+
+    def signal(self, number):
         with open(self.path("pid"), encoding="utf-8") as file:
-            os.kill(int(file.read()), signal.SIGKILL)
+            os.kill(int(file.read()), number)
+
+    def monitor(self, word):
+        """A word to QEMU, which has done it when it asks for the next one."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(LIMIT)
+            line.connect(self.path("monitor"))
+            said = b""
+            for words in (word.encode() + b"\n", b""):
+                while not said.endswith(b"(qemu) "):
+                    said += line.recv(4096)
+                line.sendall(words)
+                said = b""
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
         self.process.wait(LIMIT)
         self.line.close()
 
 
 class Guests:
-    """Nodes 1 and 2 of one cluster."""
+    """Nodes 1 and 2 of one cluster, and a third where it is asked for."""
+
+    also = []  # lines of their images
 
     def __init__(self):
         self.place = tempfile.mkdtemp(prefix="causeway-guests-")
@@ -205,31 +232,28 @@ class Guests:
     def __getitem__(self, i):
         return self.guest[i]
 
-    def image(self, i):
-        guest = self.guest[i]
-        with open(guest.path("words"), "w", encoding="utf-8") as file:
-            file.write(f"NODE={i}\n")
-        with open(guest.path("modules"), "w", encoding="utf-8") as file:
-            file.write(" ".join(MODULES))
-        with open(guest.path("limit"), "w", encoding="utf-8") as file:
-            file.write(str(BOOT - 20))
-        files = [f"{HERE}/guest.sh /test", f"{guest.path('words')} /words", f"{guest.path('modules')} /modules", f"{guest.path('limit')} /limit",
-                 f"{BUILD}/kmod/causeway.ko /modules.d/causeway.ko"]
+    def make_image(self):
+        """One for all: the kernel's command line says which node a guest is."""
+        lists = {"modules": " ".join(MODULES), "limit": str(BOOT - 20)}
+        for name, content in lists.items():
+            with open(f"{self.place}/{name}", "w", encoding="utf-8") as file:
+                file.write(content)
+        files = [f"{HERE}/guest.sh /test", f"{self.place}/modules /modules", f"{self.place}/limit /limit", f"{BUILD}/kmod/causeway.ko /modules.d/causeway.ko"]
         files += [f"{BUILD}/guest/modules/{name}.ko /modules.d/{name}.ko" for name in MODULES[:-1]]
         files += [f"{BUILD}/{name} /causeway/{name}" for name in ("causeway", "causewayd", "libcauseway.so")]
         files += [f"{BUILD}/tests/cluster-vm/talk /tests/talk", f"{BUILD}/tests/cluster-vm/nonsense /tests/nonsense"]
-        files += [shutil.which(name) for name in PROGRAMS if shutil.which(name)]
-        with open(guest.path("list"), "w", encoding="utf-8") as file:
+        files += [shutil.which(name) for name in PROGRAMS if shutil.which(name)] + self.also
+        with open(f"{self.place}/list", "w", encoding="utf-8") as file:
             file.write("\n".join(files) + "\n")
-        made = run([f"{TESTS}/guest/image", guest.path("image"), guest.path("list")], LIMIT)
+        made = run([f"{TESTS}/guest/image", f"{self.place}/image", f"{self.place}/list"], LIMIT)
         expect(made.returncode == 0, f"the image: {made.stderr}")
 
     def __enter__(self):
         try:
             self.doorbells = subprocess.Popen([sys.executable, f"{TESTS}/kmod/doorbells", f"{self.place}/doorbells", str(WINDOW), str(VECTORS)])
             await_(lambda: os.path.exists(f"{self.place}/doorbells"), "the doorbells")
+            self.make_image()
             for i in self.guest:
-                self.image(i)
                 self.guest[i].boot()
             for i in self.guest:
                 self.guest[i].await_ready()
@@ -243,17 +267,29 @@ class Guests:
         for i, guest in self.guest.items():
             guest.serve()
         self[1].must(f"causeway cluster init --name node1 --address {address(1)}")
-        self.join_second()
+        self.join_to_first(2)
 
-    def join_second(self):
+    def join_to_first(self, i):
         invitation = json.loads(self[1].must("causeway cluster invite --json"))["invitation"]
         # On a busy host the two guests may not speak to each other in the time that strangers have for it.
-        await_(lambda: self[2].do(f"causeway cluster join {address(1)} {invitation} --name node2 --address {address(2)}")[0] == 0, "node 2 joins")
+        await_(lambda: self[i].do(f"causeway cluster join {address(1)} {invitation} --name node{i} --address {address(i)}")[0] == 0, f"node {i} joins")
         self.await_up()
+
+    def add(self, i):
+        """One more node."""
+        self.guest[i] = Guest(self, i)
+        self[i].boot()
+        self[i].await_ready()
+        self[i].serve()
+        self.join_to_first(i)
+
+    def lose(self, i):
+        """A node's machine is gone without a word, for ever."""
+        self.guest.pop(i).kill()
 
     def await_up(self):
         for guest in self.guest.values():
-            await_(lambda: sum(node["state"] == "up" for node in guest.ask("nodes")["nodes"]) == 2, f"node {guest.i} sees both up")
+            await_(lambda: sum(node["state"] == "up" for node in guest.ask("nodes")["nodes"]) == len(self.guest), f"node {guest.i} sees all up")
 
     def end(self):
         """Each guest by itself; what its machine and its kernel say of it."""
