@@ -282,8 +282,9 @@ static void spawn(const char *program)
 }
 
 /*
- * The end without MPI_Finalize, in which UCX waits for ever now and then (tests/apps/mpich.sh). A rank may go once no other needs it, and must
- * not be seen to go by one that still looks: all write a byte to a file when they have made their last call, and wait until it is there.
+ * The end without MPI_Finalize, in which UCX waits for ever now and then (tests/apps/mpich.sh). A rank may go once no other needs it, and
+ * must not be seen to go by one that still looks: all write a byte to a file when they have made their last call, and wait until it is
+ * there.
  */
 static void leave(const char *file)
 {
