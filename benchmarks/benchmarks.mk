@@ -21,6 +21,10 @@ bench-quick: all benchmarks $(TCPIP_BENCHMARKS)
 bench-cluster: all
 	@benchmarks/cluster --build $(BUILD)
 
+# Programs of others, each held to 0.95 of its speed on kernel TCP; as root, in a namespace of its own.
+bench-applications: all
+	@BUILD=$(abspath $(BUILD)) benchmarks/applications
+
 bench-docs:
 	@benchmarks/driver/__main__.py --build $(BUILD) --document docs/benchmarks.md
 	@benchmarks/driver/__main__.py --build $(BUILD) --document docs/tcpip.md
@@ -33,5 +37,5 @@ demo:
 demo-cluster: all
 	@BUILD=$(abspath $(BUILD)) timeout --kill-after=10 500 benchmarks/demo-cluster
 
-.PHONY: benchmarks bench bench-quick bench-cluster bench-docs demo demo-cluster
+.PHONY: benchmarks bench bench-quick bench-cluster bench-applications bench-docs demo demo-cluster
 .SECONDARY: $(BENCHMARKS:%=$(BUILD)/outside/benchmarks/%.o) $(BUILD)/outside/benchmarks/common.o

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 program=$work/mpi_exercise
-OMPI_CC=${CC:-gcc} mpicc -O2 -Wall -Wextra -Werror -o "$program" "$top/tests/apps/mpi_exercise.c" || { not_ok "mpi_exercise builds" "see above"; exit; }
+OMPI_CC=${CC:-gcc} mpicc.openmpi -O2 -Wall -Wextra -Werror -o "$program" "$top/tests/apps/mpi_exercise.c" || { not_ok "mpi_exercise builds" "see above"; exit; }
 export TMPDIR=$work # Open MPI's own files
 limit=120
 
@@ -12,7 +12,7 @@ limit=120
 mpirun_() {
 	local interface=$1 ranks=$2
 	shift 2
-	call ranks mpirun --allow-run-as-root --oversubscribe --bind-to none --mca btl tcp,self --mca pml ob1 \
+	call ranks mpirun.openmpi --allow-run-as-root --oversubscribe --bind-to none --mca btl tcp,self --mca pml ob1 \
 		--mca btl_tcp_if_include "$interface" --mca oob_tcp_if_include "$interface" -n "$ranks" "$@" | result
 }
 
