@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -260,9 +261,32 @@ static void serve_state(struct peer_end *e, const struct peer_order *order, stru
 	}
 }
 
+/* On a busy machine the call that is to be interrupted may not have begun yet when the delay is over; then nothing would end it. */
+static void await_asleep(const struct peer_order *order)
+{
+	char path[64], text[256];
+
+	snprintf(path, sizeof(path), "/proc/%ld/task/%ld/stat", order->count, order->more);
+	for (int i = 0; i < 200; i++) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+		const char *state;
+
+		if (fd >= 0)
+			close(fd);
+		text[n > 0 ? n : 0] = 0;
+		state = strrchr(text, ')');
+		if (!state || state[2] != 'R')
+			return;
+		pause_ms(5);
+	}
+}
+
 static void serve_process(const struct peer_order *order, struct peer_answer *answer)
 {
 	if (order->does == PEER_SIGNAL) {
+		if (order->delay_ms)
+			await_asleep(order);
 		answer->result = syscall(SYS_tgkill, (pid_t)order->count, (pid_t)order->more, order->flags);
 	} else if (order->does == PEER_STOP_AND_GO) {
 		answer->result = kill((pid_t)order->count, SIGSTOP);
