@@ -15,6 +15,8 @@
  *	acknowledgement of what wasn't sent: none of them is sent then.
  *	an acknowledgement of what was before the first number: old kernels take it: not sent.
  *	a time stamp that is one older than the newest: the kernel takes it (TCP_PAWS_WINDOW; RFC 7323 5.3 says no): not sent.
+ *	the time stamp of a segment whose acknowledgement is old, or of what wasn't sent: the kernel doesn't take it for the newest (RFC 7323
+ *	4.3 does): such segments repeat the newest.
  *	a reset at the right edge of what was SACKed, or just before the next number, ends a connection of the kernel's (RFC 5961 says: a
  *	challenge): not sent.
  */
@@ -94,11 +96,13 @@ static bool settle(struct pair *pair)
 	}
 }
 
-static void send_both(struct pair *pair, const struct segment *segment)
+static void send_both(struct pair *pair, struct segment *segment)
 {
 	static const char letters[] = "FSRPAU";
 	char flags[8] = "";
 
+	if (segment->ack && segment->has_stamp && pair->core.connection && pair->core.connection->ts_recent)
+		segment->stamp = pair->core.connection->ts_recent;
 	if ((segment->length || segment->flags & CW_FIN) &&
 	    segment->seq + segment->length + !!(segment->flags & CW_FIN) == pair->core.told.acknowledged)
 		return;
