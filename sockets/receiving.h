@@ -4,6 +4,7 @@
  *	receive.c	the call: looks at the state, takes bytes from the ring or the kernel, waits, answers
  *	receive_kernel.c	the kernel's bytes, and waiting for them
  *	receive_wait.c	nothing there: look for a while, then sleep
+ *	receive_bell.c	asleep on a bell
  *	receive_end.c	the end of the stream
  *	receive_peek.c	MSG_PEEK
  */
@@ -79,6 +80,8 @@ bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_recei
 /* Sleep in the kernel at once: CW_BY_KERNEL, and messages come far apart. */
 bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request);
 enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request);
+/* CW_EMPTY: there is none, or nobody rang: sleep in the kernel. */
+enum cw_received cw_receive_on_bell(struct cw_stream *stream, int fd, struct cw_receiving *request);
 enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome);
 
 bool cw_receive_died_with_unread(struct cw_stream *stream);

@@ -47,6 +47,9 @@ struct cw_stream {
 	bool clamped, bounded;                /* the kernel's buffers have been bounded for this direction (switch.h) */
 	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
 	uint32_t offers_missed;               /* looks for the reader's offer in vain, in a row */
+	_Atomic uint32_t bell;                /* of its arena (bell.h); 0: none */
+	uint32_t rings_missed;                /* times that bytes were there, and nobody had rung */
+	_Atomic uint64_t rung;                /* the other end's sleep that was rung for last */
 	uint64_t lingered;                    /* roff at the last wait that let the offer stand */
 	bool shut_writing;                    /* by us, perhaps before it was moved */
 	bool shut_reading;                    /* by us: an end of file says nothing of the peer */

@@ -3,6 +3,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 
+#include "bell.h"
 #include "kernel.h"
 #include "leave.h"
 #include "ready.h"
@@ -351,6 +352,32 @@ bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t se
 	default:
 		return true;
 	}
+}
+
+bool cw_switch_fall_asleep_on_bell(struct cw_stream *stream, uint64_t *word, uint64_t seen)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t asleep = ((*word & ~CW_STATE_MASK) + CW_GENERATION) | CW_ASLEEP;
+
+	/* Before the step: who finds the sleep finds how it wants to be woken. */
+	atomic_store_explicit(&rx->rx_bell, cw_bell_sleep_of(asleep), memory_order_seq_cst);
+	if (cw_switch_fall_asleep(stream, word, seen) && *word == asleep)
+		return true;
+	atomic_store_explicit(&rx->rx_bell, 0, memory_order_seq_cst);
+	return false;
+}
+
+void cw_switch_quit_bell(struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word;
+
+	/* D: rx_bell is cleared before widx is loaded; pairs with A. The writer takes the stream back from here on, or we see what it put.
+	 */
+	atomic_store_explicit(&rx->rx_bell, 0, memory_order_seq_cst);
+	word = atomic_load_explicit(&rx->state, memory_order_seq_cst);
+	if (cw_state_of(word) == CW_ASLEEP && cw_switch_unread_asleep(stream))
+		cw_switch_wake(stream, &word);
 }
 
 bool cw_switch_lingers(struct cw_stream *stream)

@@ -99,6 +99,9 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->tx_board = cw_arena_board(arena, number, end);
 	stream->rx_board = cw_arena_board(arena, number, 1 - end);
 	stream->board_bit = 1ull << number % 64;
+	stream->rings_missed = 0;
+	atomic_store_explicit(&stream->rung, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->bell, arena->bell, memory_order_relaxed);
 	atomic_store_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
 	stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
 	if (stream->nagle)
@@ -226,6 +229,8 @@ bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested)
 			return false;
 		try_attach_rx(stream, fd);
 	}
+	if (cw_unlikely(atomic_load_explicit(&rx->rx_bell, memory_order_relaxed)) && !*nested)
+		cw_switch_quit_bell(stream);
 	return true;
 }
 
