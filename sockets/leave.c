@@ -149,6 +149,17 @@ bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason)
 	return end_leaving(stream, fd);
 }
 
+void cw_leave_unread(struct cw_stream *stream, int fd)
+{
+	if (behind_the_ring(stream))
+		return;
+	leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND);
+	if (!all_in_kernel(stream))
+		cw_service_ask_resend(stream);
+	for (int i = 0; i < TURNS && !all_in_kernel(stream); i++)
+		turn();
+}
+
 void cw_leave_nothing(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *rx = stream->rx;
