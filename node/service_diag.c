@@ -127,7 +127,8 @@ bool cw_diag_counts(const struct cw_tuple *tuple, uint64_t cookie, struct cw_str
 	int left;
 
 	question.request.idiag_ext = 1u << (INET_DIAG_INFO - 1);
-	if (diag < 0 || cw_diag_ask(&question, sizeof(question), &answer) != 0 || answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
+	if (diag < 0 || cw_diag_ask(&question, sizeof(question), &answer) != 0 ||
+	    answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
 		return false;
 	left = (int)(answer.header.nlmsg_len - NLMSG_LENGTH(sizeof(struct inet_diag_msg)));
 	for (const struct rtattr *a = (const struct rtattr *)((char *)NLMSG_DATA(&answer) + sizeof(struct inet_diag_msg)); RTA_OK(a, left);

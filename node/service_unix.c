@@ -112,8 +112,8 @@ bool cw_unix_lives(const struct cw_tuple *tuple, uint64_t cookie)
  * likes. Another thread does it, and is waited for, for a while. One that doesn't come back is left to itself.
  */
 
-#define PATIENCE_NS  20000000
-#define MOST_STUCK   32
+#define PATIENCE_NS 20000000
+#define MOST_STUCK  32
 
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static unsigned stuck;

@@ -208,7 +208,8 @@ int cw_fcntl64(int fd, int command, void *argument)
 }
 #endif
 
-/* AF_UNIX counts the memory that bytes take there: true is what the kernel says of its own, so who asks for it gets all there from now on. */
+/* AF_UNIX counts the memory that bytes take there: true is what the kernel says of its own, so who asks for it gets all there from now on.
+ */
 static void add_unsent(struct cw_stream *stream, int fd, int *unsent)
 {
 	int pending = cw_pending_out(stream);

@@ -55,11 +55,11 @@ CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)
 		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, flags, NULL, NULL);
 	if (cw_likely(!stream))
 		return cw_kernel.recv(fd, bytes, count, flags);
-	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recv(fd, bytes, count, flags)), cw_receive(stream, fd, bytes, count, flags));
+	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recv(fd, bytes, count, flags)),
+			  cw_receive(stream, fd, bytes, count, flags));
 }
 
-static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags,
-			    struct sockaddr *from, socklen_t *size)
+static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags, struct sockaddr *from, socklen_t *size)
 {
 	ssize_t got = cw_receive(stream, fd, bytes, count, flags);
 

@@ -125,7 +125,8 @@ CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 		return cw_datagram_recvmsg(cw_datagram_of(fd), fd, message, flags);
 	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)))
 		return cw_kernel.recvmsg(fd, message, flags);
-	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recvmsg(fd, message, flags)), cw_receive_message(stream, fd, message, flags));
+	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recvmsg(fd, message, flags)),
+			  cw_receive_message(stream, fd, message, flags));
 }
 
 static ssize_t send_moved(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)

@@ -64,8 +64,7 @@ static void open_family_book(struct cw_stream *stream, uint32_t family)
 		if (atomic_load_explicit(&from->busy[out], memory_order_acquire))
 			atomic_store_explicit(&from->lost, 1, memory_order_relaxed);
 		atomic_store_explicit(&to->busy[out], 0, memory_order_relaxed);
-		atomic_store_explicit(&to->bytes[out], atomic_load_explicit(&from->bytes[out], memory_order_relaxed),
-				      memory_order_relaxed);
+		atomic_store_explicit(&to->bytes[out], atomic_load_explicit(&from->bytes[out], memory_order_relaxed), memory_order_relaxed);
 	}
 	atomic_store_explicit(&to->lost, atomic_load_explicit(&from->lost, memory_order_relaxed), memory_order_relaxed);
 }

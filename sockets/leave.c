@@ -6,6 +6,7 @@
 #include "service.h"
 #include "set.h"
 #include "switch.h"
+#include "unix.h"
 
 #define TURNS 200 /* of a millisecond */
 
@@ -120,6 +121,8 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 	/* The writer computes, is stopped or dead, and the next reader can't be given what is in the ring: a reset is honest, a gap is not.
 	 */
 	cw_switch_break(stream, fd, reason);
+	if (stream->is_unix)
+		cw_unix_put_reset(fd);
 }
 
 static bool end_leaving(struct cw_stream *stream, int fd)

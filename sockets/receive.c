@@ -280,8 +280,9 @@ static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec 
 	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt};
 
 	if (cw_unlikely(stream->is_unix)) {
-		flags &= ~UNKNOWN_TO_UNIX;
-		request.flags &= ~UNKNOWN_TO_UNIX;
+		/* Nor does a look wait for all. */
+		flags &= ~(flags & MSG_PEEK ? UNKNOWN_TO_UNIX | MSG_WAITALL : UNKNOWN_TO_UNIX);
+		request.flags &= flags;
 		request.control = control;
 		request.room = control ? control->msg_controllen : 0;
 		if (control)
@@ -295,6 +296,8 @@ static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec 
 
 			if (!pending && (flags & MSG_DONTWAIT))
 				break; /* nothing to put there: that comes first */
+			if (cw_unlikely(stream->is_unix) && !pending && cw_leave_whole(stream, fd, CW_REASON_option))
+				return cw_kernel.recvmsg(fd, &message, flags); /* it waits, and looks at the address then */
 			if (pending <= 0 || (size_t)pending > request.total)
 				return cw_bad_address();
 			request.iovcnt = i; /* nothing to put there either */

@@ -1,5 +1,6 @@
 #include "unix.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -154,4 +155,19 @@ void cw_unix_before_close(struct cw_stream *stream, int fd)
 	if (!stream->broken && atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_acquire) == 1 &&
 	    cw_switch_leaves_unread(stream))
 		cw_leave_unread(stream, fd);
+}
+
+/* AF_UNIX has no reset but this one: the other end was closed with unread bytes. */
+void cw_unix_put_reset(int fd)
+{
+	long flags = cw_raw_fcntl(fd, F_GETFD, 0);
+	int pair[2];
+
+	if (flags < 0 ||
+	    cw_raw(SYS_socketpair, AF_UNIX, SOCK_STREAM | (cw_raw_fcntl(fd, F_GETFL, 0) & O_NONBLOCK), 0, (long)pair, 0, 0) < 0)
+		return;
+	cw_raw(SYS_sendto, pair[0], (long)"", 1, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0);
+	cw_raw_close(pair[1]);
+	cw_raw(SYS_dup3, pair[0], fd, flags & FD_CLOEXEC ? O_CLOEXEC : 0, 0, 0, 0);
+	cw_raw_close(pair[0]);
 }

@@ -40,5 +40,7 @@ void cw_unix_shut_reading(struct cw_stream *stream, int fd);
 void cw_unix_name(int fd, struct sockaddr *name, socklen_t *size);
 /* Before a close: what is unread in the ring goes to the kernel, whose close then tells the other end ECONNRESET. */
 void cw_unix_before_close(struct cw_stream *stream, int fd);
+/* In the place of a stream that is broken, for another program: one whose first call is told ECONNRESET. */
+void cw_unix_put_reset(int fd);
 
 #endif
