@@ -226,6 +226,17 @@ int cw_fcntl64(int fd, int command, void *argument)
 }
 #endif
 
+/* AF_UNIX counts the memory that bytes take there: true is what the kernel says of its own, so who asks for it gets all there from now on.
+ */
+static void add_unsent(struct cw_stream *stream, int fd, int *unsent)
+{
+	int pending = cw_pending_out(stream);
+
+	*unsent += pending;
+	if (pending && stream->is_unix)
+		cw_leave_sending(stream, fd, CW_REASON_option);
+}
+
 static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, void *argument)
 {
 	int result;
@@ -251,7 +262,7 @@ static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, v
 		break;
 	case SIOCOUTQ:
 		if (cw_is_moved(stream, fd))
-			*(int *)argument += cw_pending_out(stream);
+			add_unsent(stream, fd, argument);
 		break;
 	}
 	return result;

@@ -35,6 +35,13 @@ struct cw_item;
 
 #define CW_NO_CLAIM UINT64_MAX
 
+/* AF_UNIX, before it is moved: bytes that went through the kernel since the socket's birth. [1] out of this end, [0] into it. */
+struct cw_family_book {
+	_Atomic uint64_t bytes[2];
+	_Atomic uint32_t busy[2]; /* calls in the kernel, whose bytes are not booked yet */
+	_Atomic uint32_t lost;    /* somebody used the socket who doesn't count */
+};
+
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
@@ -53,6 +60,7 @@ struct cw_stream {
 	uint64_t lingered;                    /* roff at the last wait that let the offer stand */
 	bool shut_writing;                    /* by us, perhaps before it was moved */
 	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
+	bool is_unix;                         /* AF_UNIX (unix.h) */
 	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */
 	_Atomic uint64_t claim;               /* of the part of the ring that a send is filling (sending.h) */
 	_Atomic uint8_t notes;                /* CW_NOTE_*: what a call of a moved stream looks at first */
@@ -80,6 +88,7 @@ struct cw_stream {
 	uint32_t slot_number;
 	uint32_t rcvbuf; /* SO_RCVBUF if the program set it */
 	int32_t fd;      /* one of its descriptors */
+	struct cw_family_book passed;
 };
 
 /* What a thread needs at hand. */
@@ -130,6 +139,7 @@ static inline struct cw_ring cw_stream_ring(unsigned char *data, uint32_t bits)
 /* A new socket of the program. connected: by accept, or by an earlier life of the descriptor. Without room in the table fd stays the
  * kernel's. */
 struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking);
+struct cw_stream *cw_stream_open_unix(int fd, bool connected, bool nonblocking);
 void cw_stream_connected(struct cw_stream *stream);
 /* Streams with numbers from this on were never used. */
 uint32_t cw_streams_used(void);

@@ -102,6 +102,8 @@ static inline uint64_t cw_switch_reader_at(const struct cw_direction *way)
 /* In ASLEEP the ring is empty, but for what an edge-triggered set has told and nobody has read, or what is about to be taken back. */
 bool cw_switch_unread_asleep(const struct cw_stream *stream);
 
+/* The ring holds bytes that its reader has not read. */
+bool cw_switch_leaves_unread(struct cw_stream *stream);
 /* The last descriptor of this process is about to be closed. */
 void cw_switch_close(struct cw_stream *stream, int fd);
 /* Shared memory holds nonsense, or a lock is lost: the connection is reset, in the kernel too. */
