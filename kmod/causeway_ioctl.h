@@ -16,7 +16,8 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define CAUSEWAY_VERSION 1
+/* What came with 2: AWAIT. */
+#define CAUSEWAY_VERSION 2
 
 /* Where the nodes are: CAUSEWAY_CONTROL, and one beside it for each window. */
 #define CAUSEWAY_CONTROL "/dev/causeway/control"
@@ -122,6 +123,23 @@ struct causeway_eventfd {
 	__u32 reserved[3];
 };
 
+#define CAUSEWAY_AWAIT_ONCE 1u /* EINTR after any signal handler */
+
+/*
+ * On a grant descriptor with MAY_WAIT: sleep until its bell's count is another
+ * one than was seen, a descriptor has some of what poll() tells, or the time
+ * is over. A signal handler ends it as a blocking receive: EINTR, or it goes on
+ * where the handler was set with SA_RESTART.
+ */
+struct causeway_await {
+	__aligned_u64 rings; /* in: the count that was seen; out: as it is */
+	__aligned_u64 deadline; /* in: CLOCK_MONOTONIC, in nanoseconds */
+	__s32 fd; /* in: -1 for none */
+	__u32 events; /* in: of it, as POLLIN; out: which of them it has */
+	__u32 flags; /* in: CAUSEWAY_AWAIT_ONCE, or 0 */
+	__u32 reserved;
+};
+
 #define CAUSEWAY_IOC_TYPE 0xc5
 
 #define CAUSEWAY_IOC_VERSION                                                   \
@@ -145,5 +163,8 @@ struct causeway_eventfd {
 #define CAUSEWAY_IOC_RING _IO(CAUSEWAY_IOC_TYPE, 0x11)
 #define CAUSEWAY_IOC_EVENTFD                                                   \
 	_IOW(CAUSEWAY_IOC_TYPE, 0x12, struct causeway_eventfd)
+/* since version 2 */
+#define CAUSEWAY_IOC_AWAIT                                                     \
+	_IOWR(CAUSEWAY_IOC_TYPE, 0x13, struct causeway_await)
 
 #endif

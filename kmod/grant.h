@@ -69,7 +69,11 @@ u32 cw_grants_revoke(struct cw_window *window, u32 id);
 int cw_grants_next(struct cw_window *window, struct causeway_grant_info *info);
 
 /* grant_file.c */
+int cw_grant_error(struct cw_grant *grant);
 extern const struct file_operations cw_grant_fops;
+
+/* await.c */
+long cw_grant_await(struct file *file, struct causeway_await __user *user);
 
 /* map.c */
 int cw_grant_mmap(struct file *file, struct vm_area_struct *vma);

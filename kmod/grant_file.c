@@ -13,7 +13,7 @@
 #include "request.h"
 #include "window.h"
 
-static int grant_error(struct cw_grant *grant)
+int cw_grant_error(struct cw_grant *grant)
 {
 	switch (READ_ONCE(grant->state)) {
 	case CAUSEWAY_GONE:
@@ -56,7 +56,7 @@ static ssize_t grant_read(struct file *file, char __user *to, size_t size,
 	if (size < sizeof(rings))
 		return -EINVAL;
 	for (;;) {
-		err = grant_error(grant);
+		err = cw_grant_error(grant);
 		if (err)
 			return err;
 		rings = grant_take_rings(grant);
@@ -66,7 +66,7 @@ static ssize_t grant_read(struct file *file, char __user *to, size_t size,
 			return -EAGAIN;
 		err = wait_event_interruptible(grant->bell->wait,
 					       grant_rung(grant) ||
-						       grant_error(grant));
+						       cw_grant_error(grant));
 		if (err)
 			return err;
 	}
@@ -79,7 +79,9 @@ static __poll_t grant_poll(struct file *file, struct poll_table_struct *table)
 	__poll_t events = 0;
 
 	poll_wait(file, &grant->bell->wait, table);
-	switch (grant_error(grant)) {
+	/* Queued before the count is looked at: pairs with wq_has_sleeper(). */
+	smp_mb();
+	switch (cw_grant_error(grant)) {
 	case -ENODEV:
 		events |= EPOLLHUP;
 		fallthrough;
@@ -154,6 +156,8 @@ static long grant_ioctl(struct file *file, unsigned int request,
 		return argument ? -EINVAL : grant_ring(grant);
 	case CAUSEWAY_IOC_EVENTFD:
 		return grant_eventfd(grant, user);
+	case CAUSEWAY_IOC_AWAIT:
+		return cw_grant_await(file, user);
 	default:
 		return -ENOTTY;
 	}

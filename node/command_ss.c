@@ -36,7 +36,7 @@ static void put_number(char cell[CELL], json_int_t value)
 
 static void put_transport(char cell[CELL], const json_t *socket)
 {
-	if (strcmp(text(socket, "transport"), "tcp") == 0 || strcmp(text(socket, "transport"), "udp") == 0)
+	if (strcmp(text(socket, "transport"), "shm") != 0)
 		snprintf(cell, CELL, "%s (%s)", text(socket, "transport"), text(socket, "reason"));
 	else
 		snprintf(cell, CELL, "%s", text(socket, "transport"));

@@ -7,6 +7,7 @@
  *	service_outbox.c	grants to programs that are slow to fetch them
  *	service_socket.c	what the kernel says of a descriptor that was offered, and closing what could block
  *	service_diag.c		what the kernel says of a connection whose descriptor is closed
+ *	service_unix.c		what the kernel says of an AF_UNIX stream, and closing one
  *	service_offers.c	offers, and finding the other end
  *	service_flows.c		the same for datagrams
  *	service_arenas.c	arenas of pairs of programs, and who maps them
@@ -42,6 +43,7 @@
 
 #include <hwloc.h>
 #include <jansson.h>
+#include <linux/netlink.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +54,10 @@
 #include "node/link.h"
 #include "sockets/book.h"
 #include "transport/shm/arena.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
 
 enum cw_service_counter {
 #define X(name, text) CW_SERVICE_##name,
@@ -111,11 +117,13 @@ struct cw_program {
 	struct cw_program *next, *prev;
 };
 
-/* A TCP connection as one end sees it; plain bytes, compared whole. */
+#define CW_TUPLE_UNIX 1u /* AF_UNIX: the addresses are inodes (service_unix.c) */
+
+/* A connection as one end sees it; plain bytes, compared whole. */
 struct cw_tuple {
 	struct in6_addr local, remote; /* IPv4 as v4-mapped */
 	uint16_t local_port, remote_port;
-	uint32_t protocol; /* 0 TCP; IPPROTO_UDP: a flow, from local to remote */
+	uint32_t protocol; /* 0 TCP; CW_TUPLE_UNIX; IPPROTO_UDP: a flow, from local to remote */
 	uint64_t netns;
 };
 
@@ -271,6 +279,12 @@ void cw_close_tcp(int fd);
 void cw_close_elsewhere(int fd);
 
 /* service_diag.c */
+struct cw_diag_answer {
+	struct nlmsghdr header;
+	char room[2048];
+};
+/* 0 or an errno. */
+int cw_diag_ask(const void *question, size_t size, struct cw_diag_answer *answer);
 bool cw_diag_begin(void); /* false: this kernel can't be asked */
 /* Does the connection with that cookie still exist? `otherwise` is the answer where the kernel can't be asked. */
 bool cw_diag_lives(const struct cw_tuple *tuple, uint64_t cookie, bool otherwise);
@@ -279,6 +293,13 @@ bool cw_diag_receives(const struct cw_tuple *tuple, uint64_t cookie);
 
 /* What it has counted; false: it is gone, or the kernel can't be asked. */
 bool cw_diag_counts(const struct cw_tuple *tuple, uint64_t cookie, struct cw_stream_counts *counts);
+
+/* service_unix.c */
+enum cw_inspection cw_unix_inspect(int fd, struct cw_tuple *tuple, uint64_t *cookie);
+/* In the place of an address. */
+uint64_t cw_unix_inode(const struct in6_addr *address);
+bool cw_unix_lives(const struct cw_tuple *tuple, uint64_t cookie);
+void cw_close_unix(int fd);
 
 /* service_offers.c */
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd);

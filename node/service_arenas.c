@@ -113,7 +113,7 @@ struct cw_arena_record *cw_arena_record_find(uint64_t id)
 static int make_memory(struct cw_arena_record *record, uint32_t slots, const struct cw_node *node)
 {
 	if (node && node->part.length)
-		return cw_device_make(record, cw_new_number(), slots);
+		return cw_device_make(record, cw_new_number(), slots, node);
 	record->fd = cw_arena_make(&record->arena, cw_new_number(), slots, service.huge_pages);
 	return record->fd < 0 ? -1 : 0;
 }

@@ -20,7 +20,7 @@
  *   ECHOING   <-> I do, and answer in this echo of mine.
  *   WINDOW_GRANTED  <->  a window with a name, which was passed under this key, or is at this place of the device's.
  *   WINDOW_REVOKED  <->  it is yours no more.
- *   PART      <-> this node's part of the device's window, where it beats too; length 0: it has none any more.
+ *   PART      <-> this node's part of the device's window, where it beats too, and how the node is rung; length 0: it has none any more.
  *   KEPT_ASKED <-> which memory of mine in the device's window is still mapped on your node?
  *   KEPT      <-> this; KEPT_END: no other.
  *   RESEND    <-> the reader of a slot leaves with unread bytes in its ring; the writer is with you.
@@ -78,6 +78,10 @@ struct cw_between {
 			uint64_t at, length; /* in the device's window, if it is there */
 		} slot;
 		struct {
+			uint64_t at, length;
+			uint32_t peer, bells; /* by what number its node is rung, and how many bells it has; 0: none */
+		} part;
+		struct {
 			uint64_t nonce;
 			uint32_t asked, answered; /* numbers of echoes: the asker's, the other's */
 		} echo;
@@ -104,6 +108,7 @@ struct cw_node {
 	const _Atomic uint64_t *beats;
 	const struct cw_echo *echoes; /* beside it */
 	uint64_t beat, beat_at;       /* as last seen, and when that was new */
+	uint32_t peer, bells;         /* of its device, as it says; bells 0: none */
 	struct cw_part part;          /* of the device's window, where its memory is; length 0: it has no such device */
 	UT_hash_handle hh;
 };
@@ -166,9 +171,9 @@ void cw_device_node_up(struct cw_node *node);
 void cw_device_node_down(struct cw_node *node);
 bool cw_device_said(struct cw_node *node, const struct cw_between *words); /* false: it is about something else */
 /* An arena for a program of that node; record->fd and record->at are set. -1: there is no room. */
-int cw_device_make(struct cw_arena_record *record, uint64_t id, uint32_t slots);
-/* A descriptor for memory of that node's part; -1. */
-int cw_device_reach(const struct cw_node *node, uint64_t at, uint64_t length, bool writable, uint32_t *grant);
+int cw_device_make(struct cw_arena_record *record, uint64_t id, uint32_t slots, const struct cw_node *node);
+/* A descriptor for memory of that node's part; -1. arena: its id, for programs that may ring and wait; 0: none. */
+int cw_device_reach(const struct cw_node *node, uint64_t at, uint64_t length, bool writable, uint64_t arena, uint32_t *grant);
 /* A descriptor for memory of this node's part, wiped; -1 with errno. */
 int cw_device_take(uint64_t size, uint64_t *at, uint32_t *grant);
 bool cw_device_has_room(uint64_t size);

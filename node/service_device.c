@@ -210,10 +210,14 @@ static struct cw_between words_of(enum cw_between_kind kind, uint64_t at, uint64
 
 void cw_device_node_up(struct cw_node *node)
 {
-	struct cw_between words = words_of(CW_PART, own.part.at, own.part.length);
+	struct cw_between words = cw_between_words(CW_PART);
 
 	if (!own.header)
 		return;
+	words.part.at = own.part.at;
+	words.part.length = own.part.length;
+	words.part.peer = device.peer;
+	words.part.bells = device.bells;
 	/* Each time: a node that has gone mad can write here too. */
 	cw_own_part_sign(&own, parts, CW_LAYOUT, cw_cluster_self(), service.instance);
 	cw_between_say(node, &words);
@@ -259,7 +263,7 @@ static void part_heard(struct cw_node *node, uint64_t at, uint64_t length)
 {
 	struct cw_part_header *header = NULL;
 	bool anew;
-	int fd = own.header && is_a_part(at, length) ? cw_device_grant(&device, at, CW_PART_HEADER, false, NULL) : -1;
+	int fd = own.header && is_a_part(at, length) ? cw_device_grant(&device, at, CW_PART_HEADER, false, NULL, NULL) : -1;
 
 	if (fd >= 0) {
 		header = cw_window_map(fd, CW_PART_HEADER, false);
@@ -298,18 +302,35 @@ static uint64_t find_room(uint64_t size)
 	return cw_own_part_find(&own, size);
 }
 
-int cw_device_take(uint64_t size, uint64_t *at, uint32_t *grant)
+/* Both services know an arena by the same number, so each knows which bell of the other its programs wait for. False: one has none. */
+static bool bells_of(const struct cw_node *node, uint64_t arena, struct cw_device_bells *bells)
 {
+	if (!arena || !node || !node->bells || !device.bells)
+		return false;
+	*bells = (struct cw_device_bells){
+		.wait = (uint32_t)(arena % device.bells), .peer = node->peer, .ring = (uint32_t)(arena % node->bells)};
+	return true;
+}
+
+static int take_for(const struct cw_node *node, uint64_t arena, uint64_t size, uint64_t *at, uint32_t *grant)
+{
+	struct cw_device_bells bells;
+
 	*at = find_room(size);
 	if (*at)
-		return cw_device_grant(&device, *at, size, true, grant);
+		return cw_device_grant(&device, *at, size, true, bells_of(node, arena, &bells) ? &bells : NULL, grant);
 	errno = ENOSPC;
 	return -1;
 }
 
-int cw_device_make(struct cw_arena_record *record, uint64_t id, uint32_t slots)
+int cw_device_take(uint64_t size, uint64_t *at, uint32_t *grant)
 {
-	record->fd = cw_device_take(cw_arena_size(slots), &record->at, &record->grant);
+	return take_for(NULL, 0, size, at, grant);
+}
+
+int cw_device_make(struct cw_arena_record *record, uint64_t id, uint32_t slots, const struct cw_node *node)
+{
+	record->fd = take_for(node, id, cw_arena_size(slots), &record->at, &record->grant);
 	if (record->fd >= 0 && cw_arena_make_in(&record->arena, record->fd, id, slots) == 0)
 		return 0;
 	cw_tally(CW_SERVICE_device_full);
@@ -321,15 +342,16 @@ bool cw_device_has_room(uint64_t size)
 	return find_room(size);
 }
 
-int cw_device_reach(const struct cw_node *node, uint64_t at, uint64_t length, bool writable, uint32_t *grant)
+int cw_device_reach(const struct cw_node *node, uint64_t at, uint64_t length, bool writable, uint64_t arena, uint32_t *grant)
 {
 	const struct cw_part *part = &node->part;
+	struct cw_device_bells bells;
 
 	if (at < part->at + CW_PART_HEADER || at - part->at > part->length || length > part->length - (at - part->at)) {
 		cw_tally(CW_SERVICE_between_misused);
 		return -1;
 	}
-	return cw_device_grant(&device, at, length, writable, grant);
+	return cw_device_grant(&device, at, length, writable, bells_of(node, arena, &bells) ? &bells : NULL, grant);
 }
 
 void cw_device_take_away(uint32_t grant)
@@ -386,8 +408,10 @@ bool cw_device_said(struct cw_node *node, const struct cw_between *words)
 {
 	switch (words->kind) {
 	case CW_PART:
-		if (words->slot.length)
-			part_heard(node, words->slot.at, words->slot.length);
+		node->peer = words->part.peer;
+		node->bells = words->part.bells;
+		if (words->part.length)
+			part_heard(node, words->part.at, words->part.length);
 		else
 			part_gone(node);
 		return true;

@@ -43,19 +43,16 @@ static struct question ask_for(const struct cw_tuple *tuple, uint64_t cookie)
 	return q;
 }
 
-union answer {
-	struct nlmsghdr header;
-	char room[2048];
-};
-
 /* The kernel answers a question about one socket before send() returns, so nothing waits here. */
-static int ask_for_answer(const struct question *question, union answer *answer)
+int cw_diag_ask(const void *question, size_t size, struct cw_diag_answer *answer)
 {
 	ssize_t got;
 
+	if (diag < 0)
+		return EIO;
 	while (recv(diag, answer, sizeof(*answer), MSG_DONTWAIT) > 0)
 		; /* an answer that came too late for an earlier question */
-	if (send(diag, question, sizeof(*question), MSG_DONTWAIT) < 0)
+	if (send(diag, question, size, MSG_DONTWAIT) < 0)
 		return errno;
 	got = recv(diag, answer, sizeof(*answer), MSG_DONTWAIT);
 	if (got < (ssize_t)sizeof(struct nlmsghdr) || answer->header.nlmsg_len > (size_t)got)
@@ -69,9 +66,9 @@ static int ask_for_answer(const struct question *question, union answer *answer)
 
 static int ask(const struct question *question)
 {
-	union answer answer;
+	struct cw_diag_answer answer;
 
-	return ask_for_answer(question, &answer);
+	return cw_diag_ask(question, sizeof(*question), &answer);
 }
 
 bool cw_diag_begin(void)
@@ -104,6 +101,8 @@ bool cw_diag_lives(const struct cw_tuple *tuple, uint64_t cookie, bool otherwise
 {
 	struct question question = ask_for(tuple, cookie);
 
+	if (tuple->protocol == CW_TUPLE_UNIX)
+		return cw_unix_lives(tuple, cookie);
 	return diag >= 0 ? ask(&question) == 0 : otherwise;
 }
 
@@ -124,11 +123,12 @@ static void take_counts(const struct rtattr *attribute, struct cw_stream_counts 
 bool cw_diag_counts(const struct cw_tuple *tuple, uint64_t cookie, struct cw_stream_counts *counts)
 {
 	struct question question = ask_for(tuple, cookie);
-	union answer answer;
+	struct cw_diag_answer answer;
 	int left;
 
 	question.request.idiag_ext = 1u << (INET_DIAG_INFO - 1);
-	if (diag < 0 || ask_for_answer(&question, &answer) != 0 || answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
+	if (diag < 0 || cw_diag_ask(&question, sizeof(question), &answer) != 0 ||
+	    answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
 		return false;
 	left = (int)(answer.header.nlmsg_len - NLMSG_LENGTH(sizeof(struct inet_diag_msg)));
 	for (const struct rtattr *a = (const struct rtattr *)((char *)NLMSG_DATA(&answer) + sizeof(struct inet_diag_msg)); RTA_OK(a, left);

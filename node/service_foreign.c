@@ -48,7 +48,7 @@ static struct cw_arena_record *find(const struct cw_node *node, uint64_t arena)
 static struct cw_arena_record *import(struct cw_node *node, const struct cw_between *words, uint64_t program)
 {
 	uint32_t grant = 0;
-	int fd = words->slot.at ? cw_device_reach(node, words->slot.at, words->slot.length, true, &grant)
+	int fd = words->slot.at ? cw_device_reach(node, words->slot.at, words->slot.length, true, words->slot.arena, &grant)
 				: cw_windows_take(node->id, words->slot.arena, words->slot.key);
 	struct cw_arena arena = {0};
 	struct cw_arena_record *record;

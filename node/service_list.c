@@ -1,5 +1,6 @@
 /* LIST: every socket of every program, as JSON. Made by a child, from the state at the moment of the question. */
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,20 @@ static void put_address(json_t *object, const char *key, const struct in6_addr *
 	char text[64];
 
 	cw_address_text(text, sizeof(text), address, port);
+	json_object_set_new(object, key, json_string(text));
+}
+
+static const char *const protocol_names[] = {"tcp", "udp", "unix"};
+
+static void put_end(json_t *object, const char *key, const struct cw_tuple *tuple, bool remote)
+{
+	char text[64];
+
+	if (tuple->protocol != CW_TUPLE_UNIX) {
+		put_address(object, key, remote ? &tuple->remote : &tuple->local, remote ? tuple->remote_port : tuple->local_port);
+		return;
+	}
+	snprintf(text, sizeof(text), "inode %" PRIu64, cw_unix_inode(remote ? &tuple->remote : &tuple->local));
 	json_object_set_new(object, key, json_string(text));
 }
 
@@ -82,8 +97,8 @@ static void put_ring(json_t *object, const struct cw_arena_record *record, uint3
 	const struct cw_tuple *tuple = &record->tuples[slot]; /* as end 0 sees it */
 	json_t *queue = json_object(), *state = json_object();
 
-	put_address(object, "local", end ? &tuple->remote : &tuple->local, end ? tuple->remote_port : tuple->local_port);
-	put_address(object, "remote", end ? &tuple->local : &tuple->remote, end ? tuple->local_port : tuple->remote_port);
+	put_end(object, "local", tuple, end);
+	put_end(object, "remote", tuple, !end);
 	put(queue, "in", cw_unread(&words->direction[1 - end]));
 	put(queue, "out", cw_unread(&words->direction[end]));
 	json_object_set_new(object, "queue", queue);
@@ -111,6 +126,7 @@ static json_t *socket_json(const struct cw_program *program, const struct cw_boo
 	int fd = atomic_load_explicit(&entry->fd, memory_order_relaxed);
 	const struct cw_arena_record *record = kind == CW_ENTRY_MOVED ? record_of(program, entry, &slot, &end) : NULL;
 	uint32_t protocol = atomic_load_explicit(&entry->protocol, memory_order_relaxed);
+	const char *name = protocol_names[protocol < CW_ARRAY_SIZE(protocol_names) ? protocol : 0];
 	const struct cw_kernel_socket *kernel = NULL;
 	json_t *object = json_object();
 
@@ -120,8 +136,8 @@ static json_t *socket_json(const struct cw_program *program, const struct cw_boo
 		put(object, "pid", (uint64_t)program->pid);
 	json_object_set_new(object, "command", json_string_nocheck(program->command));
 	put(object, "fd", (uint64_t)(fd < 0 ? 0 : fd));
-	json_object_set_new(object, "protocol", json_string(protocol ? "udp" : "tcp"));
-	json_object_set_new(object, "transport", json_string(record ? "shm" : protocol ? "udp" : "tcp"));
+	json_object_set_new(object, "protocol", json_string(name));
+	json_object_set_new(object, "transport", json_string(record ? "shm" : name));
 	if (!record) {
 		json_object_set_new(object, "reason", json_string(cw_reason_name((enum cw_reason)reason)));
 		json_object_set_new(object, "demoted", json_boolean(kind == CW_ENTRY_DEMOTED));

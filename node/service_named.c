@@ -233,7 +233,7 @@ static struct cw_named *import(struct cw_node *node, const struct cw_between *wo
 {
 	bool by_device = words->window.by_device;
 	uint32_t number = 0;
-	int fd = by_device ? cw_device_reach(node, words->window.key, words->window.size, words->window.writable, &number)
+	int fd = by_device ? cw_device_reach(node, words->window.key, words->window.size, words->window.writable, 0, &number)
 			   : cw_windows_take(node->id, NO_ARENA, words->window.key);
 	struct cw_named *window = calloc(1, sizeof(*window));
 

@@ -38,6 +38,7 @@ static struct cw_offer *find_other_end(const struct cw_offer *offer)
 				    .remote = offer->tuple.local,
 				    .local_port = offer->tuple.remote_port,
 				    .remote_port = offer->tuple.local_port,
+				    .protocol = offer->tuple.protocol,
 				    .netns = offer->tuple.netns};
 
 	return find(&reversed);
@@ -168,7 +169,7 @@ static void keep(struct cw_program *program, const struct cw_message *message, c
 {
 	struct cw_offer *offer = make(program, message, tuple);
 
-	if (offer && !match(offer))
+	if (offer && !match(offer) && tuple->protocol != CW_TUPLE_UNIX)
 		cw_match_offered(offer);
 }
 
@@ -182,8 +183,9 @@ void cw_offer(struct cw_program *program, const struct cw_message *message, int 
 	struct cw_tuple tuple;
 	uint64_t cookie = 0;
 	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
+	bool is_tcp = cw_socket_integer(fd, SO_DOMAIN) != AF_UNIX;
 
-	if (result == CW_SOCKET_OTHER)
+	if (result == CW_SOCKET_OTHER || !is_tcp)
 		cw_close_foreign(fd);
 	else
 		cw_close_tcp(fd);

@@ -144,7 +144,7 @@ static bool resend_flow_by(struct cw_program *writer, const struct resend *job)
 /* A descriptor of that end, the program's own socket; -1: it has none. */
 static int socket_of(const struct cw_program *program, const struct cw_arena_record *record, uint32_t slot, uint32_t end)
 {
-	int number = record->tuples[slot].protocol ? -1 : descriptor_of(program, record->arena.id, slot, end);
+	int number = record->tuples[slot].protocol == IPPROTO_UDP ? -1 : descriptor_of(program, record->arena.id, slot, end);
 	int process = number >= 0 ? pidfd_open(program->pid, 0) : -1;
 	int fd = process >= 0 ? pidfd_getfd(process, number, 0) : -1;
 
@@ -174,7 +174,8 @@ static void reset(const struct cw_program *program, const struct cw_arena_record
 
 	if (fd < 0)
 		return;
-	connect(fd, &nowhere, sizeof(nowhere));
+	if (connect(fd, &nowhere, sizeof(nowhere)) < 0)
+		shutdown(fd, SHUT_RDWR); /* AF_UNIX */
 	cw_close_foreign(fd);
 }
 
@@ -195,7 +196,7 @@ bool cw_resend_here(struct cw_arena_record *record, uint32_t slot, uint32_t end)
 
 	DL_FOREACH2(record->mapped, other, arena_next)
 	if (holds(other, slot, end) &&
-	    (record->tuples[slot].protocol ? resend_flow_by(other->program, &job) : resend_by(other->program, &job)))
+	    (record->tuples[slot].protocol == IPPROTO_UDP ? resend_flow_by(other->program, &job) : resend_by(other->program, &job)))
 		return true;
 	return false;
 }

@@ -8,9 +8,6 @@
 
 #include "service.h"
 
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 #define ORIGINAL_DST 80 /* SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST; their headers don't go together with netinet's */
 #define ALIVE        (1u << TCP_ESTABLISHED | 1u << TCP_CLOSE_WAIT | 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2)
 
@@ -99,6 +96,8 @@ enum cw_inspection cw_socket_inspect(int fd, struct cw_tuple *tuple, uint64_t *c
 	int domain = cw_socket_integer(fd, SO_DOMAIN);
 
 	memset(tuple, 0, sizeof(*tuple));
+	if (domain == AF_UNIX && cw_socket_integer(fd, SO_TYPE) == SOCK_STREAM)
+		return cw_unix_inspect(fd, tuple, cookie);
 	if ((domain != AF_INET && domain != AF_INET6) || cw_socket_integer(fd, SO_PROTOCOL) != IPPROTO_TCP ||
 	    cw_socket_integer(fd, SO_TYPE) != SOCK_STREAM)
 		return CW_SOCKET_OTHER;
@@ -186,7 +185,9 @@ void cw_close_elsewhere(int fd)
 /* The last close of a socket that lingers, of one with descriptors in its queue, or of a file on somebody's own file system can block. */
 void cw_close_foreign(int fd)
 {
-	if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_TCP)
+	if (cw_socket_integer(fd, SO_DOMAIN) == AF_UNIX)
+		cw_close_unix(fd);
+	else if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_TCP)
 		cw_close_tcp(fd);
 	else if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_UDP)
 		close(fd);

@@ -99,18 +99,18 @@ static json_t *memory_nodes(unsigned char *base, uint64_t size, uint64_t step)
 
 /* ---- who uses it, and how ---- */
 
-static uint64_t doorbells_of(const struct cw_program *program, uint64_t arena)
+static uint64_t counted_of(const struct cw_program *program, uint64_t arena, enum cw_counter counter)
 {
-	uint64_t bells = 0;
+	uint64_t sum = 0;
 
 	for (uint32_t i = 0; program->book && i < cw_book_used(program->book); i++) {
 		const struct cw_book_entry *entry = &program->book->entry[i];
 
 		if (atomic_load_explicit(&entry->kind, memory_order_acquire) == CW_ENTRY_MOVED &&
 		    atomic_load_explicit(&entry->arena, memory_order_relaxed) == arena)
-			bells += entry->counter[CW_COUNT_doorbells];
+			sum += entry->counter[counter];
 	}
-	return bells;
+	return sum;
 }
 
 static json_t *program_json(const struct cw_program *program)
@@ -133,11 +133,12 @@ static void put_users(json_t *json, const struct cw_arena_record *record)
 {
 	json_t *users = json_array();
 	const struct cw_mapping *mapping;
-	uint64_t bells = 0;
+	uint64_t bells = 0, rings = 0;
 
 	for (mapping = record->mapped; mapping; mapping = mapping->arena_next) {
 		json_array_append_new(users, program_json(mapping->program));
-		bells += doorbells_of(mapping->program, record->arena.id);
+		bells += counted_of(mapping->program, record->arena.id, CW_COUNT_doorbells);
+		rings += counted_of(mapping->program, record->arena.id, CW_COUNT_rings);
 	}
 	if (record->owner) {
 		json_t *owner = json_object();
@@ -147,6 +148,7 @@ static void put_users(json_t *json, const struct cw_arena_record *record)
 	}
 	json_object_set_new(json, "mapped_by", users);
 	put(json, "doorbells", bells);
+	put(json, "rings", rings);
 }
 
 static void put_fill(json_t *json, const struct cw_arena_record *record)

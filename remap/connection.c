@@ -3,6 +3,7 @@
 #include "sockets/error.h"
 #include "sockets/leave.h"
 #include "sockets/switch.h"
+#include "sockets/unix.h"
 #include "stdio.h"
 
 #include <linux/tcp.h>
@@ -19,7 +20,19 @@ CW_EXPORT int socket(int domain, int type, int protocol)
 	else if (fd >= 0 && !plain && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_DGRAM &&
 		 (protocol == 0 || protocol == IPPROTO_UDP))
 		cw_datagram_open(fd, domain, type & SOCK_NONBLOCK);
+	else if (fd >= 0 && !plain && domain == AF_UNIX && (type & 0xf) == SOCK_STREAM)
+		cw_stdio_given(cw_unix_open(fd, false, type & SOCK_NONBLOCK), fd);
 	return fd;
+}
+
+CW_EXPORT int socketpair(int domain, int type, int protocol, int pair[2])
+{
+	bool plain = cw_is_plain();
+	int result = cw_real.socketpair(domain, type, protocol, pair);
+
+	for (int i = 0; result == 0 && !plain && domain == AF_UNIX && (type & 0xf) == SOCK_STREAM && i < 2; i++)
+		cw_stdio_given(cw_unix_open(pair[i], true, type & SOCK_NONBLOCK), pair[i]);
+	return result;
 }
 
 /* A listener that this program did not make (socket activation, exec, passed): what it accepts is ours all the same. */
@@ -33,8 +46,14 @@ static bool is_tcp(int fd)
 
 static int accepted(int listener, int fd, bool nonblocking)
 {
-	if (fd >= 0 && (cw_stream_of(listener) || is_tcp(fd)))
+	const struct cw_stream *from = cw_stream_of(listener);
+
+	if (fd < 0)
+		return fd;
+	if (from ? !from->is_unix : is_tcp(fd))
 		cw_stdio_given(cw_stream_open(fd, true, nonblocking), fd);
+	else if (from || cw_unix_is_stream(fd))
+		cw_stdio_given(cw_unix_open(fd, true, nonblocking), fd);
 	return fd;
 }
 
@@ -70,7 +89,7 @@ CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 	const struct sockaddr *to = *(const struct sockaddr **)&address;
 	int result, error;
 
-	if (stream && to && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
+	if (stream && !stream->is_unix && to && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
 		return disconnect(stream, fd, to, size);
 	result = cw_real.connect(fd, to, size);
 	if (!stream && cw_datagram_of(fd)) {
@@ -106,6 +125,8 @@ CW_EXPORT int shutdown(int fd, int how)
 			cw_switch_take_back(stream, fd, &word);
 		cw_tx_unlock(stream, nested);
 	}
+	if (stream && stream->is_unix && (how == SHUT_RD || how == SHUT_RDWR) && cw_is_moved(stream, fd))
+		cw_unix_shut_reading(stream, fd);
 	return cw_real.shutdown(fd, how);
 }
 
@@ -134,6 +155,8 @@ static void socket_option(struct cw_stream *stream, int fd, int name, int value)
 		break;
 	case SO_RCVBUF:
 	case SO_RCVBUFFORCE:
+		if (stream->is_unix)
+			break; /* the kernel counts at the sender alone */
 		stream->rcvbuf = (uint32_t)value;
 		if (stream->slot)
 			atomic_store_explicit(&stream->slot->end[stream->end].rcvbuf, (uint32_t)value, memory_order_relaxed);
@@ -193,6 +216,9 @@ CW_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 	/* Before the kernel takes over the bytes (kTLS, repair), the ring's must be with it. */
 	if (stream && level == IPPROTO_TCP && (name == TCP_ULP || name == TCP_REPAIR))
 		tcp_option(stream, fd, name, 1);
+	/* What was sent before carries no sender, so it is sent before. */
+	if (stream && stream->is_unix && cw_unix_tells_sender(level, name))
+		cw_leave_whole(stream, fd, CW_REASON_option);
 	result = cw_real.setsockopt(fd, level, name, value, size);
 	if (!stream && result == 0 && cw_datagram_of(fd))
 		cw_datagram_option(cw_datagram_of(fd), fd, level, name);

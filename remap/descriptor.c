@@ -1,6 +1,7 @@
 /* Descriptors' numbers: closing, duplicating, and the flags that belong to them. */
 #include "call.h"
 #include "process.h"
+#include "sockets/bell.h"
 #include "sockets/leave.h"
 #include "sockets/pending.h"
 #include "sockets/service.h"
@@ -51,17 +52,32 @@ CW_EXPORT int close(int fd)
 	return cw_real.close(fd);
 }
 
+/* What we need for as long as the process lives. */
+static bool is_kept(int fd)
+{
+	return fd == cw_service_descriptor() || cw_bell_is(fd);
+}
+
+static int next_kept(unsigned first, unsigned last)
+{
+	for (unsigned fd = first; fd <= last && fd < cw_table_end(); fd++)
+		if (is_kept((int)fd))
+			return (int)fd;
+	return -1;
+}
+
 static int close_kernel_range(unsigned first, unsigned last, int flags)
 {
-	int own = cw_service_descriptor();
+	int own = flags & CLOSE_RANGE_CLOEXEC ? -1 : next_kept(first, last);
 
-	if (own < 0 || (unsigned)own < first || (unsigned)own > last || (flags & CLOSE_RANGE_CLOEXEC))
-		return cw_real.close_range(first, last, flags);
-	if ((unsigned)own > first && cw_real.close_range(first, (unsigned)own - 1, flags) < 0)
-		return -1;
-	if ((unsigned)own < last)
-		return cw_real.close_range((unsigned)own + 1, last, flags);
-	return 0;
+	for (; own >= 0; own = next_kept(first, last)) {
+		if ((unsigned)own > first && cw_real.close_range(first, (unsigned)own - 1, flags) < 0)
+			return -1;
+		if ((unsigned)own >= last)
+			return 0;
+		first = (unsigned)own + 1;
+	}
+	return cw_real.close_range(first, last, flags);
 }
 
 CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
@@ -74,7 +90,7 @@ CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	if (first > last || (flags & ~(int)CLOSE_RANGE_UNSHARE))
 		return cw_real.close_range(first, last, flags);
 	for (unsigned fd = first; !other && fd <= last && fd < cw_table_end(); fd++)
-		if ((int)fd != cw_service_descriptor() && cw_table_get((int)fd))
+		if (cw_table_get((int)fd) && !is_kept((int)fd))
 			cw_forget((int)fd);
 	return close_kernel_range(first, last, flags);
 }
@@ -117,6 +133,8 @@ static bool make_way(int from, int to)
 		return true;
 	if (to == cw_service_descriptor())
 		cw_service_move_descriptor();
+	else if (cw_bell_is(to))
+		cw_bell_move(to);
 	else if (is_ours(to))
 		cw_table_take(to); /* of a set that is waited for, without a number of the program's */
 	else if (cw_table_get(to))
@@ -208,6 +226,17 @@ int cw_fcntl64(int fd, int command, void *argument)
 }
 #endif
 
+/* AF_UNIX counts the memory that bytes take there: true is what the kernel says of its own, so who asks for it gets all there from now on.
+ */
+static void add_unsent(struct cw_stream *stream, int fd, int *unsent)
+{
+	int pending = cw_pending_out(stream);
+
+	*unsent += pending;
+	if (pending && stream->is_unix)
+		cw_leave_sending(stream, fd, CW_REASON_option);
+}
+
 static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, void *argument)
 {
 	int result;
@@ -233,7 +262,7 @@ static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, v
 		break;
 	case SIOCOUTQ:
 		if (cw_is_moved(stream, fd))
-			*(int *)argument += cw_pending_out(stream);
+			add_unsent(stream, fd, argument);
 		break;
 	}
 	return result;

@@ -80,6 +80,8 @@ static long socket_call(const long call[6])
 		return sendmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3]);
 	case SYS_RECVMMSG:
 		return recvmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3], (struct timespec *)a[4]);
+	case SYS_SOCKETPAIR:
+		return socketpair((int)a[0], (int)a[1], (int)a[2], (int *)a[3]);
 	case SYS_SHUTDOWN:
 		return shutdown((int)a[0], (int)a[1]);
 	case SYS_SETSOCKOPT:
@@ -126,6 +128,8 @@ static long by_name(long number, const long a[6], bool *known)
 		return splice((int)a[0], (off64_t *)a[1], (int)a[2], (off64_t *)a[3], (size_t)a[4], (unsigned)a[5]);
 	case SYS_socket:
 		return socket((int)a[0], (int)a[1], (int)a[2]);
+	case SYS_socketpair:
+		return socketpair((int)a[0], (int)a[1], (int)a[2], (int *)a[3]);
 	case SYS_connect:
 		return connect((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
 #ifdef SYS_accept

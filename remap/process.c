@@ -67,6 +67,12 @@ void cw_process_start(void)
 
 /* ---- exec: the program that comes knows nothing of rings ---- */
 
+/* AF_UNIX: who comes after us counts nothing (unix.h), moved or not. */
+static bool concerns(const struct cw_stream *stream)
+{
+	return stream->slot || stream->is_unix;
+}
+
 static bool any_moved(void)
 {
 	if (cw_datagrams_moved())
@@ -74,7 +80,7 @@ static bool any_moved(void)
 	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
-		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot)
+		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && concerns(&cw_streams[i]))
 			return true;
 	return false;
 }
@@ -100,7 +106,7 @@ static void leave_inherited(void)
 	for (unsigned fd = 0; fd < cw_table_end(); fd++) {
 		struct cw_stream *stream = cw_stream_of((int)fd);
 
-		if (stream && stream->slot && survives_exec((int)fd))
+		if (stream && concerns(stream) && survives_exec((int)fd))
 			cw_leave_to(stream, (int)fd, CW_REASON_executed);
 		else if (cw_datagram_of((int)fd) && survives_exec((int)fd))
 			cw_datagram_leave_to(cw_datagram_of((int)fd), (int)fd, CW_REASON_executed);
@@ -112,7 +118,7 @@ static struct cw_stream *by_cookie(uint64_t cookie)
 	uint32_t count = atomic_load_explicit(&cw_own_book.highest, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count && i < CW_BOOK_ENTRIES; i++)
-		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && cw_streams[i].slot &&
+		if (atomic_load_explicit(&cw_streams[i].references, memory_order_relaxed) > 0 && concerns(&cw_streams[i]) &&
 		    cw_streams[i].cookie == cookie)
 			return &cw_streams[i];
 	return NULL;

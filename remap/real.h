@@ -37,6 +37,7 @@ struct sigevent;
 	X(int, recvmmsg, (int, struct mmsghdr *, unsigned, int, struct timespec *))                                                        \
 	X(ssize_t, splice, (int, off64_t *, int, off64_t *, size_t, unsigned))                                                             \
 	X(int, socket, (int, int, int))                                                                                                    \
+	X(int, socketpair, (int, int, int, int *))                                                                                         \
 	X(int, accept, (int, struct sockaddr *, socklen_t *))                                                                              \
 	X(int, accept4, (int, struct sockaddr *, socklen_t *, int))                                                                        \
 	X(int, connect, (int, const struct sockaddr *, socklen_t))                                                                         \

@@ -3,6 +3,7 @@
 #include "datagram.h"
 #include "sockets/leave.h"
 #include "sockets/memory.h"
+#include "sockets/unix.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -54,14 +55,17 @@ CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)
 		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, flags, NULL, NULL);
 	if (cw_likely(!stream))
 		return cw_kernel.recv(fd, bytes, count, flags);
-	return CW_RECEIVE(stream, fd, cw_kernel.recv(fd, bytes, count, flags), cw_receive(stream, fd, bytes, count, flags));
+	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recv(fd, bytes, count, flags)),
+			  cw_receive(stream, fd, bytes, count, flags));
 }
 
-static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags, socklen_t *size)
+static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags, struct sockaddr *from, socklen_t *size)
 {
 	ssize_t got = cw_receive(stream, fd, bytes, count, flags);
 
-	if (got >= 0 && size)
+	if (got > 0 && size && stream->is_unix)
+		cw_unix_name(fd, from, size);
+	else if (got >= 0 && size)
 		*size = 0; /* as TCP: a stream's bytes carry no address */
 	return got;
 }
@@ -75,8 +79,8 @@ CW_EXPORT ssize_t recvfrom(int fd, void *bytes, size_t count, int flags, __SOCKA
 		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, flags, from, size);
 	if (cw_likely(!stream))
 		return cw_real.recvfrom(fd, bytes, count, flags, from, size);
-	return CW_RECEIVE(stream, fd, cw_real.recvfrom(fd, bytes, count, flags, from, size),
-			  receive_from(stream, fd, bytes, count, flags, from ? size : NULL));
+	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_real.recvfrom(fd, bytes, count, flags, from, size)),
+			  receive_from(stream, fd, bytes, count, flags, from, from ? size : NULL));
 }
 
 static ssize_t send_moved(struct cw_stream *stream, int fd, const void *bytes, size_t count, int flags)
@@ -108,6 +112,8 @@ CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __C
 		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, flags, to, size);
 	if (cw_likely(!stream) || size > sizeof(struct sockaddr_storage))
 		return cw_real.sendto(fd, bytes, count, flags, to, size);
+	if (cw_unlikely(stream->is_unix) && to && size)
+		return cw_real.sendto(fd, bytes, count, flags, to, size); /* the kernel has the errno */
 	if (cw_unlikely(flags & MSG_OOB))
 		cw_stream_stays(stream, CW_REASON_urgent);
 	return CW_SEND(stream, fd, cw_real.sendto(fd, bytes, count, flags, to, size), send_moved(stream, fd, bytes, count, flags));

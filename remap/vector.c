@@ -5,6 +5,7 @@
 #include "sockets/error.h"
 #include "sockets/leave.h"
 #include "sockets/memory.h"
+#include "sockets/unix.h"
 
 #include <sys/uio.h>
 
@@ -124,13 +125,16 @@ CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 		return cw_datagram_recvmsg(cw_datagram_of(fd), fd, message, flags);
 	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)))
 		return cw_kernel.recvmsg(fd, message, flags);
-	return CW_RECEIVE(stream, fd, cw_kernel.recvmsg(fd, message, flags), cw_receive_message(stream, fd, message, flags));
+	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recvmsg(fd, message, flags)),
+			  cw_receive_message(stream, fd, message, flags));
 }
 
 static ssize_t send_moved(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
 {
 	if (cw_unlikely(flags & MSG_OOB))
 		cw_leave_sending(stream, fd, CW_REASON_urgent);
+	if (cw_unlikely(stream->is_unix) && message->msg_name && message->msg_namelen)
+		return cw_kernel.sendmsg(fd, message, flags); /* the kernel has the errno */
 	if (cw_unlikely(message->msg_controllen))
 		return cw_send_message(stream, fd, message, flags);
 	return cw_send_iov(stream, fd, message->msg_iov, message->msg_iovlen, flags);
@@ -147,6 +151,8 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 			cw_before_passing(message);
 		return cw_kernel.sendmsg(fd, message, flags);
 	}
+	if (cw_unlikely(stream->is_unix) && message->msg_controllen)
+		cw_before_passing(message);
 	if (cw_unlikely(flags & MSG_OOB))
 		cw_stream_stays(stream, CW_REASON_urgent);
 	return CW_SEND(stream, fd, cw_kernel.sendmsg(fd, message, flags), send_moved(stream, fd, message, flags));
@@ -241,6 +247,7 @@ CW_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_mess
 		return cw_datagram_recvmmsg(datagram, fd, messages, count, (int)flags, timeout);
 	if (cw_likely(!stream) || !sensible)
 		return cw_real.recvmmsg(fd, messages, count, (int)flags, timeout);
-	return (int)CW_RECEIVE(stream, fd, cw_real.recvmmsg(fd, messages, count, (int)flags, timeout),
+	return (int)CW_RECEIVE(stream, fd,
+			       cw_unix_many(stream, messages, (int)flags, cw_real.recvmmsg(fd, messages, count, (int)flags, timeout)),
 			       receive_messages(stream, fd, messages, count, (int)flags, timeout));
 }

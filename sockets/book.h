@@ -24,6 +24,7 @@ enum cw_reason {
 };
 
 #define CW_BOOK_ENTRIES 32768u
+#define CW_BOOK_UNIX    2u
 
 enum cw_entry_kind { CW_ENTRY_FREE, CW_ENTRY_OPEN, CW_ENTRY_MOVED, CW_ENTRY_DEMOTED };
 
@@ -31,7 +32,7 @@ struct cw_book_entry {
 	_Atomic uint32_t kind;     /* enum cw_entry_kind */
 	_Atomic int32_t fd;        /* one of the descriptors, -1 none */
 	_Atomic uint32_t reason;   /* enum cw_reason: why it is not, or no longer, moved */
-	_Atomic uint32_t protocol; /* 0 TCP, 1 UDP */
+	_Atomic uint32_t protocol; /* 0 TCP, 1 UDP, CW_BOOK_UNIX */
 	_Atomic uint64_t arena;    /* moved: where */
 	_Atomic uint32_t slot, end;
 	uint64_t counter[CW_COUNTERS]; /* plain: one process writes; the service may see a count that is late */

@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "service.h"
 #include "set.h"
+#include "unix.h"
 
 /*
  * The processes that hold one socket which is not moved: their ids, in memory shared by all that come from this one by fork. A holder that
@@ -16,6 +17,7 @@
 
 static struct families {
 	_Atomic uint32_t holder[CW_BOOK_ENTRIES][FAMILY_HOLDERS];
+	struct cw_family_book book[CW_BOOK_ENTRIES]; /* of AF_UNIX streams: what all of them have counted */
 } * families;
 
 static int connection;
@@ -44,6 +46,27 @@ bool cw_family_alone(const struct cw_stream *stream)
 			return false;
 	}
 	return true;
+}
+
+struct cw_family_book *cw_family_book(const struct cw_stream *stream)
+{
+	uint32_t family = atomic_load_explicit(&stream->family, memory_order_acquire);
+
+	return family ? &families->book[family] : NULL;
+}
+
+/* The count goes on in common. A call that is in the kernel now would book what only this process sees. */
+static void open_family_book(struct cw_stream *stream, uint32_t family)
+{
+	struct cw_family_book *from = &stream->passed, *to = &families->book[family];
+
+	for (int out = 0; out < 2; out++) {
+		if (atomic_load_explicit(&from->busy[out], memory_order_acquire))
+			atomic_store_explicit(&from->lost, 1, memory_order_relaxed);
+		atomic_store_explicit(&to->busy[out], 0, memory_order_relaxed);
+		atomic_store_explicit(&to->bytes[out], atomic_load_explicit(&from->bytes[out], memory_order_relaxed), memory_order_relaxed);
+	}
+	atomic_store_explicit(&to->lost, atomic_load_explicit(&from->lost, memory_order_relaxed), memory_order_relaxed);
 }
 
 void cw_family_leave(struct cw_stream *stream)
@@ -105,6 +128,8 @@ static void share(struct cw_stream *stream)
 	family = atomic_load_explicit(&stream->family, memory_order_relaxed);
 	if (!family && families) {
 		family = new_family();
+		if (family && stream->is_unix)
+			open_family_book(stream, family);
 		atomic_store_explicit(&stream->family, family, memory_order_relaxed);
 	}
 	if (!family || !replace(family, 0, FORKING))
@@ -139,13 +164,23 @@ void cw_fork_prepare(void)
 		if (atomic_load_explicit(&stream->references, memory_order_acquire) <= 0)
 			continue;
 		phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
-		if (phase == CW_KERNEL || phase == CW_OFFERED || phase == CW_MOVED)
+		if (phase == CW_KERNEL || phase == CW_OFFERED || phase == CW_MOVED || (phase == CW_UNBORN && stream->is_unix))
 			share(stream);
 	}
 }
 
+/* AF_UNIX streams that another thread made while the fork was under way: the child has them, and nobody counts what it sends. */
+static void lose_unshared(void)
+{
+	for (uint32_t i = 0, count = cw_streams_used(); i < count; i++)
+		if (cw_streams[i].is_unix && atomic_load_explicit(&cw_streams[i].references, memory_order_acquire) > 0 &&
+		    !cw_streams[i].slot && !atomic_load_explicit(&cw_streams[i].family, memory_order_relaxed))
+			cw_unix_lose(&cw_streams[i]);
+}
+
 void cw_fork_parent(void)
 {
+	lose_unshared();
 	cw_service_after_fork(connection, false);
 	if (held)
 		cw_service_let_go();

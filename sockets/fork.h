@@ -11,6 +11,8 @@
 
 bool cw_family_alone(const struct cw_stream *stream);
 void cw_family_leave(struct cw_stream *stream);
+/* AF_UNIX: what the holders count in common; NULL: there is one holder. */
+struct cw_family_book *cw_family_book(const struct cw_stream *stream);
 /* This process is about to become a program that doesn't have the socket (exec, close-on-exec); or that failed. */
 void cw_family_suspend(struct cw_stream *stream);
 void cw_family_resume(struct cw_stream *stream);

@@ -6,6 +6,7 @@
 #include "service.h"
 #include "set.h"
 #include "switch.h"
+#include "unix.h"
 
 #define TURNS 200 /* of a millisecond */
 
@@ -120,6 +121,8 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 	/* The writer computes, is stopped or dead, and the next reader can't be given what is in the ring: a reset is honest, a gap is not.
 	 */
 	cw_switch_break(stream, fd, reason);
+	if (stream->is_unix)
+		cw_unix_put_reset(fd);
 }
 
 static bool end_leaving(struct cw_stream *stream, int fd)
@@ -147,6 +150,17 @@ bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason)
 	for (int i = 0; i < TURNS && !all_in_kernel(stream) && !behind_the_ring(stream); i++)
 		turn();
 	return end_leaving(stream, fd);
+}
+
+void cw_leave_unread(struct cw_stream *stream, int fd)
+{
+	if (behind_the_ring(stream))
+		return;
+	leave_receiving(stream, fd, CW_MARK_LEFT | CW_MARK_RESEND);
+	if (!all_in_kernel(stream))
+		cw_service_ask_resend(stream);
+	for (int i = 0; i < TURNS && !all_in_kernel(stream); i++)
+		turn();
 }
 
 void cw_leave_nothing(struct cw_stream *stream, int fd)

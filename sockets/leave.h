@@ -20,6 +20,8 @@ bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason);
 bool cw_leave_process(enum cw_reason reason);
 /* The socket was disconnected: what is unread in the ring is gone too. The stream is plain. */
 void cw_leave_nothing(struct cw_stream *stream, int fd);
+/* Before a close: the ring's unread bytes are asked for, and waited for, as above. The writer's direction stays. */
+void cw_leave_unread(struct cw_stream *stream, int fd);
 /* Only what is sent goes back: urgent data, ancillary data. */
 void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason);
 

@@ -10,12 +10,14 @@
 #include "service.h"
 #include "set.h"
 #include "switch.h"
+#include "unix.h"
 
 #define MAX_IOV    1024
 #define RING_FLAGS (MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
 /* What the kernel must be asked for, since it isn't the stream's bytes; MSG_SOCK_DEVMEM and MSG_CMSG_COMPAT have its errno. It ignores all
  * others, and so do we. */
-#define KERNEL_FLAGS (MSG_OOB | MSG_ERRQUEUE | 0x2000000 | (int)0x80000000)
+#define UNKNOWN_TO_UNIX (MSG_TRUNC | MSG_ERRQUEUE)
+#define KERNEL_FLAGS    (MSG_OOB | MSG_ERRQUEUE | 0x2000000 | (int)0x80000000)
 
 enum cw_received cw_receive_broken(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
@@ -49,6 +51,7 @@ static enum cw_received kernel_part(struct cw_stream *stream, int fd, struct cw_
 		return CW_BYTES_AND_MORE;
 	}
 	atomic_store_explicit(&rx->rx_kernel_op, 1, memory_order_relaxed);
+	cw_receive_with_control(request, &message);
 	got = cw_raw_recvmsg(fd, &message, (request->flags & ~MSG_WAITALL) | MSG_DONTWAIT);
 	if (got > 0)
 		atomic_store_explicit(&rx->roff, roff + (uint64_t)got, memory_order_release);
@@ -57,7 +60,8 @@ static enum cw_received kernel_part(struct cw_stream *stream, int fd, struct cw_
 	if (got > 0) {
 		cw_receive_advance(stream, request, (size_t)got);
 		cw_switch_bound_in(stream, fd, (size_t)got);
-		return roff + (uint64_t)got == up ? CW_BYTES_AND_MORE : CW_BYTES;
+		cw_receive_note_control(stream, request, &message);
+		return roff + (uint64_t)got == up && !request->told ? CW_BYTES_AND_MORE : CW_BYTES;
 	}
 	if (got == 0)
 		return CW_END; /* the writer died before what it had said it sent was sent */
@@ -269,12 +273,21 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 	}
 }
 
-ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
+static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags, struct msghdr *control)
 {
 	struct cw_receiving request = {
 		.iov = iov, .iovcnt = iovcnt, .flags = flags & (KERNEL_FLAGS | RING_FLAGS), .life = cw_stream_life(stream)};
 	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt};
 
+	if (cw_unlikely(stream->is_unix)) {
+		/* Nor does a look wait for all. */
+		flags &= ~(flags & MSG_PEEK ? UNKNOWN_TO_UNIX | MSG_WAITALL : UNKNOWN_TO_UNIX);
+		request.flags &= flags;
+		request.control = control;
+		request.room = control ? control->msg_controllen : 0;
+		if (control)
+			control->msg_controllen = 0;
+	}
 	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_kernel.recvmsg(fd, &message, flags); /* the kernel has the errno */
@@ -283,6 +296,8 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 
 			if (!pending && (flags & MSG_DONTWAIT))
 				break; /* nothing to put there: that comes first */
+			if (cw_unlikely(stream->is_unix) && !pending && cw_leave_whole(stream, fd, CW_REASON_option))
+				return cw_kernel.recvmsg(fd, &message, flags); /* it waits, and looks at the address then */
 			if (pending <= 0 || (size_t)pending > request.total)
 				return cw_bad_address();
 			request.iovcnt = i; /* nothing to put there either */
@@ -302,6 +317,11 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 	if (flags & MSG_PEEK)
 		return cw_receive_peeking(stream, fd, &request);
 	return receive(stream, fd, &request);
+}
+
+ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
+{
+	return receive_iov(stream, fd, iov, iovcnt, flags, NULL);
 }
 
 /* The common case without a detour: LIVE, and bytes in the ring. */
@@ -347,13 +367,36 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 	return cw_receive_iov(stream, fd, &iov, 1, flags);
 }
 
+/* AF_UNIX: descriptors and credentials come with the kernel's bytes, and an address with all. */
+static ssize_t receive_unix(struct cw_stream *stream, int fd, struct msghdr *message, int flags)
+{
+	struct msghdr control = *message;
+	socklen_t name = message->msg_namelen;
+	ssize_t got;
+
+	if ((flags & MSG_PEEK) && message->msg_controllen && cw_leave_whole(stream, fd, CW_REASON_option))
+		return cw_kernel.recvmsg(fd, message, flags);
+	control.msg_flags = 0;
+	got = receive_iov(stream, fd, message->msg_iov, message->msg_iovlen, flags, &control);
+	if (got < 0)
+		return got;
+	if (got > 0 && message->msg_name)
+		cw_unix_name(fd, message->msg_name, &name);
+	message->msg_namelen = got > 0 && message->msg_name ? name : 0;
+	message->msg_controllen = control.msg_controllen;
+	message->msg_flags = control.msg_flags | (flags & MSG_CMSG_CLOEXEC);
+	return got;
+}
+
 ssize_t cw_receive_message(struct cw_stream *stream, int fd, struct msghdr *message, int flags)
 {
 	size_t room = message->msg_controllen;
 	ssize_t got;
 
-	if (flags & KERNEL_FLAGS)
+	if (flags & KERNEL_FLAGS & ~(stream->is_unix ? UNKNOWN_TO_UNIX : 0))
 		return cw_kernel.recvmsg(fd, message, flags);
+	if (cw_unlikely(stream->is_unix))
+		return receive_unix(stream, fd, message, flags);
 	got = cw_receive_iov(stream, fd, message->msg_iov, message->msg_iovlen, flags);
 	if (got >= 0) {
 		message->msg_namelen = 0;

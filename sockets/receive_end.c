@@ -9,9 +9,14 @@ bool cw_receive_died_with_unread(struct cw_stream *stream)
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
 
-	if (stream->reset_told || stream->shut_reading ||
-	    (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT))
+	if (stream->reset_told || stream->shut_reading)
 		return false;
+	/* AF_UNIX has no reset that a peer could have sent when it closed. */
+	if ((atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT) &&
+	    !(stream->is_unix && (word & CW_MARK_READER_GONE)))
+		return false;
+	if (stream->is_unix && (word & CW_MARK_RESET))
+		return true;
 	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
 		return false;
 	return (int64_t)(roff - atomic_load_explicit(&tx->up, memory_order_relaxed)) >= 0 &&

@@ -55,6 +55,7 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 		message.msg_iovlen = cw_receive_unfilled(request, request->total - request->done, rest);
 	else
 		message.msg_iov = (struct iovec *)request->iov;
+	cw_receive_with_control(request, &message);
 	if (flags & MSG_DONTWAIT) {
 		got = cw_raw_recvmsg(fd, &message, flags);
 		if (got < 0)
@@ -75,6 +76,7 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 			request->flags &= ~MSG_WAITALL;
 	}
 	if (got > 0) {
+		cw_receive_note_control(stream, request, &message);
 		if (!(flags & MSG_PEEK)) {
 			atomic_fetch_add_explicit(&rx->roff, (uint64_t)got, memory_order_relaxed);
 			cw_switch_bound_in(stream, fd, (size_t)got);

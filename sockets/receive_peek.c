@@ -11,7 +11,8 @@ static bool peek_kernel(struct cw_stream *stream, int fd, struct cw_receiving *r
 		cw_error_keep(stream, (int)-got);
 	else
 		request->done += (size_t)got;
-	return got >= 0;
+	/* Descriptors end a look, as they end a read. */
+	return got >= 0 && !(stream->is_unix && (message->msg_flags & MSG_CTRUNC));
 }
 
 /* False: shared memory holds nonsense. */

@@ -150,7 +150,12 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 		if (look(stream, fd) || linger(stream, fd))
 			return CW_BYTES_AND_MORE;
 	}
-	outcome = settle(stream, fd, request, outcome);
+	if (outcome == CW_EMPTY)
+		outcome = cw_receive_on_bell(stream, fd, request);
+	if (outcome == CW_EMPTY || outcome == CW_EMPTY_KERNEL)
+		outcome = settle(stream, fd, request, outcome);
+	if (outcome == CW_CLOSED)
+		return outcome;
 	if (outcome == CW_BY_KERNEL && request->done)
 		outcome = cw_receive_await_rest(stream, fd, request);
 	else if (outcome == CW_BY_KERNEL)

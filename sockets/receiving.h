@@ -4,6 +4,7 @@
  *	receive.c	the call: looks at the state, takes bytes from the ring or the kernel, waits, answers
  *	receive_kernel.c	the kernel's bytes, and waiting for them
  *	receive_wait.c	nothing there: look for a while, then sleep
+ *	receive_bell.c	asleep on a bell
  *	receive_end.c	the end of the stream
  *	receive_peek.c	MSG_PEEK
  */
@@ -24,6 +25,9 @@ struct cw_receiving {
 	int error;
 	uint32_t life; /* of the stream, when the call began */
 	bool roused;   /* the stream is awake, and a set with it asleep */
+	bool told;     /* AF_UNIX: descriptors or credentials came, here or nowhere, and so the call ends */
+	struct msghdr *control;
+	size_t room; /* of control */
 };
 
 enum cw_received {
@@ -49,6 +53,27 @@ static inline enum cw_received cw_receive_fail(struct cw_receiving *request, int
 static inline size_t cw_receive_unfilled(const struct cw_receiving *request, size_t limit, struct iovec rest[CW_PIECES])
 {
 	return cw_pieces(request->iov, request->iovcnt, request->done, limit, rest);
+}
+
+/* Around a call that takes bytes from the kernel: what it tells beside them. */
+static inline void cw_receive_with_control(const struct cw_receiving *request, struct msghdr *message)
+{
+	if (cw_unlikely(request->control != NULL)) {
+		message->msg_control = request->control->msg_control;
+		message->msg_controllen = (__typeof__(message->msg_controllen))request->room;
+	}
+}
+
+static inline void cw_receive_note_control(const struct cw_stream *stream, struct cw_receiving *request, const struct msghdr *message)
+{
+	if (cw_likely(!stream->is_unix) || !(message->msg_controllen || (message->msg_flags & MSG_CTRUNC)))
+		return;
+	request->told = true;
+	request->flags &= ~MSG_WAITALL;
+	if (request->control) {
+		request->control->msg_controllen = message->msg_controllen;
+		request->control->msg_flags = message->msg_flags;
+	}
 }
 
 static inline void cw_receive_advance(struct cw_stream *stream, struct cw_receiving *request, size_t count)
@@ -79,6 +104,8 @@ bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_recei
 /* Sleep in the kernel at once: CW_BY_KERNEL, and messages come far apart. */
 bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request);
 enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request);
+/* CW_EMPTY: there is none, or nobody rang: sleep in the kernel. */
+enum cw_received cw_receive_on_bell(struct cw_stream *stream, int fd, struct cw_receiving *request);
 enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome);
 
 bool cw_receive_died_with_unread(struct cw_stream *stream);

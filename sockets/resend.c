@@ -1,5 +1,6 @@
 #include "resend.h"
 
+#include "kernel.h"
 #include "stream.h"
 #include "switch.h"
 
@@ -10,7 +11,10 @@ bool cw_resend(struct cw_slot *slot, unsigned end, unsigned char *data, int fd)
 	uint32_t free = 0;
 	uint64_t word;
 	bool done = false;
+	int domain = 0;
+	socklen_t size = sizeof(domain);
 
+	writer.is_unix = cw_raw_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
 	if (!atomic_compare_exchange_strong_explicit(&tx->tx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 						     memory_order_relaxed))
 		return false;

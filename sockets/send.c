@@ -2,12 +2,19 @@
 
 #include <limits.h>
 
+#include "bell.h"
 #include "memory.h"
 #include "service.h"
 
 #define WHOLE      4096u
 #define MAX_IOV    1024
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
+
+void cw_send_call(struct cw_stream *stream, int fd, uint64_t word)
+{
+	if (!cw_bell_wanted(stream, word) || !cw_bell_ring(stream, word))
+		cw_switch_take_back(stream, fd, &word);
+}
 
 /* Under the lock: put as much as there is room for. */
 static enum cw_sent put_part(struct cw_stream *stream, int fd, struct cw_sending *request, uint64_t word)
@@ -81,8 +88,9 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 			continue;
 		case CW_ASLEEP:
 			/* What is unread goes through the kernel now, and what comes behind it with it: two arrivals would be two edges.
-			 * The put is one that the reader fell asleep under: who publishes it takes all of it back. */
-			if (!interrupts && !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) && told_and_unread(tx)) {
+			 * The put is one that the reader fell asleep under: who publishes it takes all of it back, or rings. */
+			if (!interrupts && !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) &&
+			    (told_and_unread(tx) || cw_bell_wanted(stream, word))) {
 				outcome = put_part(stream, fd, request, word);
 				if (outcome != CW_NO_ROOM)
 					return outcome;

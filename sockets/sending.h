@@ -133,6 +133,9 @@ static inline bool cw_send_claim(struct cw_stream *stream, uint64_t widx, uint64
 /* In a handler's send, nested in the lock: true if it interrupts a copy, and may now do all but put bytes into the ring. */
 bool cw_send_take_claim(struct cw_stream *stream);
 
+/* The reader sleeps beside what was published. */
+void cw_send_call(struct cw_stream *stream, int fd, uint64_t word);
+
 /*
  * Publish, then look whether the reader sleeps. The compare-and-swap of widx is both: it fails if a signal handler has published for us,
  * and it is the fence between the store of widx and the load of the state (A in switch.c). False: the copy was in vain.
@@ -151,7 +154,7 @@ static inline bool cw_send_publish(struct cw_stream *stream, int fd, uint64_t wi
 		return true;
 	word = atomic_load_explicit(&tx->state, memory_order_seq_cst);
 	if (cw_unlikely(cw_state_of(word) == CW_ASLEEP))
-		cw_switch_take_back(stream, fd, &word);
+		cw_send_call(stream, fd, word);
 	else if (atomic_load_explicit(&tx->rx_board, memory_order_seq_cst))
 		CW_COUNT(stream, marks, cw_board_mark(stream->tx_board, stream->board_bit));
 	return true;

@@ -1,5 +1,6 @@
 #include "service_inside.h"
 
+#include "bell.h"
 #include "datagram.h"
 #include "fork.h"
 #include "switch.h"
@@ -67,6 +68,8 @@ static void take_grant(const struct cw_message *message, const int *descriptors,
 	struct cw_arena *arena;
 
 	arena = count ? cw_arena_map(descriptors[0], message->grant.arena) : cw_arena_find(message->grant.arena);
+	if (count && arena)
+		cw_bell_keep(arena, descriptors[0]);
 	if (!attach(message, arena))
 		refuse(message, arena);
 }

@@ -4,6 +4,7 @@
 
 #include "fork.h"
 #include "set.h"
+#include "unix.h"
 
 void cw_service_address(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port)
 {
@@ -70,6 +71,8 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	uint16_t local_port, remote_port;
 	socklen_t size = sizeof(local);
 
+	if (stream->is_unix)
+		return cw_unix_judge(stream, fd);
 	if (cw_raw(SYS_getsockname, fd, (long)&local, (long)&size, 0, 0, 0) < 0)
 		return CW_REASON_not_connected;
 	size = sizeof(remote);
@@ -155,7 +158,7 @@ void cw_service_part(struct cw_stream *stream, int fd)
 	cw_set_leave_all(stream);
 	cw_raw(SYS_ioctl, fd, FIONREAD, (long)&unread, 0, 0, 0);
 	cw_raw_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &size);
-	if (unread > 0 || (linger.l_onoff && !linger.l_linger))
+	if (!stream->is_unix && (unread > 0 || (linger.l_onoff && !linger.l_linger)))
 		cw_raw(SYS_connect, fd, (long)&nowhere, sizeof(nowhere), 0, 0, 0);
 	else
 		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);

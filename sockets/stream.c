@@ -9,6 +9,7 @@
 #include "service.h"
 #include "set.h"
 #include "switch.h"
+#include "unix.h"
 
 __thread struct cw_thread cw_thread;
 struct cw_stream cw_streams[CW_BOOK_ENTRIES];
@@ -103,7 +104,7 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	stream = &cw_streams[number];
 	stream->number = number;
 	stream->fd = fd;
-	stream->tells_unread = stream->reset_told = stream->nagle = stream->broken = false;
+	stream->tells_unread = stream->reset_told = stream->nagle = stream->broken = stream->is_unix = false;
 	atomic_store_explicit(&stream->notes, 0, memory_order_relaxed);
 	stream->corked = 0;
 	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = false;
@@ -137,6 +138,24 @@ struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking)
 
 	if (stream)
 		cw_table_put(fd, CW_FD_STREAM, stream->number);
+	return stream;
+}
+
+struct cw_stream *cw_stream_open_unix(int fd, bool connected, bool nonblocking)
+{
+	struct cw_stream *stream = open_entry(fd, connected, nonblocking);
+
+	if (!stream)
+		return NULL;
+	stream->is_unix = true;
+	stream->clamped = stream->bounded = true; /* the kernel's buffer is small */
+	for (int out = 0; out < 2; out++) {
+		atomic_store_explicit(&stream->passed.bytes[out], 0, memory_order_relaxed);
+		atomic_store_explicit(&stream->passed.busy[out], 0, memory_order_relaxed);
+	}
+	atomic_store_explicit(&stream->passed.lost, 0, memory_order_relaxed);
+	atomic_store_explicit(&cw_own_book.entry[stream->number].protocol, CW_BOOK_UNIX, memory_order_relaxed);
+	cw_table_put(fd, CW_FD_STREAM, stream->number);
 	return stream;
 }
 
@@ -238,6 +257,8 @@ void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason)
 {
 	uint8_t phase = atomic_load_explicit(&stream->phase, memory_order_acquire);
 
+	if (stream->is_unix && phase != CW_MOVED)
+		cw_unix_lose(stream);
 	while (phase != CW_MOVED && phase != CW_STAYS)
 		if (atomic_compare_exchange_weak_explicit(&stream->phase, &phase, CW_STAYS, memory_order_acq_rel, memory_order_acquire)) {
 			atomic_store_explicit(&cw_own_book.entry[stream->number].reason, reason, memory_order_relaxed);
@@ -256,9 +277,13 @@ bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy)
 	/* E0: the count is raised before the slot is looked at; the one that attaches sets the slot before it looks at the count (switch.c,
 	 * E1). */
 	atomic_fetch_add_explicit(busy, 1, memory_order_seq_cst);
+	if (cw_unlikely(stream->is_unix))
+		cw_unix_enter(stream, busy == &stream->tx_busy);
 	if (cw_likely(!atomic_load_explicit(&stream->slot, memory_order_seq_cst)) ||
 	    (atomic_load_explicit(&stream->notes, memory_order_relaxed) & CW_NOTE_PLAIN))
 		return true;
+	if (cw_unlikely(stream->is_unix))
+		cw_unix_leave(stream, busy == &stream->tx_busy, 0);
 	atomic_fetch_sub_explicit(busy, 1, memory_order_release);
 	return false;
 }
@@ -280,6 +305,8 @@ static void consider(struct cw_stream *stream, int fd)
 
 void cw_stream_sent(struct cw_stream *stream, int fd, ssize_t result)
 {
+	if (cw_unlikely(stream->is_unix))
+		cw_unix_leave(stream, true, result);
 	atomic_fetch_sub_explicit(&stream->tx_busy, 1, memory_order_release);
 	if (result <= 0)
 		return;
@@ -290,6 +317,8 @@ void cw_stream_sent(struct cw_stream *stream, int fd, ssize_t result)
 
 void cw_stream_received(struct cw_stream *stream, int fd, ssize_t result)
 {
+	if (cw_unlikely(stream->is_unix))
+		cw_unix_leave(stream, false, result);
 	atomic_fetch_sub_explicit(&stream->rx_busy, 1, memory_order_release);
 	if (result <= 0)
 		return;

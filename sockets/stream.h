@@ -35,6 +35,13 @@ struct cw_item;
 
 #define CW_NO_CLAIM UINT64_MAX
 
+/* AF_UNIX, before it is moved: bytes that went through the kernel since the socket's birth. [1] out of this end, [0] into it. */
+struct cw_family_book {
+	_Atomic uint64_t bytes[2];
+	_Atomic uint32_t busy[2]; /* calls in the kernel, whose bytes are not booked yet */
+	_Atomic uint32_t lost;    /* somebody used the socket who doesn't count */
+};
+
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
@@ -47,9 +54,13 @@ struct cw_stream {
 	bool clamped, bounded;                /* the kernel's buffers have been bounded for this direction (switch.h) */
 	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
 	uint32_t offers_missed;               /* looks for the reader's offer in vain, in a row */
+	_Atomic uint32_t bell;                /* of its arena (bell.h); 0: none */
+	uint32_t rings_missed;                /* times that bytes were there, and nobody had rung */
+	_Atomic uint64_t rung;                /* the other end's sleep that was rung for last */
 	uint64_t lingered;                    /* roff at the last wait that let the offer stand */
 	bool shut_writing;                    /* by us, perhaps before it was moved */
 	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
+	bool is_unix;                         /* AF_UNIX (unix.h) */
 	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */
 	_Atomic uint64_t claim;               /* of the part of the ring that a send is filling (sending.h) */
 	_Atomic uint8_t notes;                /* CW_NOTE_*: what a call of a moved stream looks at first */
@@ -77,6 +88,7 @@ struct cw_stream {
 	uint32_t slot_number;
 	uint32_t rcvbuf; /* SO_RCVBUF if the program set it */
 	int32_t fd;      /* one of its descriptors */
+	struct cw_family_book passed;
 };
 
 /* What a thread needs at hand. */
@@ -127,6 +139,7 @@ static inline struct cw_ring cw_stream_ring(unsigned char *data, uint32_t bits)
 /* A new socket of the program. connected: by accept, or by an earlier life of the descriptor. Without room in the table fd stays the
  * kernel's. */
 struct cw_stream *cw_stream_open(int fd, bool connected, bool nonblocking);
+struct cw_stream *cw_stream_open_unix(int fd, bool connected, bool nonblocking);
 void cw_stream_connected(struct cw_stream *stream);
 /* Streams with numbers from this on were never used. */
 uint32_t cw_streams_used(void);

@@ -3,12 +3,14 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 
+#include "bell.h"
 #include "kernel.h"
 #include "leave.h"
 #include "ready.h"
 #include "sending.h"
 #include "service.h"
 #include "set.h"
+#include "unix.h"
 
 #define STREAMS_BYTES   (1u << 20) /* a connection that has sent so much streams: it gets the largest ring */
 #define RESEND_LIMIT_NS 1000000000ull
@@ -41,6 +43,8 @@ void cw_switch_bound_out(struct cw_stream *stream, int fd, size_t count)
 
 void cw_switch_unbound(struct cw_stream *stream, int fd)
 {
+	if (stream->is_unix)
+		return;
 	if (stream->clamped)
 		set_tcp(fd, TCP_WINDOW_CLAMP, 1 << 30);
 	if (stream->bounded)
@@ -92,7 +96,8 @@ static bool shared_by_others(const struct cw_stream *stream, _Atomic uint32_t *s
  * TCP_NODELAY sends it, even while TCP_CORK is set (tcp(7)). */
 static void push(struct cw_stream *stream, int fd)
 {
-	set_tcp(fd, TCP_NODELAY, 1);
+	if (!stream->is_unix)
+		set_tcp(fd, TCP_NODELAY, 1);
 	stream->corked &= CW_CORK_OPTION;
 }
 
@@ -353,6 +358,32 @@ bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t se
 	}
 }
 
+bool cw_switch_fall_asleep_on_bell(struct cw_stream *stream, uint64_t *word, uint64_t seen)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t asleep = ((*word & ~CW_STATE_MASK) + CW_GENERATION) | CW_ASLEEP;
+
+	/* Before the step: who finds the sleep finds how it wants to be woken. */
+	atomic_store_explicit(&rx->rx_bell, cw_bell_sleep_of(asleep), memory_order_seq_cst);
+	if (cw_switch_fall_asleep(stream, word, seen) && *word == asleep)
+		return true;
+	atomic_store_explicit(&rx->rx_bell, 0, memory_order_seq_cst);
+	return false;
+}
+
+void cw_switch_quit_bell(struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word;
+
+	/* D: rx_bell is cleared before widx is loaded; pairs with A. The writer takes the stream back from here on, or we see what it put.
+	 */
+	atomic_store_explicit(&rx->rx_bell, 0, memory_order_seq_cst);
+	word = atomic_load_explicit(&rx->state, memory_order_seq_cst);
+	if (cw_state_of(word) == CW_ASLEEP && cw_switch_unread_asleep(stream))
+		cw_switch_wake(stream, &word);
+}
+
 bool cw_switch_lingers(struct cw_stream *stream)
 {
 	struct cw_direction *rx = stream->rx;
@@ -419,7 +450,7 @@ bool cw_switch_unread_asleep(const struct cw_stream *stream)
 
 /* ---- ends ---- */
 
-static bool leaves_unread(struct cw_stream *stream)
+bool cw_switch_leaves_unread(struct cw_stream *stream)
 {
 	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_seq_cst);
 	enum cw_state state = cw_state_of(word);
@@ -435,8 +466,11 @@ static bool leaves_unread(struct cw_stream *stream)
 void cw_switch_close(struct cw_stream *stream, int fd)
 {
 	struct cw_slot *slot = stream->slot;
-	bool nested, last = atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1;
+	bool nested, last;
 
+	if (stream->is_unix)
+		cw_unix_before_close(stream, fd);
+	last = atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1;
 	/* Marked before it is looked for RESEND: a reader that leaves sees the mark, or we see its. */
 	if (last)
 		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT);
@@ -454,7 +488,7 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 		/* C: READER_GONE is marked before the ring is looked at; pairs with A: the writer sees the mark, or we see its bytes. */
 		cw_state_mark(&stream->rx->state, CW_MARK_READER_GONE);
 		/* Closing with unread bytes is a reset in TCP (RFC 2525, 2.17); the kernel does it for those in its own queue. */
-		if (leaves_unread(stream))
+		if (!stream->is_unix && cw_switch_leaves_unread(stream))
 			cw_raw_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	}
 	cw_service_release(stream);
@@ -473,6 +507,12 @@ void cw_switch_break(struct cw_stream *stream, int fd, enum cw_reason reason)
 	atomic_store_explicit(&entry->kind, CW_ENTRY_DEMOTED, memory_order_relaxed);
 	cw_state_mark(&stream->tx->state, CW_MARK_LEFT | CW_MARK_WRITER_GONE);
 	cw_state_mark(&stream->rx->state, CW_MARK_LEFT | CW_MARK_READER_GONE);
-	/* Disconnecting sends a reset, and wakes whoever waits for this socket. */
+	/* Disconnecting sends a reset, and wakes whoever waits for this socket. AF_UNIX has none: the mark says it. */
+	if (stream->is_unix) {
+		cw_state_mark(&stream->tx->state, CW_MARK_RESET);
+		cw_state_mark(&stream->rx->state, CW_MARK_RESET);
+		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
+		return;
+	}
 	cw_raw(SYS_connect, fd, (long)&nowhere, sizeof(nowhere), 0, 0, 0);
 }

@@ -68,6 +68,10 @@ bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word); /* CONSENT ->
 /* LIVE -> ASLEEP, unless more than seen is in the ring by then (the second look): then it is LIVE again, or TAKEN. CONSENT -> TAKEN. True:
  * wait in the kernel. */
 bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t seen);
+/* LIVE -> ASLEEP in the same way, to be rung for: true, sleep (receive_bell.c). */
+bool cw_switch_fall_asleep_on_bell(struct cw_stream *stream, uint64_t *word, uint64_t seen);
+/* Under the lock: whoever sleeps on the bell is woken through the kernel from now on. What is in the ring by then is LIVE. */
+void cw_switch_quit_bell(struct cw_stream *stream);
 /* ASLEEP, perhaps in an event set that doesn't look at it: awake again, it is among those that the set puts to sleep. Takes the lock. */
 void cw_switch_rouse(struct cw_stream *stream, int fd);
 bool cw_switch_wake(struct cw_stream *stream, uint64_t *word);    /* ASLEEP -> LIVE */
@@ -98,6 +102,8 @@ static inline uint64_t cw_switch_reader_at(const struct cw_direction *way)
 /* In ASLEEP the ring is empty, but for what an edge-triggered set has told and nobody has read, or what is about to be taken back. */
 bool cw_switch_unread_asleep(const struct cw_stream *stream);
 
+/* The ring holds bytes that its reader has not read. */
+bool cw_switch_leaves_unread(struct cw_stream *stream);
 /* The last descriptor of this process is about to be closed. */
 void cw_switch_close(struct cw_stream *stream, int fd);
 /* Shared memory holds nonsense, or a lock is lost: the connection is reset, in the kernel too. */

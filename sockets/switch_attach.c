@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "service.h"
+#include "unix.h"
 
 /* ---- offsets: the kernel's own counters tell where in the stream a side is (SWITCH.md, Offsets) ---- */
 
@@ -37,6 +38,23 @@ static bool offset_sent(int fd, uint64_t *offset)
 }
 
 /* FIONREAD counts to the urgent mark only: the offset can't be told. */
+/*
+ * AF_UNIX has no counters. What went through the kernel before the slot was there is in our own book, and what came since, by calls that
+ * knew the slot, is in its words. False, and for good: nobody knows.
+ */
+static bool offset_booked(struct cw_stream *stream, bool out, struct cw_direction *way)
+{
+	_Atomic uint64_t *index = out ? &way->woff : &way->roff;
+	uint64_t bytes;
+
+	if (!cw_unix_offset(stream, out, &bytes)) {
+		cw_state_mark(&way->state, CW_MARK_LEFT);
+		return false;
+	}
+	atomic_fetch_add_explicit(index, bytes, memory_order_relaxed);
+	return true;
+}
+
 static bool urgent_data(int fd)
 {
 	struct pollfd urgent = {.fd = fd, .events = POLLPRI};
@@ -99,11 +117,18 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->tx_board = cw_arena_board(arena, number, end);
 	stream->rx_board = cw_arena_board(arena, number, 1 - end);
 	stream->board_bit = 1ull << number % 64;
+	stream->rings_missed = 0;
+	atomic_store_explicit(&stream->rung, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->bell, arena->bell, memory_order_relaxed);
 	atomic_store_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
-	stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
-	if (stream->nagle)
-		cw_switch_no_nagle(stream);
-	stream->tells_unread = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_INQ, &tells, &size_tells) == 0 && tells;
+	if (!stream->is_unix) {
+		stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
+		if (stream->nagle)
+			cw_switch_no_nagle(stream);
+		stream->tells_unread = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_INQ, &tells, &size_tells) == 0 && tells;
+	}
+	if (stream->is_unix && stream->shut_reading)
+		cw_state_mark(&stream->rx->state, CW_MARK_LEFT);
 	atomic_store_explicit(&slot->end[end].rcvbuf, stream->rcvbuf, memory_order_relaxed);
 	if (stream->shut_writing)
 		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
@@ -121,6 +146,11 @@ static void try_attach_tx(struct cw_stream *stream, int fd)
 	if (atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) || atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire) ||
 	    (atomic_load_explicit(&tx->state, memory_order_relaxed) & CW_MARK_LEFT))
 		return;
+	if (stream->is_unix) {
+		if (offset_booked(stream, true, tx))
+			atomic_store_explicit(&tx->tx_attached, 1, memory_order_release);
+		return;
+	}
 	signals = cw_hold_signals();
 	if (offset_sent(fd, &offset)) {
 		atomic_store_explicit(&tx->woff, offset, memory_order_relaxed);
@@ -139,6 +169,11 @@ static void try_attach_rx(struct cw_stream *stream, int fd)
 		return;
 	if (urgent_data(fd)) {
 		cw_state_mark(&rx->state, CW_MARK_LEFT);
+		return;
+	}
+	if (stream->is_unix) {
+		if (offset_booked(stream, false, rx))
+			atomic_store_explicit(&rx->rx_attached, 1, memory_order_release);
 		return;
 	}
 	signals = cw_hold_signals();
@@ -226,6 +261,8 @@ bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested)
 			return false;
 		try_attach_rx(stream, fd);
 	}
+	if (cw_unlikely(atomic_load_explicit(&rx->rx_bell, memory_order_relaxed)) && !*nested)
+		cw_switch_quit_bell(stream);
 	return true;
 }
 

@@ -8,7 +8,7 @@
  * TAKEN	the writer uses the kernel; the first state.	reader -> CONSENT
  * CONSENT	the reader is awake and offers the ring.	writer -> LIVE, reader -> TAKEN
  * LIVE		bytes from `up` on are in the ring.		reader -> ASLEEP, writer -> SEALED
- * ASLEEP	as LIVE, and the reader waits in the kernel.	reader -> LIVE, writer -> TAKEN (the doorbell)
+ * ASLEEP	as LIVE, and the reader waits in the kernel.	reader -> LIVE, writer -> TAKEN (the doorbell), or it rings (sockets/bell.h)
  * SEALED	from `seal` on bytes are in the kernel again.	reader -> TAKEN when the ring is drained
  */
 #ifndef CW_SYNC_STATE_H
@@ -31,8 +31,10 @@ enum cw_state { CW_TAKEN, CW_CONSENT, CW_LIVE, CW_ASLEEP, CW_SEALED, CW_STATES }
 #define CW_MARK_LEFT (1ull << 6)
 /* A reader that can't use the ring wants what is in it through the kernel, as soon as the writer is in the library. */
 #define CW_MARK_RESEND (1ull << 7)
-#define CW_MARKS       0xfff8ull
-#define CW_GENERATION  (1ull << 16)
+/* Shared memory held nonsense, or a lock was lost, on a socket that knows no reset: no end of file is the truth. */
+#define CW_MARK_RESET (1ull << 8)
+#define CW_MARKS      0xfff8ull
+#define CW_GENERATION (1ull << 16)
 
 static inline enum cw_state cw_state_of(uint64_t word)
 {

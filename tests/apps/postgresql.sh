@@ -98,6 +98,22 @@ ended_early() {
 	sql -c 'select 3' | result
 }
 
+# By an AF_UNIX socket, with the option that moves those.
+by_unix_socket() {
+	export CAUSEWAY_UNIX_SOCKETS=yes PGHOST=$dir/sockets
+	server
+	call client pgbench -i -s 1 -q 2>&1 | grep -o 'done' | result
+	call client pgbench -n -c 4 -j 2 -t "$transactions" -S | summary | result
+	call client pgbench -n -c 4 -j 2 -t 10 -C -S | summary | result
+	sql -c 'create table t (a int, b int, c text)'
+	head -n 100000 "$rows" | sql -c '\copy t from stdin'
+	sql -c 'select count(*), sum(a), sum(b), min(c), max(c) from t' | result
+	sql -c '\copy (select * from t order by a) to stdout' | sum | result
+}
+
+with_and_without "by an AF_UNIX socket" by_unix_socket
+went_by_ring server 4 500000 5
+went_by_ring client 4 500000 5
 with_and_without "pgbench" benchmarked
 went_by_ring server 10 1000000 30
 went_by_ring client 10 1000000 30

@@ -140,6 +140,25 @@ saved() {
 bgsave_done() { cli info persistence | grep -q rdb_bgsave_in_progress:0; }
 rewrite_done() { cli info persistence | grep -q aof_rewrite_in_progress:0; }
 
+# The same server by an AF_UNIX socket, with the option that moves those.
+by_unix_socket() {
+	export CAUSEWAY_UNIX_SOCKETS=yes
+	mkdir -p "$dir/server"
+	start server redis-server --port 0 --unixsocket "$dir/socket" --dir "$dir/server" --save '' --enable-debug-command yes
+	within 20 answers_by_unix
+	call client redis-benchmark -s "$dir/socket" --csv -c 8 -n "$((requests / 2))" -t get,set,lpush | cut -d, -f1 | result
+	call client redis-benchmark -s "$dir/socket" --csv -c 8 -P 16 -n "$((requests * 2))" -t get,set | cut -d, -f1 | result
+	awk 'BEGIN { for (i = 0; i < 20000; i++) printf "SET key:%d value-%0100d\r\n", i, i }' | cli_by_unix --pipe | grep -v 'data transferred' | result
+	cli_by_unix dbsize | result
+	head -c 3000000 /dev/zero | tr '\0' x | cli_by_unix -x set big | result
+	cli_by_unix get big | sum | result
+}
+answers_by_unix() { [ "$(cli_by_unix ping)" = PONG ]; }
+cli_by_unix() { call client redis-cli -s "$dir/socket" "$@"; }
+
+with_and_without "by an AF_UNIX socket" by_unix_socket
+went_by_ring server 8 500000 5
+went_by_ring client 8 500000 5
 with_and_without "default tests" default_tests
 went_by_ring server 100 10000000 50
 went_by_ring client 100 10000000 50

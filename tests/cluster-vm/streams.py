@@ -24,13 +24,18 @@ def moved(options, command):
     return f"rm -f /tmp/report; causeway run --report /tmp/report {options} -- {command}"
 
 
-def share(guest):
-    """How much of what the last program that was run there moved went by memory."""
+def report_of(guest):
+    """Of the last program that was run there."""
     def report():
         status, said = guest.do("cat /tmp/report")
         return json.loads(said) if status == 0 and said.strip().endswith("}") else None
 
-    said = await_(report, f"a report on node {guest.i}")
+    return await_(report, f"a report on node {guest.i}")
+
+
+def share(guest):
+    """How much of what the last program that was run there moved went by memory."""
+    said = report_of(guest)
     by_ring = said["bytes"]["ring_in"] + said["bytes"]["ring_out"]
     print(f"node {guest.i}: {by_ring} bytes by memory, {said['doorbells']} doorbells, {said['messages']} messages", flush=True)
     expect(said["broken"] == 0, said)

@@ -3,10 +3,15 @@
  *
  *	talk listen ADDRESS PORT BYTES
  *	talk connect ADDRESS PORT BYTES
+ *	talk listen ADDRESS PORT ROUNDS asleep|looking
+ *	talk connect ADDRESS PORT ROUNDS asleep|looking GAP
  *
  * First ping-pong, a number and its answer. Then both ends send BYTES at the same time, in pieces of changing size, and check what they
  *get: each byte tells its place. Now and then an end pauses, so that both sleep. The last line is "done BYTES", "wrong PLACE", or "ended
  *PLACE ERRNO" for a connection that was reset or ended before.
+ *
+ * In rounds the caller sends, and the other answers, with so many microseconds between: each waits in a blocking receive, or looks all the
+ *time.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -39,11 +44,16 @@ static _Noreturn void wrong(uint64_t place)
 	exit(2);
 }
 
+static int looks; /* never sleeps */
+
 static void all(int fd, void *bytes, size_t length, int out)
 {
 	for (size_t at = 0; at < length;) {
-		ssize_t done = out ? send(fd, (char *)bytes + at, length - at, MSG_NOSIGNAL) : recv(fd, (char *)bytes + at, length - at, 0);
+		ssize_t done = out ? send(fd, (char *)bytes + at, length - at, MSG_NOSIGNAL)
+				   : recv(fd, (char *)bytes + at, length - at, looks ? MSG_DONTWAIT : 0);
 
+		if (done < 0 && looks && errno == EAGAIN)
+			continue;
 		if (done <= 0)
 			ended(at);
 		at += (size_t)done;
@@ -78,6 +88,32 @@ static void ping_pong(int fd, int calls)
 static size_t piece_of(uint64_t round)
 {
 	return (size_t)(round * 2654435761u >> 7) % MOST + 1;
+}
+
+/* Every eighth is larger than the ring that a connection begins with. */
+static void in_rounds(int fd, uint64_t rounds, int calls, unsigned gap)
+{
+	static unsigned char room[MOST];
+	uint64_t place = 0;
+
+	for (uint64_t round = 0; round < rounds; round++) {
+		size_t length = round % 8 == 7 ? MOST : piece_of(round) % 2048 + 1;
+
+		for (size_t i = 0; i < length && calls; i++)
+			room[i] = byte_of(place + i, 1);
+		if (calls && gap)
+			usleep(gap);
+		all(fd, room, length, calls);
+		for (size_t i = 0; i < length && !calls; i++)
+			if (room[i] != byte_of(place + i, 1))
+				wrong(place + i);
+		place += length;
+		all(fd, room, 1, !calls);
+		if (calls && room[0] != byte_of(place - length, 1))
+			wrong(place);
+		if (round % 32 == 0)
+			printf("at %llu\n", (unsigned long long)round);
+	}
 }
 
 /* Nothing, or how far it came. */
@@ -164,11 +200,11 @@ static int call(const struct sockaddr_in *address)
 int main(int argc, char **argv)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
-	int calls = argc == 5 && strcmp(argv[1], "connect") == 0, fd;
+	int calls = argc >= 5 && strcmp(argv[1], "connect") == 0, fd;
 	uint64_t bytes;
 	char byte;
 
-	if (argc != 5 || inet_pton(AF_INET, argv[2], &address.sin_addr) != 1)
+	if (argc < 5 || argc > 7 || inet_pton(AF_INET, argv[2], &address.sin_addr) != 1)
 		return 64;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	address.sin_port = htons((uint16_t)atoi(argv[3]));
@@ -176,8 +212,11 @@ int main(int argc, char **argv)
 	fd = calls ? call(&address) : accept_one(&address);
 	if (fd < 0)
 		ended(0);
-	ping_pong(fd, calls);
-	both_ways(fd, bytes, calls);
+	looks = argc > 5 && strcmp(argv[5], "looking") == 0;
+	if (argc > 5)
+		in_rounds(fd, bytes, calls, argc > 6 ? (unsigned)atoi(argv[6]) : 0);
+	else
+		ping_pong(fd, calls), both_ways(fd, bytes, calls);
 	shutdown(fd, SHUT_WR);
 	if (recv(fd, &byte, 1, 0) != 0)
 		ended(bytes);

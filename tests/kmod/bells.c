@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static void ring(int grant)
@@ -123,6 +124,130 @@ static void interrupted(void)
 	must(status_of(pid) == 0);
 }
 
+static struct causeway_await sleep_of(uint64_t rings, int fd, double seconds)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (struct causeway_await){.rings = rings,
+				       .deadline = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + (uint64_t)(seconds * 1e9),
+				       .fd = fd,
+				       .events = POLLIN};
+}
+
+static int slept(int grant, struct causeway_await *await)
+{
+	return ioctl(grant, CAUSEWAY_IOC_AWAIT, await);
+}
+
+#define BUT(change)                                                                                                                        \
+	do {                                                                                                                               \
+		await = sleep_of(0, -1, 0);                                                                                                \
+		change;                                                                                                                    \
+		refused(slept(waiter, &await), EINVAL);                                                                                    \
+	} while (0)
+
+/* What ends a sleep, and what of it is told. A count that others have seen too is told to each. */
+static void awaited(void)
+{
+	int window = window_made(1, 2, NULL), waiter = bell_grant(window, 0, CAUSEWAY_NONE), ringer = bell_grant(window, CAUSEWAY_NONE, 0);
+	struct causeway_await await;
+	int ends[2];
+	pid_t pid;
+
+	BUT(await.fd = -2);
+	BUT(await.flags = 2);
+	BUT(await.reserved = 1);
+	BUT(await.deadline = UINT64_MAX);
+	BUT(await.events = 0x8000);
+	await = sleep_of(0, -1, 0.1);
+	await.fd = 12345;
+	refused(slept(waiter, &await), EBADF);
+	await.fd = -1;
+	refused(slept(ringer, &await), EPERM);
+	refused(ioctl(waiter, CAUSEWAY_IOC_AWAIT, NULL), EFAULT);
+	must(slept(waiter, &await) == 0 && await.rings == 0 && await.events == 0);
+	must(pipe(ends) == 0 && write(ends[1], "a", 1) == 1);
+	await = sleep_of(0, ends[0], 1000);
+	must(slept(waiter, &await) == 0 && await.rings == 0 && await.events == POLLIN);
+	must(read(ends[0], &(char){0}, 1) == 1);
+	for (int i = 0; i < 2; i++) {
+		pid = child();
+		if (!pid) {
+			naps(200);
+			if (i)
+				ring(ringer);
+			else
+				must(write(ends[1], "a", 1) == 1);
+			_exit(0);
+		}
+		await = sleep_of(0, ends[0], 1000);
+		must(slept(waiter, &await) == 0 && await.rings == (uint64_t)i && await.events == (i ? 0 : POLLIN));
+		must(status_of(pid) == 0);
+		if (!i)
+			must(read(ends[0], &(char){0}, 1) == 1);
+	}
+	await = sleep_of(0, ends[0], 1000);
+	must(slept(waiter, &await) == 0 && await.rings == 1);
+	await = sleep_of(1, ends[0], 0.1);
+	must(slept(waiter, &await) == 0 && await.rings == 1 && await.events == 0);
+	close(ends[1]);
+	await = sleep_of(1, ends[0], 1000);
+	must(slept(waiter, &await) == 0 && (await.events & POLLHUP));
+}
+
+/* As a receive: a handler ends it, but where it was set to go on; and where that isn't wanted. */
+static void awaited_under_signals(void)
+{
+	int window = window_made(1, 1, NULL), waiter = bell_grant(window, 0, CAUSEWAY_NONE), ringer = bell_grant(window, CAUSEWAY_NONE, 0);
+
+	for (int i = 0; i < 3; i++) {
+		struct sigaction action = {.sa_handler = nothing, .sa_flags = i ? SA_RESTART : 0};
+		struct causeway_await await = sleep_of((uint64_t)(i > 1), -1, 1000);
+		pid_t pid;
+
+		sigaction(SIGUSR1, &action, NULL);
+		await.flags = i == 2 ? CAUSEWAY_AWAIT_ONCE : 0;
+		pid = child();
+		if (!pid) {
+			for (int turns = 0; turns < 20; turns++) {
+				naps(50);
+				kill(getppid(), SIGUSR1);
+			}
+			if (i == 1)
+				ring(ringer);
+			_exit(0);
+		}
+		if (i == 1)
+			must(slept(waiter, &await) == 0 && await.rings == 1);
+		else
+			refused(slept(waiter, &await), EINTR);
+		must(status_of(pid) == 0);
+	}
+}
+
+/* Who sleeps when it is taken away is told. */
+static void awaited_in_vain(void)
+{
+	int window = window_made(1, 1, NULL), waiter;
+	struct causeway_grant grant = grant_of(0, 0, CAUSEWAY_MAY_WAIT);
+	struct causeway_await await = sleep_of(0, -1, 1000);
+	pid_t pid;
+
+	grant.wait_bell = 0;
+	must(ioctl(window, CAUSEWAY_IOC_GRANT, &grant) == 0);
+	waiter = grant.fd;
+	pid = child();
+	if (!pid) {
+		naps(200);
+		grant_revoked(window, grant.id);
+		_exit(0);
+	}
+	refused(slept(waiter, &await), EIO);
+	must(status_of(pid) == 0);
+	refused(slept(waiter, &await), EIO);
+}
+
 static void eventfds(void)
 {
 	int window = window_made(1, 1, NULL), waiter = bell_grant(window, 0, CAUSEWAY_NONE), ringer = bell_grant(window, CAUSEWAY_NONE, 0);
@@ -209,6 +334,15 @@ static void told_once(void)
 }
 
 const struct scenario bells[] = {
-	{"bell_counted", counted},   {"bell_wakes", wakes},         {"bell_wakes_all", wakes_all}, {"bell_interrupted", interrupted},
-	{"bell_eventfds", eventfds}, {"bell_ping_pong", ping_pong}, {"bell_told_once", told_once}, {0},
+	{"bell_counted", counted},
+	{"bell_wakes", wakes},
+	{"bell_wakes_all", wakes_all},
+	{"bell_interrupted", interrupted},
+	{"bell_eventfds", eventfds},
+	{"bell_ping_pong", ping_pong},
+	{"bell_told_once", told_once},
+	{"bell_awaited", awaited},
+	{"bell_awaited_under_signals", awaited_under_signals},
+	{"bell_awaited_in_vain", awaited_in_vain},
+	{0},
 };

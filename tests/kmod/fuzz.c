@@ -36,8 +36,8 @@ static uint64_t odd_number(void)
 }
 
 static const unsigned long requests[] = {
-	CAUSEWAY_IOC_VERSION, CAUSEWAY_IOC_CREATE, CAUSEWAY_IOC_WINDOW, CAUSEWAY_IOC_GRANT, CAUSEWAY_IOC_REVOKE,
-	CAUSEWAY_IOC_NEXT,    CAUSEWAY_IOC_REMOVE, CAUSEWAY_IOC_INFO,   CAUSEWAY_IOC_RING,  CAUSEWAY_IOC_EVENTFD,
+	CAUSEWAY_IOC_VERSION, CAUSEWAY_IOC_CREATE, CAUSEWAY_IOC_WINDOW, CAUSEWAY_IOC_GRANT,   CAUSEWAY_IOC_REVOKE, CAUSEWAY_IOC_NEXT,
+	CAUSEWAY_IOC_REMOVE,  CAUSEWAY_IOC_INFO,   CAUSEWAY_IOC_RING,   CAUSEWAY_IOC_EVENTFD, CAUSEWAY_IOC_AWAIT,
 };
 
 #define FDS 64
@@ -85,11 +85,18 @@ static void fill(unsigned long request, unsigned char room[128])
 		memset(room, 0, 128);
 		*(int *)room = below(2) ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
 	}
+	if (request == CAUSEWAY_IOC_AWAIT && below(4)) {
+		memset(room, 0, 128);
+		((struct causeway_await *)room)->fd = -1 + (int)below(FDS);
+		((struct causeway_await *)room)->events = below(0x8000);
+	}
 	for (unsigned n = below(8) ? 0 : 1 + below(3); n; n--) {
 		uint64_t value = odd_number();
 
 		memcpy(room + below(15) * 8, &value, below(2) ? 8 : 4);
 	}
+	if (request == CAUSEWAY_IOC_AWAIT)
+		((struct causeway_await *)room)->deadline %= 1000000000; /* long ago */
 }
 
 static void ask(int fd)

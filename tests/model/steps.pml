@@ -40,10 +40,8 @@
 #define LIVE 2
 #define ASLEEP 3
 #define SEALED 4
-#define ON_BELL 5 /* ASLEEP, and a ring calls the reader */
 /* Behind bytes that were told and are unread a writer may put more before it takes them back, so that they arrive as one. */
 #define MAY_PUT(word) (STATE(word) == LIVE || STATE(word) == ASLEEP && widx != roff && widx != up)
-#define SLEEPS(word) (STATE(word) == ASLEEP || STATE(word) == ON_BELL)
 #define NOTHING 255
 #define LEFT 8    /* CW_MARK_LEFT */
 #define RESEND 16 /* CW_MARK_RESEND */
@@ -163,7 +161,7 @@ inline accept(seen, won)
 inline take_back(s, won, j)
 {
 	do
-	:: !SLEEPS(s) -> break
+	:: STATE(s) != ASLEEP -> break
 	:: else ->
 		FENCE;
 #ifndef M_OP_AFTER_STEP
@@ -194,13 +192,13 @@ inline take_back(s, won, j)
 	j = 0
 }
 
-/* Reader: ASLEEP or ON_BELL -> LIVE, or it was taken back. */
+/* Reader: ASLEEP -> LIVE, or it was taken back. */
 inline wake(s, won)
 {
 	do
 	:: s = st;
 		if
-		:: SLEEPS(s) ->
+		:: STATE(s) == ASLEEP ->
 			step(s, LIVE, won);
 			if
 			:: won -> break

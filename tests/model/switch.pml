@@ -70,12 +70,12 @@ inline writer_leaves()
 #ifdef BELLS
 /*
  * Sleeps that a ring ends: the writer leaves the word alone and the bytes in the ring. `sleeps` stands for the word's generation: it is
- * changed and read with the word.
+ * changed and read with the word. `bell` is the sleep in which the reader waits for its bell too, 0 none.
  */
-byte sleeps = 0;
+byte sleeps = 0, bell = 0;
 bit rings = 0;
 #define LOOK atomic { s = st; sleep = sleeps }
-#define IN_RING(word) (STATE(word) == LIVE || STATE(word) == ON_BELL)
+#define WANTED (bell != 0 && bell == sleep)
 inline ring_once()
 {
 	if
@@ -91,7 +91,7 @@ inline ring_once()
 }
 #else
 #define LOOK s = st
-#define IN_RING(word) (STATE(word) == LIVE)
+#define WANTED false
 #endif
 
 active proctype Writer()
@@ -106,7 +106,7 @@ active proctype Writer()
 	do
 	:: woff < T && !raw ->
 again:
-		s = st;
+		LOOK;
 		if
 		:: STATE(s) == TAKEN || STATE(s) == SEALED || STATE(s) == CONSENT -> /* an offer need not be taken */
 			kernel_send(woff + 1);
@@ -130,23 +130,17 @@ again:
 			fi;
 			goto again
 #ifdef BELLS
-		:: STATE(s) == ON_BELL && !ROOM(credit) ->
-			credit = RING_FROM;
-			if
-			:: ROOM(credit)
-			:: else -> take_back(s, won, j); NOTE(FULL_ON_BELL)
-			fi;
-			goto again
+		:: STATE(s) == ASLEEP && WANTED && !ROOM(RING_FROM) -> take_back(s, won, j); NOTE(FULL_ON_BELL); goto again
 #endif
-		:: (IN_RING(s) || MAY_PUT(s)) && ROOM(credit) ->
+		:: (MAY_PUT(s) || STATE(s) == ASLEEP && WANTED) && ROOM(credit) ->
 			publish(woff + 1);
 #ifndef M_NO_LOOK_AFTER_PUBLISH
 			LOOK;
 			if
 #ifdef BELLS
-			:: STATE(s) == ON_BELL -> ring_once()
+			:: STATE(s) == ASLEEP && WANTED -> ring_once()
 #endif
-			:: STATE(s) == ASLEEP -> take_back(s, won, j)
+			:: STATE(s) == ASLEEP && !(WANTED) -> take_back(s, won, j)
 			:: else
 			fi
 #endif
@@ -203,18 +197,71 @@ again:
 	fin = 1
 }
 
-/* Reader: LIVE -> ASLEEP, the second look, the program's own wait in the kernel, and back. */
-inline sleep_in_kernel()
-{
 #ifdef BELLS
+#define LIES_DOWN atomic { step(s, ASLEEP, won); sleeps = sleeps + won }
+
+/* Awake: from now on the writer takes the stream back, or what it put before is seen here. */
+inline quit_bell()
+{
+	bell = 0;
+#ifndef M_NO_LOOK_AFTER_BELL
 	if
-	:: belled = 0
-	:: belled = 1
-	fi;
-	atomic { step(s, (belled -> ON_BELL : ASLEEP), won); sleeps = sleeps + won };
-#else
-	step(s, ASLEEP, won);
+	:: STATE(st) == ASLEEP && RING_UNREAD -> wake(s, won)
+	:: else
+	fi
 #endif
+}
+
+/* LIVE -> ASLEEP on a bell, the second look, the wait; then the stream is as without a bell, asleep or awake. */
+inline sleep_on_bell()
+{
+	bell = sleeps + 1;
+	LIES_DOWN;
+	if
+	:: !won || RING_UNREAD -> skip
+	:: else ->
+		do
+		:: rings ->
+			rings = 0; /* noted on waking: it may be of a sleep before */
+			if
+			:: RING_UNREAD -> NOTE(RANG_FOR); break
+#ifdef M_SAME_SLEEP
+			:: else
+#else
+			/* Perhaps this sleep's, by a writer whose byte was read before it, and who won't ring for it again. */
+			:: else -> wake(s, won); break
+#endif
+			fi
+		:: READABLE -> break
+		:: atomic { interrupts > 0 -> interrupts-- }; break
+		od
+	fi;
+	quit_bell()
+}
+#else
+#define LIES_DOWN step(s, ASLEEP, won)
+#endif
+
+/* The program's own wait in the kernel, and back. */
+inline wait_in_kernel()
+{
+	if
+	:: READABLE
+	:: atomic { interrupts > 0 -> interrupts-- }
+	fi;
+	kernel_read(2, n, b);
+	if
+	:: n == END -> sawfin = 1
+	:: else ->
+		assert(n == 0 || STATE(st) == TAKEN || roff + n <= up);
+		roff = roff + n
+	fi
+}
+
+/* Reader: LIVE -> ASLEEP, the second look, the wait. */
+inline lie_down()
+{
+	LIES_DOWN;
 	if
 	:: !won
 	:: won ->
@@ -222,25 +269,28 @@ inline sleep_in_kernel()
 #ifndef M_NO_SECOND_LOOK
 		:: RING_UNREAD -> skip
 #endif
-		:: else ->
-			if
-			:: READABLE
-#ifdef BELLS
-			:: belled && rings -> rings = 0; NOTE(RANG_FOR) /* or of a sleep before: it looks, and sleeps again */
-#endif
-			:: atomic { interrupts > 0 -> interrupts-- }
-			fi;
-			kernel_read(2, n, b);
-			if
-			:: n == END -> sawfin = 1
-			:: else ->
-				assert(n == 0 || STATE(st) == TAKEN || roff + n <= up);
-				roff = roff + n
-			fi
+		:: else -> wait_in_kernel()
 		fi;
 		wake(s, won)
 	fi
 }
+
+#ifdef BELLS
+inline sleep_in_kernel()
+{
+	if
+	:: sleep_on_bell(); s = st
+	:: skip
+	fi;
+	if
+	:: STATE(s) == ASLEEP -> wait_in_kernel(); wake(s, won)
+	:: STATE(s) == LIVE -> lie_down()
+	:: STATE(s) != ASLEEP -> skip
+	fi
+}
+#else
+#define sleep_in_kernel lie_down
+#endif
 
 /*
  * The reader leaves and will never read the ring again. Asleep for good, it asks the writer to send again what is unread; a writer that
@@ -298,9 +348,6 @@ active proctype Reader()
 {
 	byte b, s, n, w;
 	bit sawfin = 0, won;
-#ifdef BELLS
-	bit belled;
-#endif
 
 	do
 	:: eof -> break

@@ -87,6 +87,7 @@ void skip_test(const char *test, const char *why);
 
 TCase *match_tests(void);
 TCase *flow_tests(void);
+TCase *unix_tests(void);
 TCase *slot_tests(void);
 TCase *memory_tests(void);
 TCase *hostile_tests(void);

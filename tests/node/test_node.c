@@ -19,6 +19,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	suite_add_tcase(suite, match_tests());
 	suite_add_tcase(suite, flow_tests());
+	suite_add_tcase(suite, unix_tests());
 	suite_add_tcase(suite, slot_tests());
 	suite_add_tcase(suite, memory_tests());
 	suite_add_tcase(suite, hostile_tests());

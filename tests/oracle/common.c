@@ -194,7 +194,10 @@ static struct peer_order any_address(int family, bool mapped)
 {
 	struct peer_order order = {0};
 
-	if (family == AF_INET || mapped) {
+	if (family == AF_UNIX) { /* an abstract one, of the kernel's choice */
+		order.address.ss_family = AF_UNIX;
+		order.length = sizeof(sa_family_t);
+	} else if (family == AF_INET || mapped) {
 		struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 		order.length = sizeof(a);
@@ -245,7 +248,7 @@ static void open_connecting(struct end *e, bool mapped)
 	e->fd = (int)MUST(socket(e->family, SOCK_STREAM, 0));
 	MUST(connect(e->fd, (struct sockaddr *)&answer.address, answer.length));
 	quietly();
-	peer_ask((struct peer_order){.does = PEER_ACCEPT, .number = e->number});
+	peer_ask((struct peer_order){.does = PEER_ACCEPT, .number = e->number, .flags = e->family == AF_UNIX});
 }
 
 static void open_accepting(struct end *e, bool mapped)
@@ -263,7 +266,10 @@ static void open_accepting(struct end *e, bool mapped)
 		((struct sockaddr_in *)&order.address)->sin_port = ((struct sockaddr_in6 *)&bound.address)->sin6_port;
 	else
 		memcpy(&order.address, &bound.address, sizeof(order.address));
+	if (e->family == AF_UNIX)
+		order.length = bound.length;
 	order.does = PEER_CONNECT;
+	order.flags = e->family == AF_UNIX;
 	order.number = e->number;
 	quietly();
 	peer_ask(order);
@@ -283,7 +289,8 @@ void open_end_so(struct end *e, int family, bool mapped, bool accepting, unsigne
 	else
 		open_connecting(e, mapped);
 	/* Else the kernel holds small messages back until others are acknowledged, which takes time. */
-	MUST(setsockopt(e->fd, SOL_TCP, TCP_NODELAY, &(int){1}, sizeof(int)));
+	if (family != AF_UNIX)
+		MUST(setsockopt(e->fd, SOL_TCP, TCP_NODELAY, &(int){1}, sizeof(int)));
 	if (warm)
 		ping_pong(e, warm);
 }

@@ -35,7 +35,7 @@ static int list(void)
 static int usage(void)
 {
 	fputs("usage: scenarios --list\n"
-	      "       scenarios [--peer-by exec|fork|thread] [--warm N] [--accepting] [--still] [--demoted] [--address 4|6|mapped]\n"
+	      "       scenarios [--peer-by exec|fork|thread] [--warm N] [--accepting] [--still] [--demoted] [--address 4|6|mapped|unix]\n"
 	      "                 [--helper DIR] [--peer-program FILE] FAMILY/NAME\n"
 	      "       scenarios [...] --walk SEED [--steps N] [--threads N] [--write FILE]\n"
 	      "       scenarios [...] --script FILE\n",
@@ -103,7 +103,7 @@ int main(int count, char **words)
 			break;
 		case 'f':
 			manner.mapped = !strcmp(optarg, "mapped");
-			manner.family = manner.mapped || !strcmp(optarg, "6") ? AF_INET6 : AF_INET;
+			manner.family = !strcmp(optarg, "unix") ? AF_UNIX : manner.mapped || !strcmp(optarg, "6") ? AF_INET6 : AF_INET;
 			break;
 		case 'g':
 			manner.program = optarg;

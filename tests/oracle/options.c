@@ -32,6 +32,8 @@ static bool varies(int level, int name)
 	if (level == IPPROTO_IP && (name == 52 || name == IP_MULTICAST_IF ||
 				    name == IP_MULTICAST_TTL)) /* of which not all bytes are written; another where it was accepted */
 		return true;
+	if (level == SOL_SOCKET && name == SO_PEERCRED && manner.family == AF_UNIX)
+		return true; /* a process */
 	for (size_t i = 0; i < count && (level == SOL_SOCKET || level == IPPROTO_TCP); i++)
 		if (of[i] == name)
 			return true;

@@ -186,6 +186,8 @@ static void serve_open(struct peer_end *e, const struct peer_order *order, struc
 			e->fd = -1;
 		}
 	}
+	if (e->fd >= 0 && order->flags)
+		return;
 	answer->result = e->fd < 0 ? -1 : setsockopt(e->fd, SOL_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 }
 

@@ -15,7 +15,7 @@ static int look(struct cw_device *device)
 
 	if (ioctl(device->fd, CAUSEWAY_IOC_VERSION, &version) < 0 || ioctl(device->fd, CAUSEWAY_IOC_WINDOW, &window) < 0)
 		return errno == ENOTTY ? EPROTO : errno;
-	if (version.version < CAUSEWAY_VERSION)
+	if (!version.version)
 		return EPROTO;
 	/* The state word of a direction is changed by compare-and-swap from both sides. */
 	if (window.memory != CAUSEWAY_WRITE_BACK)
@@ -51,7 +51,16 @@ void cw_device_close(struct cw_device *device)
 	device->fd = -1;
 }
 
-int cw_device_grant(const struct cw_device *device, uint64_t at, uint64_t length, bool writable, uint32_t *id)
+static void add_bells(struct causeway_grant *grant, const struct cw_device_bells *bells)
+{
+	grant->rights |= CAUSEWAY_MAY_WAIT | CAUSEWAY_MAY_RING;
+	grant->wait_bell = bells->wait;
+	grant->ring_peer = bells->peer;
+	grant->ring_bell = bells->ring;
+}
+
+int cw_device_grant(const struct cw_device *device, uint64_t at, uint64_t length, bool writable, const struct cw_device_bells *bells,
+		    uint32_t *id)
 {
 	struct causeway_grant grant = {.offset = at,
 				       .length = length,
@@ -60,8 +69,10 @@ int cw_device_grant(const struct cw_device *device, uint64_t at, uint64_t length
 				       .ring_peer = CAUSEWAY_NONE,
 				       .ring_bell = CAUSEWAY_NONE};
 
+	if (bells)
+		add_bells(&grant, bells);
 	if (ioctl(device->fd, CAUSEWAY_IOC_GRANT, &grant) < 0)
-		return -1;
+		return bells && errno == EINVAL ? cw_device_grant(device, at, length, writable, NULL, id) : -1; /* no such bell there */
 	if (id)
 		*id = grant.id;
 	return grant.fd;

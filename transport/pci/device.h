@@ -22,8 +22,14 @@ struct cw_device {
 int cw_device_open(struct cw_device *device, const char *path);
 void cw_device_close(struct cw_device *device);
 
-/* A descriptor (close-on-exec) for whole pages of the window; -1 with errno. */
-int cw_device_grant(const struct cw_device *device, uint64_t at, uint64_t length, bool writable, uint32_t *id);
+/* Whom a grant's holder may ring, and which bell of this node it may wait for. */
+struct cw_device_bells {
+	uint32_t wait, peer, ring;
+};
+
+/* A descriptor (close-on-exec) for whole pages of the window; -1 with errno. bells NULL: none. */
+int cw_device_grant(const struct cw_device *device, uint64_t at, uint64_t length, bool writable, const struct cw_device_bells *bells,
+		    uint32_t *id);
 /* From now on what was mapped by it is other memory, in all programs. */
 void cw_device_revoke(const struct cw_device *device, uint32_t id);
 

@@ -20,7 +20,7 @@ static int map_header(struct cw_own_part *own)
 {
 	int error;
 
-	own->fd = cw_device_grant(own->device, own->part.at, CW_PART_HEADER, true, NULL);
+	own->fd = cw_device_grant(own->device, own->part.at, CW_PART_HEADER, true, NULL, NULL);
 	if (own->fd < 0)
 		return -1;
 	own->header = cw_window_map(own->fd, CW_PART_HEADER, true);

@@ -13,6 +13,7 @@ struct cw_arena {
 	uint32_t slots;
 	unsigned char *base;
 	uint64_t size;
+	uint32_t bell; /* the library's (sockets/bell.h); 0: none */
 };
 
 /* Map the memory behind fd (which stays the caller's). Checks seals, size and header; returns NULL with errno EPROTO if it isn't an arena

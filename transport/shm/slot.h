@@ -21,7 +21,7 @@
 #include "sync/lock.h"
 #include "sync/state.h"
 
-#define CW_LAYOUT          6u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
+#define CW_LAYOUT          7u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
 #define CW_ARENA_MAGIC     0x63617573657761ull
 #define CW_ARENA_BOARD     2048u
 #define CW_ARENA_WORDS     4096u
@@ -63,6 +63,7 @@ struct cw_direction {
 	_Atomic uint32_t rx_asleep;   /* threads waiting in the kernel for this direction, or reading there without the lock */
 	_Atomic uint32_t rx_shared;   /* two processes read here: nobody offers the ring */
 	_Atomic uint32_t rx_kernel_op;
+	_Atomic uint64_t rx_bell; /* the sleep (the state word without marks) in which the reader waits for its bell too; 0: none */
 };
 
 struct cw_end {
