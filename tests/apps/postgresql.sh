@@ -111,9 +111,11 @@ by_unix_socket() {
 	sql -c '\copy (select * from t order by a) to stdout' | sum | result
 }
 
-with_and_without "by an AF_UNIX socket" by_unix_socket
-went_by_ring server 4 500000 5
-went_by_ring client 4 500000 5
+if [ "$long" = 1 ]; then
+	with_and_without "by an AF_UNIX socket" by_unix_socket
+	went_by_ring server 4 500000 5
+	went_by_ring client 4 500000 5
+fi
 with_and_without "pgbench" benchmarked
 went_by_ring server 10 1000000 30
 went_by_ring client 10 1000000 30

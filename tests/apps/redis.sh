@@ -156,9 +156,11 @@ by_unix_socket() {
 answers_by_unix() { [ "$(cli_by_unix ping)" = PONG ]; }
 cli_by_unix() { call client redis-cli -s "$dir/socket" "$@"; }
 
-with_and_without "by an AF_UNIX socket" by_unix_socket
-went_by_ring server 8 500000 5
-went_by_ring client 8 500000 5
+if [ "$long" = 1 ]; then
+	with_and_without "by an AF_UNIX socket" by_unix_socket
+	went_by_ring server 8 500000 5
+	went_by_ring client 8 500000 5
+fi
 with_and_without "default tests" default_tests
 went_by_ring server 100 10000000 50
 went_by_ring client 100 10000000 50

@@ -15,10 +15,9 @@
  *	acknowledgement of what wasn't sent: none of them is sent then.
  *	an acknowledgement of what was before the first number: old kernels take it: not sent.
  *	a time stamp that is one older than the newest: the kernel takes it (TCP_PAWS_WINDOW; RFC 7323 5.3 says no): not sent.
- *	the time stamp of a segment whose acknowledgement is old, or of what wasn't sent: the kernel doesn't take it for the newest (RFC 7323
- *	4.3 does): such segments repeat the newest.
- *	a reset at the right edge of what was SACKed, or just before the next number, ends a connection of the kernel's (RFC 5961 says: a
- *	challenge): not sent.
+ *	the time stamp of a segment whose acknowledgement is old, or of what wasn't sent: the kernel doesn't take it for the newest (RFC
+ *7323 4.3 does): such segments repeat the newest. a reset at the right edge of what was SACKed, or just before the next number, ends a
+ *connection of the kernel's (RFC 5961 says: a challenge): not sent.
  */
 #include <poll.h>
 #include <sched.h>
