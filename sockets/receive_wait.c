@@ -1,5 +1,6 @@
 #include <fcntl.h>
 
+#include "bell.h"
 #include "kernel.h"
 #include "ready.h"
 #include "receiving.h"
@@ -114,7 +115,9 @@ static bool linger(struct cw_stream *stream, int fd)
 
 bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request)
 {
-	return !request->done && cw_receive_blocking(stream, fd, request) && cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us());
+	return !request->done && cw_receive_blocking(stream, fd, request) &&
+	       cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us()) &&
+	       !cw_bell_may_sleep(stream); /* a ring costs no more, and needs no socket */
 }
 
 enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request)
