@@ -99,10 +99,11 @@ bool cw_diag_receives(const struct cw_tuple *tuple, uint64_t cookie)
 
 bool cw_diag_lives(const struct cw_tuple *tuple, uint64_t cookie, bool otherwise)
 {
-	struct question question = ask_for(tuple, cookie);
+	struct question question;
 
 	if (tuple->protocol == CW_TUPLE_UNIX)
 		return cw_unix_lives(tuple, cookie);
+	question = ask_for(tuple, cookie);
 	return diag >= 0 ? ask(&question) == 0 : otherwise;
 }
 

@@ -183,9 +183,8 @@ void cw_offer(struct cw_program *program, const struct cw_message *message, int 
 	struct cw_tuple tuple;
 	uint64_t cookie = 0;
 	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
-	bool is_tcp = cw_socket_integer(fd, SO_DOMAIN) != AF_UNIX;
 
-	if (result == CW_SOCKET_OTHER || !is_tcp)
+	if (result == CW_SOCKET_OTHER || tuple.protocol == CW_TUPLE_UNIX)
 		cw_close_foreign(fd);
 	else
 		cw_close_tcp(fd);

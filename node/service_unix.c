@@ -84,6 +84,7 @@ enum cw_inspection cw_unix_inspect(int fd, struct cw_tuple *tuple, uint64_t *coo
 	struct socket_state found;
 	struct stat status;
 
+	tuple->protocol = CW_TUPLE_UNIX;
 	tuple->netns = cw_socket_cookie(fd, SO_NETNS_COOKIE);
 	*cookie = cw_socket_cookie(fd, SO_COOKIE);
 	if (tuple->netns != service.netns)
@@ -92,7 +93,6 @@ enum cw_inspection cw_unix_inspect(int fd, struct cw_tuple *tuple, uint64_t *coo
 		return CW_SOCKET_ENDED;
 	put_number(&tuple->local, status.st_ino);
 	put_number(&tuple->remote, found.peer);
-	tuple->protocol = CW_TUPLE_UNIX;
 	return CW_SOCKET_FINE;
 }
 
