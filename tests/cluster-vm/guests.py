@@ -79,7 +79,7 @@ def prepare():
         raise Missing("no kernel headers (package linux-headers-amd64)")
     if run([f"{TESTS}/guest/kernel", f"{BUILD}/guest"], 150).returncode:
         raise Missing("no kernel to boot: none is installed, and the package could not be had")
-    made = run(["make", "-s", "-C", os.path.dirname(TESTS), f"BUILD={BUILD}", f"KERNEL={headers}", "kmod", "cluster-vm"], 200)
+    made = run([f"{TESTS}/make", "-s", "-C", os.path.dirname(TESTS), f"BUILD={BUILD}", f"KERNEL={headers}", "kmod", "cluster-vm"], 200)
     expect(made.returncode == 0, f"the module does not build: {made.stdout} {made.stderr}")
     release = re.search(r"version (\S+)", run(["file", "-bL", f"{BUILD}/guest/vmlinuz"], 10).stdout)
     with open(f"{BUILD}/kmod/causeway.ko", "rb") as module:
