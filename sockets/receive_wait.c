@@ -122,15 +122,10 @@ bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receivi
 
 enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
-	uint64_t start = cw_ticks(), waited;
+	uint64_t start = cw_ticks();
 	enum cw_received outcome = cw_receive_read_kernel(stream, fd, request, 0);
-	uint32_t most = (uint32_t)cw_policy_spin_us();
 
-	waited = cw_ticks() - start;
-	if (waited < most * cw_ticks_per_us())
-		cw_spin_paid(&cw_thread.spin, most); /* a look would have */
-	else
-		cw_spin_lost(&cw_thread.spin, most, waited);
+	cw_spin_slept(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 	if (outcome == CW_BYTES)
 		cw_switch_offer(stream, fd);
 	return outcome;

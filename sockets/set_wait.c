@@ -236,7 +236,7 @@ static int ask_kernel_alone(struct cw_set *set, const struct waiting *waiting)
 static int wait(struct cw_set *set, struct waiting *waiting)
 {
 	uint64_t start = cw_ticks();
-	bool restless = false;
+	bool restless = false, looked = false;
 	int count;
 
 	for (;;) {
@@ -244,6 +244,11 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 			count = look(set, waiting, false);
 			if (count)
 				return count;
+		}
+		/* Messages are far apart: the sleep itself asks the kernel. */
+		if (!nothing_to_look_at(set) &&
+		    (restless || !waiting->deadline || !cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us()))) {
+			looked = true;
 			/* Before looking for a while: what the kernel has goes first. */
 			count = look(set, waiting, true);
 			if (count || !waiting->deadline)
@@ -264,7 +269,7 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 			continue;
 		}
 		count = sleep_in_kernel(set, waiting);
-		cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+		(looked ? cw_spin_lost : cw_spin_slept)(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 		if (count != -2)
 			return count;
 	}

@@ -117,3 +117,11 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 	else
 		spin->budget = (uint32_t)(2 * (uint64_t)spin->budget < most ? 2 * spin->budget : most);
 }
+
+void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
+{
+	if (waited < max_us * cw_ticks_per_us())
+		cw_spin_paid(spin, max_us);
+	else
+		cw_spin_lost(spin, max_us, waited);
+}

@@ -1,11 +1,12 @@
 /*
  * How long to look before sleeping. A budget a thread, because waiting pays or not by what the thread waits for. What looking found, and
- *how long the sleep was that followed a look in vain, decide the next one:
+ * how long the sleep was that followed a look in vain, decide the next one:
  *
- *	found something			as long as may be
- *	slept a short while		longer: the answer came just past the budget. After several of these in a row the peer is taken to
- *have no core of its own, and the look is short again, but for one long one now and then: two ends that both sleep between messages answer
- *each other at the speed of wake-ups, and only a look longer than that gets both out of it. slept long			short
+ * - found something: as long as may be;
+ * - slept a short while: longer, the answer came just past the budget. After several of these in a row the peer is taken to have no core of
+ *   its own, and the look is short again, but for one long one now and then: two ends that both sleep between messages answer each other
+ *   at the speed of wake-ups, and only a look longer than that gets both out of it;
+ * - slept long: short.
  *
  * So an idle program looks some microseconds before a sleep of milliseconds, and a busy one never sleeps.
  */
@@ -35,5 +36,7 @@ bool cw_spin_sparse(struct cw_spin *spin, uint32_t max_us);
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us);
 /* The look was in vain, and the wait took so many ticks from its beginning. */
 void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited);
+/* There was no look before the sleep, of so many ticks: it paid, or was lost. */
+void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited);
 
 #endif

@@ -93,6 +93,21 @@ START_TEST(sparse_until_a_look_would_pay)
 }
 END_TEST
 
+START_TEST(a_sleep_without_a_look_tells_whether_one_would_pay)
+{
+	struct cw_spin spin = {0};
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return;
+	cw_spin_lost(&spin, 50, ticks(100000));
+	cw_spin_slept(&spin, 50, ticks(100));
+	cw_spin_slept(&spin, 50, ticks(100000));
+	ck_assert(cw_spin_sparse(&spin, 50));
+	cw_spin_slept(&spin, 50, ticks(20));
+	ck_assert(!cw_spin_sparse(&spin, 50));
+}
+END_TEST
+
 /* What fits a large bound must be cut for a small one (a policy read later, or another stream's). */
 START_TEST(a_smaller_bound_is_kept)
 {
@@ -151,6 +166,7 @@ int main(void)
 	tcase_add_test(units, one_processor_never_looks);
 	tcase_add_loop_test(units, no_history_leads_beyond_the_bound, 0, (int)CW_ARRAY_SIZE(bounds));
 	tcase_add_test(units, sparse_until_a_look_would_pay);
+	tcase_add_test(units, a_sleep_without_a_look_tells_whether_one_would_pay);
 	tcase_add_test(units, a_smaller_bound_is_kept);
 	tcase_add_test(units, idle_looks_are_short);
 	tcase_add_test(units, short_sleeps_make_it_longer_at_first);
