@@ -343,6 +343,13 @@ static void receive_anything(uint64_t seed, uint64_t end_ns)
 	}
 }
 
+/* With indices of nonsense a put and a look meet at the same bytes: that race is what is tried, and the thread sanitizer would tell it. */
+#ifdef __SANITIZE_THREAD__
+#define TURNS_OF_NONSENSE 0
+#else
+#define TURNS_OF_NONSENSE (getenv("CW_TEST_LONG") ? 400 : 20)
+#endif
+
 START_TEST(nonsense_in_the_slot)
 {
 	const char *only = getenv("FUZZ_SEED");
@@ -371,6 +378,6 @@ int main(void)
 	tcase_add_loop_test(units, whole_once_and_in_order, 0, (int)CW_ARRAY_SIZE(spins));
 	tcase_add_loop_test(units, leaving_with_unread, 0, 2);
 	tcase_add_test(units, dropped_when_full);
-	tcase_add_loop_test(units, nonsense_in_the_slot, 0, getenv("CW_TEST_LONG") ? 400 : 20);
+	tcase_add_loop_test(units, nonsense_in_the_slot, 0, TURNS_OF_NONSENSE);
 	return run_units(runner);
 }
