@@ -236,19 +236,19 @@ static int ask_kernel_alone(struct cw_set *set, const struct waiting *waiting)
 static int wait(struct cw_set *set, struct waiting *waiting)
 {
 	uint64_t start = cw_ticks();
-	bool restless = false, looked = false;
+	bool restless = false, rings, sparse;
 	int count;
 
 	for (;;) {
-		if (!nothing_to_look_at(set)) {
+		rings = !nothing_to_look_at(set);
+		if (rings) {
 			count = look(set, waiting, false);
 			if (count)
 				return count;
 		}
 		/* Messages are far apart: the sleep itself asks the kernel. */
-		if (!nothing_to_look_at(set) &&
-		    (restless || !waiting->deadline || !cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us()))) {
-			looked = true;
+		sparse = rings && !restless && waiting->deadline && cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us());
+		if (rings && !sparse) {
 			/* Before looking for a while: what the kernel has goes first. */
 			count = look(set, waiting, true);
 			if (count || !waiting->deadline)
@@ -269,7 +269,7 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 			continue;
 		}
 		count = sleep_in_kernel(set, waiting);
-		(looked ? cw_spin_lost : cw_spin_slept)(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+		(sparse ? cw_spin_slept : cw_spin_lost)(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 		if (count != -2)
 			return count;
 	}

@@ -293,7 +293,7 @@ static bool too_late(const struct cw_wait_call *call)
 	return call->deadline > 0 && (int64_t)cw_monotonic_ns() >= call->deadline;
 }
 
-static int sleep_in_kernel(struct cw_wait_call *call, bool looked)
+static int sleep_in_kernel(struct cw_wait_call *call, bool sparse)
 {
 	uint64_t start = cw_ticks();
 	int ready, error;
@@ -301,7 +301,7 @@ static int sleep_in_kernel(struct cw_wait_call *call, bool looked)
 	cw_count(CW_COUNT_sleeps);
 	ready = call->sleep(call);
 	error = errno;
-	(looked ? cw_spin_lost : cw_spin_slept)(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	(sparse ? cw_spin_slept : cw_spin_lost)(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
 	cw_wait_list_rise(&call->list);
 	errno = error;
 	if (ready > 0)
@@ -321,12 +321,12 @@ static bool at_once(struct cw_wait_call *call)
 
 int cw_wait_list_wait(struct cw_wait_call *call)
 {
-	bool restless = false, looked = false, lingering;
+	bool restless = false, sparse, lingering;
 	int ready;
 
 	for (;;) {
-		if (call->list.moved && (restless || !at_once(call))) {
-			looked = true;
+		sparse = call->list.moved && !restless && at_once(call);
+		if (call->list.moved && !sparse) {
 			ready = look_both(call);
 			if (ready || !call->deadline)
 				return ready;
@@ -340,7 +340,7 @@ int cw_wait_list_wait(struct cw_wait_call *call)
 		}
 		lingering = lingers(&call->list);
 		if (!lingering && settle(&call->list))
-			return sleep_in_kernel(call, looked);
+			return sleep_in_kernel(call, sparse);
 		call->list.moved = call->list.count;
 		ready = restless || lingering ? nap(call) : 0;
 		if (ready || too_late(call))
