@@ -98,6 +98,7 @@ static struct bell *bell_of(const struct cw_stream *stream)
 static void do_without(struct cw_stream *stream)
 {
 	atomic_store_explicit(&stream->bell, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->tx->tx_bell, 0, memory_order_relaxed);
 }
 
 /* ---- the writer ---- */

@@ -16,6 +16,7 @@ struct sleeper {
 	uint64_t word, roff; /* the sleep, and what was read before it */
 	uint64_t seen;       /* rings, before it said so */
 	uint64_t begin, end; /* of the call, SO_RCVTIMEO; 0: none */
+	bool once;           /* a signal handler ends it, SA_RESTART or not */
 	bool counted;        /* in rx_asleep */
 };
 
@@ -49,6 +50,22 @@ static bool is_alone(const struct cw_stream *stream)
 	return !atomic_load_explicit(&stream->items, memory_order_seq_cst) && !cw_switch_others_asleep(stream);
 }
 
+static bool lie_down(struct sleeper *sleeper)
+{
+	struct cw_direction *rx = sleeper->stream->rx;
+
+	return (int64_t)(sleeper->roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 &&
+	       cw_switch_fall_asleep_on_bell(sleeper->stream, &sleeper->word, sleeper->roff);
+}
+
+/* The writer uses the kernel, and wakes us through the socket, or it takes the offer and rings: so messages far apart come to the ring. */
+static bool leave_offer(struct sleeper *sleeper)
+{
+	cw_switch_offer_again(sleeper->stream);
+	sleeper->word = atomic_load_explicit(&sleeper->stream->rx->state, memory_order_acquire);
+	return cw_switch_offer_on_bell(sleeper->stream, sleeper->word);
+}
+
 /* True: asleep, and rung for; another sleep, if it is one already. */
 static bool settle(struct sleeper *sleeper)
 {
@@ -63,9 +80,7 @@ static bool settle(struct sleeper *sleeper)
 	sleeper->roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	if (!nested && !(sleeper->word & CW_MARK_LEFT) && is_alone(stream)) {
 		cw_switch_wake(stream, &sleeper->word);
-		asleep = cw_state_of(sleeper->word) == CW_LIVE &&
-			 (int64_t)(sleeper->roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0 &&
-			 cw_switch_fall_asleep_on_bell(stream, &sleeper->word, sleeper->roff);
+		asleep = cw_state_of(sleeper->word) == CW_LIVE ? lie_down(sleeper) : leave_offer(sleeper);
 	}
 	count(sleeper, asleep);
 	cw_rx_unlock(stream, nested);
@@ -77,8 +92,10 @@ static bool has_changed(const struct sleeper *sleeper)
 	struct cw_direction *rx = sleeper->stream->rx;
 	uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
 
-	return cw_bell_sleep_of(word) != cw_bell_sleep_of(sleeper->word) ||
-	       atomic_load_explicit(&rx->widx, memory_order_acquire) != sleeper->roff;
+	if (cw_bell_sleep_of(word) != cw_bell_sleep_of(sleeper->word))
+		return true;
+	/* While an offer stands the index is of the time before. */
+	return cw_state_of(word) == CW_ASLEEP && atomic_load_explicit(&rx->widx, memory_order_acquire) != sleeper->roff;
 }
 
 static bool is_over(const struct sleeper *sleeper, uint64_t now)
@@ -89,7 +106,7 @@ static bool is_over(const struct sleeper *sleeper, uint64_t now)
 static enum woken sleep_on_bell(struct sleeper *sleeper)
 {
 	struct cw_stream *stream = sleeper->stream;
-	struct causeway_await await = {.fd = sleeper->fd, .rings = sleeper->seen, .flags = sleeper->end ? CAUSEWAY_AWAIT_ONCE : 0};
+	struct causeway_await await = {.fd = sleeper->fd, .rings = sleeper->seen, .flags = sleeper->once ? CAUSEWAY_AWAIT_ONCE : 0};
 	uint64_t now = cw_monotonic_ns();
 	long result;
 
@@ -123,6 +140,14 @@ static enum woken sleep_on_bell(struct sleeper *sleeper)
 	return BY_BYTES;
 }
 
+/* Of an offer nobody took: taking the lock has withdrawn it. */
+static bool was_taken(const struct sleeper *sleeper)
+{
+	enum cw_state state = cw_state_of(atomic_load_explicit(&sleeper->stream->rx->state, memory_order_acquire));
+
+	return state != CW_TAKEN && state != CW_CONSENT;
+}
+
 /* Awake. Taking the lock has ended the sleep on the bell: what was unread is LIVE again. True: the ring has bytes, or will not. */
 static bool rise(struct sleeper *sleeper)
 {
@@ -132,7 +157,7 @@ static bool rise(struct sleeper *sleeper)
 	count(sleeper, false);
 	if (!locked)
 		return true;
-	changed = has_changed(sleeper);
+	changed = cw_state_of(sleeper->word) == CW_CONSENT ? was_taken(sleeper) : has_changed(sleeper);
 	cw_rx_unlock(stream, nested);
 	return changed;
 }
@@ -142,10 +167,11 @@ enum cw_received cw_receive_on_bell(struct cw_stream *stream, int fd, struct cw_
 	struct sleeper sleeper = {.stream = stream, .life = request->life, .fd = fd, .seen = cw_bell_seen(stream)};
 	enum woken woken;
 
-	if (request->done || !cw_bell_may_sleep(stream))
+	if (!cw_bell_may_sleep(stream))
 		return CW_EMPTY;
 	sleeper.begin = cw_monotonic_ns();
 	sleeper.end = end_of_call(fd, sleeper.begin);
+	sleeper.once = sleeper.end || request->done;
 	if (!settle(&sleeper))
 		return CW_EMPTY;
 	CW_COUNT(stream, sleeps, 1);

@@ -371,10 +371,24 @@ bool cw_switch_fall_asleep_on_bell(struct cw_stream *stream, uint64_t *word, uin
 	return false;
 }
 
+bool cw_switch_offer_on_bell(struct cw_stream *stream, uint64_t word)
+{
+	struct cw_direction *rx = stream->rx;
+
+	if (cw_state_of(word) != CW_CONSENT || !atomic_load_explicit(&rx->tx_bell, memory_order_relaxed))
+		return false;
+	/* E: rx_bell is stored before the second look at the offer; pairs with E in send.c. */
+	atomic_store_explicit(&rx->rx_bell, cw_bell_sleep_of(word), memory_order_seq_cst);
+	if (atomic_load_explicit(&rx->state, memory_order_seq_cst) == word)
+		return true;
+	atomic_store_explicit(&rx->rx_bell, 0, memory_order_seq_cst);
+	return false;
+}
+
 void cw_switch_quit_bell(struct cw_stream *stream)
 {
 	struct cw_direction *rx = stream->rx;
-	uint64_t word;
+	uint64_t slept = atomic_load_explicit(&rx->rx_bell, memory_order_relaxed), word;
 
 	/* D: rx_bell is cleared before widx is loaded; pairs with A. The writer takes the stream back from here on, or we see what it put.
 	 */
@@ -382,6 +396,8 @@ void cw_switch_quit_bell(struct cw_stream *stream)
 	word = atomic_load_explicit(&rx->state, memory_order_seq_cst);
 	if (cw_state_of(word) == CW_ASLEEP && cw_switch_unread_asleep(stream))
 		cw_switch_wake(stream, &word);
+	else if (cw_state_of(word) == CW_CONSENT && cw_bell_sleep_of(word) == slept)
+		cw_switch_withdraw(stream, &word);
 }
 
 bool cw_switch_lingers(struct cw_stream *stream)

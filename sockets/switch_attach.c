@@ -120,6 +120,7 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	stream->rings_missed = 0;
 	atomic_store_explicit(&stream->rung, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->bell, arena->bell, memory_order_relaxed);
+	atomic_store_explicit(&stream->tx->tx_bell, arena->bell != 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
 	if (!stream->is_unix) {
 		stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;

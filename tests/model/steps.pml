@@ -19,9 +19,10 @@
 #define ALL_GONE 9  /* both ends left the ring */
 #define TOO_LATE 10 /* the reader left with bytes that nobody can send again */
 #define RANG 11     /* the bell of a set */
+#define BOOKED 12   /* a byte was read through the kernel while the ring was offered */
 #define RANG_FOR 13 /* a ring called the reader */
 #define FULL_ON_BELL 14 /* taken back because the ring was full before the reader came */
-#define BOOKED 12   /* a byte was read through the kernel while the ring was offered */
+#define TOOK_OFFER   15 /* the reader slept on it */
 #ifdef REACH
 #define NOTE(place) assert((place) != REACH)
 #else
@@ -130,14 +131,23 @@ inline mark(marks)
 	st = st | (marks)
 }
 
-/* Writer: CONSENT -> LIVE. */
+/* Writer: CONSENT -> LIVE. SAME_OFFER: of the same generation, where a model has one; without, an offer made again is as good. */
+#ifndef SAME_OFFER
+#define SAME_OFFER true
+#endif
 inline accept(seen, won)
 {
 	FENCE;
 	up = woff;
 	credit = woff;
 	widx = woff;
-	step(seen, LIVE, won)
+	atomic {
+		won = 0;
+		if
+		:: SAME_OFFER -> step(seen, LIVE, won)
+		:: else
+		fi
+	}
 }
 
 /* Something is unread in the ring, wherever the reader is. Nobody sleeps then. */

@@ -1,13 +1,17 @@
 /*
  * One direction of a stream with one writer and one reader: the base of the protocol, the offer made while bytes are unread in the
  * kernel, credit, the reader that doesn't wait but asks the kernel for the end of file; with KILL a writer that is killed at any
- * step; with READER_LEAVES and WRITER_LEAVES an end that leaves the ring for good; with BELLS sleeps that a ring ends.
+ * step; with READER_LEAVES and WRITER_LEAVES an end that leaves the ring for good; with BELLS sleeps that a ring ends, and with OFFERED as
+ * well those of a reader whose offer stands.
  */
 #ifndef T
 #define T 5 /* bytes at most */
 #endif
 #ifndef INTERRUPTS
 #define INTERRUPTS 1 /* waits in the kernel that end with nothing (a signal, a time-out) */
+#endif
+#if defined(OFFERED) && !defined(M_OFFER_WITHOUT_GENERATION)
+#define SAME_OFFER (sleeps == sleep)
 #endif
 #include "steps.pml"
 
@@ -70,9 +74,15 @@ inline writer_leaves()
 #ifdef BELLS
 /*
  * Sleeps that a ring ends: the writer leaves the word alone and the bytes in the ring. `sleeps` stands for the word's generation: it is
- * changed and read with the word. `bell` is the sleep in which the reader waits for its bell too, 0 none.
+ * changed and read with the word. `bell` is the sleep in which the reader waits for its bell too, 0 none; or the offer that it sleeps on,
+ * which has a generation as well.
  */
-byte sleeps = 0, bell = 0;
+byte sleeps = 1, bell = 0;
+byte rung = 0, sleep = 0; /* the writer's: rung for last, seen last */
+byte taken = 0;           /* the offer that it took, whose reader may sleep still */
+/* Generations are compared for equality alone: one that nobody remembers is as good as the next, and keeps the states few. */
+#define KNOWN(x) ((x) == sleeps || (x) == rung || (x) == sleep || (x) == taken)
+#define NEXT     (!KNOWN(1) -> 1 : (!KNOWN(2) -> 2 : (!KNOWN(3) -> 3 : (!KNOWN(4) -> 4 : 5))))
 bit rings = 0;
 #define LOOK atomic { s = st; sleep = sleeps }
 #define WANTED (bell != 0 && bell == sleep)
@@ -89,18 +99,34 @@ inline ring_once()
 	:: else
 	fi
 }
+
+inline call_offerer()
+{
+	if
+#ifndef M_NO_RING_FOR_OFFER
+	:: taken != 0 && bell == taken ->
+		rings = 1;
+		rung = taken;
+		NOTE(TOOK_OFFER)
+#endif
+	:: else
+	fi;
+	taken = 0
+}
 #else
 #define LOOK s = st
 #define WANTED false
+#endif
+#ifdef OFFERED
+#define OFFERS atomic { step(s, CONSENT, won); sleeps = (won -> NEXT : sleeps) }
+#else
+#define OFFERS step(s, CONSENT, won)
 #endif
 
 active proctype Writer()
 {
 	byte j, s;
 	bit won, idle = 0, raw = 0;
-#ifdef BELLS
-	byte rung = 0, sleep;
-#endif
 
 	{
 	do
@@ -117,6 +143,9 @@ again:
 			:: won && roff < up -> NOTE(AHEAD)
 			:: else
 			fi;
+#ifdef OFFERED
+			taken = (won -> sleep : taken);
+#endif
 			goto again
 		:: STATE(s) == LIVE && !ROOM(credit) ->
 			credit = RING_FROM;
@@ -134,6 +163,9 @@ again:
 #endif
 		:: (MAY_PUT(s) || STATE(s) == ASLEEP && WANTED) && ROOM(credit) ->
 			publish(woff + 1);
+#ifdef OFFERED
+			call_offerer();
+#endif
 #ifndef M_NO_LOOK_AFTER_PUBLISH
 			LOOK;
 			if
@@ -198,7 +230,7 @@ again:
 }
 
 #ifdef BELLS
-#define LIES_DOWN atomic { step(s, ASLEEP, won); sleeps = sleeps + won }
+#define LIES_DOWN atomic { step(s, ASLEEP, won); sleeps = (won -> NEXT : sleeps) }
 
 /* Awake: from now on the writer takes the stream back, or what it put before is seen here. */
 inline quit_bell()
@@ -215,8 +247,8 @@ inline quit_bell()
 /* LIVE -> ASLEEP on a bell, the second look, the wait; then the stream is as without a bell, asleep or awake. */
 inline sleep_on_bell()
 {
-	bell = sleeps + 1;
-	LIES_DOWN;
+	bell = NEXT;
+	atomic { step(s, ASLEEP, won); sleeps = (won -> bell : sleeps) };
 	if
 	:: !won || RING_UNREAD -> skip
 	:: else ->
@@ -237,6 +269,28 @@ inline sleep_on_bell()
 		od
 	fi;
 	quit_bell()
+}
+/* CONSENT: the offer stands while the reader sleeps. Whoever takes it rings; who doesn't sends through the kernel, where it is heard. */
+inline sleep_on_offer()
+{
+	bell = sleeps;
+	if
+#ifndef M_NO_LOOK_AT_OFFER
+	:: st != s -> skip
+#endif
+	:: else ->
+		if
+		:: rings -> rings = 0
+		:: READABLE
+		:: atomic { interrupts > 0 -> interrupts-- }
+		fi
+	fi;
+	bell = 0;
+	s = st;
+	if
+	:: STATE(s) == CONSENT -> step(s, TAKEN, won)
+	:: else
+	fi
 }
 #else
 #define LIES_DOWN step(s, ASLEEP, won)
@@ -392,6 +446,9 @@ active proctype Reader()
 			fi;
 #endif
 			step(s, TAKEN, won) /* withdraw */
+#ifdef OFFERED
+		:: STATE(s) == CONSENT -> sleep_on_offer()
+#endif
 		:: STATE(s) == TAKEN ->
 			kernel_read(2, n, b);
 			if
@@ -409,7 +466,7 @@ active proctype Reader()
 			:: n < END ->
 				roff = roff + n;
 				if
-				:: !(s & LEFT) -> step(s, CONSENT, won) /* more may be unread in the kernel */
+				:: !(s & LEFT) -> OFFERS /* more may be unread in the kernel */
 				:: n == 0 -> READABLE
 				:: n > 0
 				fi

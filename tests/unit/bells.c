@@ -89,9 +89,17 @@ static void await_sleep_on_bell(void)
 		sched_yield();
 }
 
+static void await_sleep_on_offer(void)
+{
+	do
+		await_sleep_on_bell();
+	while (cw_state_of(words->state) != CW_CONSENT);
+}
+
 struct call {
 	pthread_t thread;
 	size_t wanted;
+	int flags;
 	ssize_t got;
 	int error;
 };
@@ -102,7 +110,7 @@ static void *receive(void *argument)
 	struct call *call = argument;
 	unsigned char bytes[256];
 
-	call->got = cw_receive(reader, pair.fd[1], bytes, call->wanted, 0);
+	call->got = cw_receive(reader, pair.fd[1], bytes, call->wanted, call->flags);
 	call->error = errno;
 	if (call->got > 0 && !holds(bytes, (size_t)call->got, taken))
 		give_up("other bytes at %llu", (unsigned long long)taken);
@@ -110,10 +118,16 @@ static void *receive(void *argument)
 	return NULL;
 }
 
-static void call(struct call *call, size_t wanted)
+static void call_with(struct call *call, size_t wanted, int flags)
 {
 	call->wanted = wanted;
+	call->flags = flags;
 	ck_assert_int_eq(pthread_create(&call->thread, NULL, receive, call), 0);
+}
+
+static void call(struct call *call, size_t wanted)
+{
+	call_with(call, wanted, 0);
 }
 
 static void expect(struct call *call, ssize_t got)
@@ -140,11 +154,11 @@ START_TEST(each_sleep_is_rung_for_once)
 		if (cw_state_of(words->state) != CW_LIVE)
 			until(CW_LIVE);
 	}
-	/* The second put may find the reader awake, or asleep in another turn; it never is taken back. */
+	/* The second put may find the reader awake, or asleep in another turn; it is taken back only where we came later than the limit. */
 	ck_assert_uint_eq(asked, counted(writer, CW_COUNT_rings));
-	ck_assert_uint_eq(asked, ROUNDS);
-	ck_assert_uint_eq(counted(reader, CW_COUNT_rung), ROUNDS);
-	ck_assert_uint_eq(counted(writer, CW_COUNT_doorbells), 0);
+	ck_assert_uint_eq(asked + counted(writer, CW_COUNT_doorbells), ROUNDS);
+	ck_assert_uint_eq(counted(reader, CW_COUNT_rung), asked);
+	ck_assert_uint_gt(asked, counted(writer, CW_COUNT_doorbells));
 }
 END_TEST
 
@@ -436,6 +450,189 @@ START_TEST(the_descriptor_is_hidden)
 }
 END_TEST
 
+/* Messages far apart from the first one on: the reader sleeps while its offer stands, and who takes it rings. */
+START_TEST(an_offer_that_stands_is_rung_for)
+{
+	struct call one;
+	uint64_t by_ring, doorbells;
+
+	begin();
+	offered();
+	doorbells = counted(writer, CW_COUNT_doorbells);
+	by_ring = counted(reader, CW_COUNT_bytes_ring_in);
+	call(&one, 5);
+	await_sleep_on_offer();
+	put(5);
+	expect(&one, 5);
+	ck_assert_uint_eq(asked, 1);
+	ck_assert_uint_eq(counted(reader, CW_COUNT_rung), 1);
+	ck_assert_uint_eq(counted(reader, CW_COUNT_bytes_ring_in), by_ring + 5);
+	ck_assert_uint_eq(counted(writer, CW_COUNT_doorbells), doorbells);
+	ck_assert_uint_eq(words->rx_asleep, 0);
+}
+END_TEST
+
+START_TEST(a_writer_without_a_bell_is_left_no_offer)
+{
+	struct call one;
+
+	begin();
+	offered();
+	words->tx_bell = 0;
+	call(&one, 5);
+	while (cw_state_of(words->state) != CW_TAKEN || !words->rx_asleep)
+		sched_yield();
+	ck_assert_uint_eq(words->rx_bell, 0);
+	put(5);
+	expect(&one, 5);
+	ck_assert_uint_eq(turns + asked, 0);
+}
+END_TEST
+
+START_TEST(who_can_t_ring_for_an_offer_is_heard_within_the_limit)
+{
+	struct call one;
+
+	begin();
+	offered();
+	fails = -EIO;
+	call(&one, 5);
+	await_sleep_on_offer();
+	put(5);
+	expect(&one, 5);
+	ck_assert_uint_eq(writer->bell, 0);
+	ck_assert_uint_eq(words->tx_bell, 0);
+	ck_assert_uint_eq(reader->rings_missed, 1);
+	fails = 0;
+	put(5);
+	take(5);
+}
+END_TEST
+
+START_TEST(rings_for_offers_are_missed_too)
+{
+	struct call one;
+
+	begin();
+	loses = true;
+	for (unsigned i = 0; reader->bell && i < 20; i++) {
+		offered();
+		call(&one, 5);
+		await_sleep_on_offer();
+		put(5);
+		expect(&one, 5);
+		until(CW_LIVE);
+	}
+	ck_assert_uint_eq(reader->bell, 0);
+	ck_assert_uint_eq(reader->tx->tx_bell, 0);
+}
+END_TEST
+
+/* A bell that others are rung by as well: the offer is made again. */
+START_TEST(a_ring_for_others_leaves_an_offer)
+{
+	struct call one;
+
+	begin();
+	offered();
+	call(&one, 5);
+	for (unsigned i = 0; i < 5; i++) {
+		uint64_t sleep;
+
+		await_sleep_on_offer();
+		sleep = words->rx_bell;
+		play_ring(rung_by);
+		while (words->rx_bell == sleep)
+			sched_yield();
+	}
+	await_sleep_on_offer();
+	asked = 0;
+	put(5);
+	expect(&one, 5);
+	ck_assert_uint_eq(asked, 1);
+}
+END_TEST
+
+START_TEST(an_offer_that_nobody_takes_is_withdrawn)
+{
+	struct call one;
+
+	begin();
+	offered();
+	call(&one, 5);
+	await_sleep_on_offer();
+	while (cw_state_of(words->state) != CW_TAKEN || !words->rx_asleep)
+		usleep(1000);
+	ck_assert_uint_eq(words->rx_bell, 0);
+	usleep(300000);
+	ck_assert_int_eq(cw_state_of(words->state), CW_TAKEN);
+	put(5);
+	expect(&one, 5);
+	ck_assert_uint_eq(asked, 0);
+}
+END_TEST
+
+START_TEST(a_second_reader_withdraws_the_offer)
+{
+	unsigned char byte;
+	struct call one;
+
+	begin();
+	offered();
+	call(&one, 5);
+	await_sleep_on_offer();
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert_uint_eq(words->rx_bell, 0);
+	ck_assert_int_eq(cw_state_of(words->state), CW_TAKEN);
+	put(5);
+	expect(&one, 5);
+	ck_assert_uint_eq(asked, 0);
+}
+END_TEST
+
+START_TEST(the_rest_of_all_is_rung_for)
+{
+	struct call one;
+
+	begin();
+	call_with(&one, 10, MSG_WAITALL);
+	for (unsigned i = 0; i < 2; i++) {
+		await_sleep_on_bell();
+		put(5);
+		while (words->roff != sent)
+			sched_yield();
+	}
+	expect(&one, 10);
+	ck_assert_uint_eq(asked, 2);
+	ck_assert_uint_eq(counted(writer, CW_COUNT_doorbells), 0);
+}
+END_TEST
+
+/* Interrupted with a part, it tells the part; SA_RESTART or not. */
+START_TEST(a_signal_ends_the_wait_for_the_rest)
+{
+	struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
+	struct call one;
+
+	begin();
+	sigaction(SIGUSR1, &action, NULL);
+	call_with(&one, 10, MSG_WAITALL);
+	await_sleep_on_bell();
+	put(5);
+	while (words->roff != sent)
+		sched_yield();
+	await_sleep_on_bell();
+	while (words->rx_asleep) {
+		pthread_kill(one.thread, SIGUSR1);
+		usleep(1000);
+	}
+	expect(&one, 5);
+	put(5);
+	take(5);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -456,5 +653,14 @@ int main(void)
 	tcase_add_test(units, closed_under_the_sleeper);
 	tcase_add_test(units, without_the_option_nobody_sleeps_on_it);
 	tcase_add_test(units, the_descriptor_is_hidden);
+	tcase_add_test(units, an_offer_that_stands_is_rung_for);
+	tcase_add_test(units, a_writer_without_a_bell_is_left_no_offer);
+	tcase_add_test(units, who_can_t_ring_for_an_offer_is_heard_within_the_limit);
+	tcase_add_test(units, rings_for_offers_are_missed_too);
+	tcase_add_test(units, a_ring_for_others_leaves_an_offer);
+	tcase_add_test(units, an_offer_that_nobody_takes_is_withdrawn);
+	tcase_add_test(units, a_second_reader_withdraws_the_offer);
+	tcase_add_test(units, the_rest_of_all_is_rung_for);
+	tcase_add_test(units, a_signal_ends_the_wait_for_the_rest);
 	return run_units(runner);
 }

@@ -21,7 +21,7 @@
 #include "sync/lock.h"
 #include "sync/state.h"
 
-#define CW_LAYOUT          7u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
+#define CW_LAYOUT          8u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
 #define CW_ARENA_MAGIC     0x63617573657761ull
 #define CW_ARENA_BOARD     2048u
 #define CW_ARENA_WORDS     4096u
@@ -56,6 +56,7 @@ struct cw_direction {
 	_Atomic uint32_t
 		tx_kernel_op; /* CW_TAKING_BACK: what was in the ring is on its way through the kernel; its death here ends the stream */
 	_Atomic uint32_t tx_shared; /* two processes write here: nobody takes the ring */
+	_Atomic uint32_t tx_bell;   /* the writer can ring (sockets/bell.h) */
 
 	/* The holders of the reading end. */
 	_Alignas(CW_CACHE_LINE) struct cw_lock rx_lock;
