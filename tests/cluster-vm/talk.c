@@ -3,15 +3,15 @@
  *
  *	talk listen ADDRESS PORT BYTES
  *	talk connect ADDRESS PORT BYTES
- *	talk listen ADDRESS PORT ROUNDS asleep|looking
- *	talk connect ADDRESS PORT ROUNDS asleep|looking GAP
+ *	talk listen ADDRESS PORT ROUNDS asleep|apart|looking
+ *	talk connect ADDRESS PORT ROUNDS asleep|apart|looking GAP
  *
  * First ping-pong, a number and its answer. Then both ends send BYTES at the same time, in pieces of changing size, and check what they
  *get: each byte tells its place. Now and then an end pauses, so that both sleep. The last line is "done BYTES", "wrong PLACE", or "ended
  *PLACE ERRNO" for a connection that was reset or ended before.
  *
- * In rounds the caller sends, and the other answers, with so many microseconds between: each waits in a blocking receive, or looks all the
- *time.
+ * In rounds the caller sends, and the other answers, with so many microseconds between: each waits in a blocking receive (apart: from the
+ * first message on; else after some without a pause), or looks all the time.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,7 +45,7 @@ static _Noreturn void wrong(uint64_t place)
 }
 
 static int looks; /* never sleeps */
-#define WARM_UP 100
+static uint64_t warm_up = 100; /* rounds without a pause */
 
 static void all(int fd, void *bytes, size_t length, int out)
 {
@@ -105,7 +105,7 @@ static void in_rounds(int fd, uint64_t rounds, int calls, unsigned gap)
 
 		for (size_t i = 0; i < length && calls; i++)
 			room[i] = byte_of(place + i, 1);
-		if (calls && gap && round >= WARM_UP)
+		if (calls && gap && round >= warm_up)
 			usleep(gap);
 		all(fd, room, length, calls);
 		for (size_t i = 0; i < length && !calls; i++)
@@ -217,6 +217,8 @@ int main(int argc, char **argv)
 	if (fd < 0)
 		ended(0);
 	looks = argc > 5 && strcmp(argv[5], "looking") == 0;
+	if (argc > 5 && strcmp(argv[5], "apart") == 0)
+		warm_up = 0;
 	if (argc > 5)
 		in_rounds(fd, bytes, calls, argc > 6 ? (unsigned)atoi(argv[6]) : 0);
 	else
