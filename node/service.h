@@ -330,6 +330,9 @@ struct cw_arena_record *cw_arena_record_find(uint64_t id); /* made here */
 /* service_place.c: memory nodes */
 void cw_place_begin(void);
 void cw_place_slot(const struct cw_arena_record *record, uint32_t slot, struct cw_program *const ends[2]);
+/* What this thread touches first lies near the program; until anywhere. */
+void cw_place_near(struct cw_program *program);
+void cw_place_anywhere(void);
 void cw_place_forget(struct cw_program *program);
 
 /* service_slots.c */

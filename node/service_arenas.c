@@ -351,9 +351,14 @@ static struct cw_arena_record *make_for(struct cw_pair *pair, struct cw_program 
 
 	if (HASH_COUNT(service.arenas) >= cw_most_arenas() && !evict(false))
 		return NULL;
+	/* Its header and the first rings share a huge page, which lies where it is touched first. */
+	if (service.huge_pages)
+		cw_place_near(a);
 	do
 		record = record_make(slots_wanted(pair, b->node), b->node);
 	while (!record && b->node && b->node->part.length && evict(true));
+	if (service.huge_pages)
+		cw_place_anywhere();
 	if (record)
 		pair_join(record, pair, a, b);
 	return record;

@@ -59,6 +59,21 @@ void cw_place_slot(const struct cw_arena_record *record, uint32_t slot, struct c
 	}
 }
 
+void cw_place_near(struct cw_program *program)
+{
+	hwloc_const_nodeset_t nodes = several ? nodes_of(program) : NULL;
+
+	if (nodes && !hwloc_bitmap_iszero(nodes))
+		hwloc_set_membind(topology, nodes, HWLOC_MEMBIND_BIND, HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET | HWLOC_MEMBIND_NOCPUBIND);
+}
+
+void cw_place_anywhere(void)
+{
+	if (several)
+		hwloc_set_membind(topology, hwloc_topology_get_topology_nodeset(topology), HWLOC_MEMBIND_DEFAULT,
+				  HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET);
+}
+
 void cw_place_forget(struct cw_program *program)
 {
 	hwloc_bitmap_free(program->nodes);

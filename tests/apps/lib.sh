@@ -32,10 +32,10 @@ app=$(basename "$0" .sh)
 service=test-$app-$$
 work=$(mktemp -d "${TMPDIR:-/tmp}/causeway-$app.XXXXXX")
 chmod 711 "$work"
-side=outside dir=$work limit=60 failures=0 started=() as=()
+long=${CW_TEST_LONG:-0}
+side=outside dir=$work limit=$((long ? 600 : 60)) failures=0 started=() as=()
 host=127.0.0.1
 baseline=${CW_TEST_BASELINE:-0}
-long=${CW_TEST_LONG:-0}
 
 ok() { echo "ok $app: $1"; }
 not_ok() {

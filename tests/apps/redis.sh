@@ -4,7 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 
 requests=$((long ? 200000 : 5000))
-limit=$((long ? 300 : 60))
 
 # server ROLE [OPTION...]: sets $port and $pid.
 server() {

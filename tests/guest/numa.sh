@@ -27,7 +27,7 @@ await() { # SECONDS COMMAND...
 }
 
 begin_service() {
-	causewayd "$@" >service.log 2>&1 &
+	taskset -c 0 causewayd "$@" >service.log 2>&1 &
 	service=$!
 	await 20 causeway status
 }
@@ -88,6 +88,9 @@ mapped=$(cat /proc/$(pidof iperf3 | cut -d' ' -f1)/smaps | grep -A 25 memfd:caus
 echo "huge pages: $huge KiB, of them $mapped KiB in a program; on nodes $(memory_nodes): $(pages 0) and $(pages 1)"
 expect huge_pages_are_used "$huge KiB" test "${huge:-0}" -ge 2048
 expect huge_pages_reach_programs "not mapped: $mapped" test -n "$mapped"
+end_stream
+begin_stream 1 1
+expect huge_pages_lie_near_their_programs "$(pages 0) far, $(pages 1) near" test "$(pages 0)" -lt 64 -a "$(pages 1)" -ge 512
 end_stream
 end_service
 exit $bad
