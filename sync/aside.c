@@ -1,11 +1,7 @@
 #include "aside.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "cpu.h"
 #include "spin.h"
@@ -30,38 +26,11 @@ void cw_aside_note(struct cw_aside *aside, uint32_t peer, uint32_t here)
 	aside->noted = now;
 }
 
-/* How many threads of the machine run or could; 0: not known. proc(5), loadavg. */
-static unsigned running(void)
-{
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/loadavg", O_RDONLY | O_CLOEXEC);
-	char text[80];
-	unsigned count;
-	long length;
-
-	if (fd < 0)
-		return 0;
-	length = syscall(SYS_read, fd, text, sizeof(text) - 1);
-	syscall(SYS_close, fd);
-	text[length > 0 ? length : 0] = 0;
-	return sscanf(text, "%*s %*s %*s %u/", &count) == 1 ? count : 0;
-}
-
-/*
- * Where each processor has somebody to run already, both ends stay: on another one it would be in somebody's way, and when all of them sleep
- * between messages, its wake-ups would have to rouse processors that went idle. Who may not run everywhere can't tell by a count of all.
- */
-static bool all_busy(const cpu_set_t *own)
-{
-	int count = CPU_COUNT(own);
-
-	return count >= cw_spin_processors() && running() > (unsigned)count;
-}
-
 static bool move(void)
 {
 	cpu_set_t own, others;
 
-	if (sched_getaffinity(0, sizeof(own), &own) < 0 || all_busy(&own))
+	if (sched_getaffinity(0, sizeof(own), &own) < 0)
 		return false;
 	others = own;
 	CPU_CLR(sched_getcpu(), &others);

@@ -3,8 +3,7 @@
  * a virtual machine it often does, and then both ends of a stream stay on one processor for ever: whoever looks keeps the other from
  * answering, no look pays, and they go on by wake-ups. Looking can't get out of that: one of them must move. A thread that several times in
  * a row, at short intervals, wakes a peer that last ran on its own processor leaves that processor: it takes it out of its affinity, which
- * moves the thread, and puts it back. At most once a millisecond, and ever more seldom while looks go on losing; not while more threads want
- * to run than there are processors.
+ * moves the thread, and puts it back. At most once a millisecond, and ever more seldom while looks go on losing.
  */
 #ifndef CW_SYNC_ASIDE_H
 #define CW_SYNC_ASIDE_H

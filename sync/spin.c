@@ -37,21 +37,17 @@ uint64_t cw_ticks_per_us(void)
 	return rate;
 }
 
-int cw_spin_processors(void)
+/* With one processor to run on, whoever looks keeps the peer from answering. */
+static bool alone(void)
 {
 	int count = atomic_load_explicit(&processors, memory_order_relaxed);
 
 	if (cw_unlikely(!count)) {
+		/* The machine's, not this thread's: one that is pinned has a peer on another. */
 		count = (int)sysconf(_SC_NPROCESSORS_ONLN);
 		atomic_store_explicit(&processors, count, memory_order_relaxed);
 	}
-	return count;
-}
-
-/* With one processor to run on, whoever looks keeps the peer from answering. */
-static bool alone(void)
-{
-	return cw_spin_processors() < 2 && !atomic_load_explicit(&apart, memory_order_relaxed);
+	return count < 2 && !atomic_load_explicit(&apart, memory_order_relaxed);
 }
 
 void cw_spin_apart(void)

@@ -26,8 +26,6 @@ struct cw_spin {
 
 uint64_t cw_ticks_per_us(void); /* measured once, at the first call; takes 200 us then */
 
-/* The machine's, not this thread's: one that is pinned has a peer on another. */
-int cw_spin_processors(void);
 /* From now on some of those who are looked for run on other machines: with one processor here it isn't theirs that is kept. */
 void cw_spin_apart(void);
 

@@ -1,9 +1,6 @@
 /* sync/spin: whatever a thread goes through, it looks no longer than it may. */
 #include "unit.h"
 
-#include <sched.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sync/cpu.h"
@@ -159,57 +156,6 @@ START_TEST(short_sleeps_make_it_longer_at_first)
 }
 END_TEST
 
-static void stack(struct cw_aside *aside)
-{
-	for (int i = 0; i < 20; i++)
-		cw_aside_note(aside, cw_aside_here(), cw_aside_here());
-}
-
-/* Each processor has one who wants it: nobody moves into another's way. */
-START_TEST(nobody_steps_aside_where_all_are_busy)
-{
-	int count = cw_spin_processors() + 2;
-	pid_t busy[count];
-	struct cw_aside aside = {0};
-
-	for (int i = 0; i < count; i++) {
-		busy[i] = fork();
-		if (busy[i] == 0)
-			for (;;)
-				cw_pause();
-	}
-	usleep(50000);
-	for (int turn = 0; turn < 10; turn++) {
-		stack(&aside);
-		ck_assert(!cw_aside_step(&aside));
-		usleep(3000);
-		aside.patience = 1;
-	}
-	for (int i = 0; i < count; i++) {
-		kill(busy[i], SIGKILL);
-		waitpid(busy[i], NULL, 0);
-	}
-}
-END_TEST
-
-/* Who may run elsewhere too can still do so, and runs somewhere it may. */
-START_TEST(stepping_aside_keeps_the_affinity)
-{
-	cpu_set_t before, after;
-	struct cw_aside aside = {0};
-
-	ck_assert_int_eq(sched_getaffinity(0, sizeof(before), &before), 0);
-	for (int turn = 0; turn < 10; turn++) {
-		stack(&aside);
-		cw_aside_step(&aside);
-		usleep(3000);
-		aside.patience = 1;
-	}
-	ck_assert_int_eq(sched_getaffinity(0, sizeof(after), &after), 0);
-	ck_assert(CPU_EQUAL(&before, &after));
-}
-END_TEST
-
 int main(void)
 {
 	SRunner *runner;
@@ -224,7 +170,5 @@ int main(void)
 	tcase_add_test(units, a_smaller_bound_is_kept);
 	tcase_add_test(units, idle_looks_are_short);
 	tcase_add_test(units, short_sleeps_make_it_longer_at_first);
-	tcase_add_test(units, nobody_steps_aside_where_all_are_busy);
-	tcase_add_test(units, stepping_aside_keeps_the_affinity);
 	return run_units(runner);
 }
