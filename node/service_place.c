@@ -64,7 +64,8 @@ void cw_place_near(struct cw_program *program)
 	hwloc_const_nodeset_t nodes = several ? nodes_of(program) : NULL;
 
 	if (nodes && !hwloc_bitmap_iszero(nodes))
-		hwloc_set_membind(topology, nodes, HWLOC_MEMBIND_BIND, HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET | HWLOC_MEMBIND_NOCPUBIND);
+		hwloc_set_membind(topology, nodes, HWLOC_MEMBIND_BIND,
+				  HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET | HWLOC_MEMBIND_NOCPUBIND);
 }
 
 void cw_place_anywhere(void)

@@ -72,7 +72,8 @@ bool cw_switch_fall_asleep(struct cw_stream *stream, uint64_t *word, uint64_t se
 bool cw_switch_fall_asleep_on_bell(struct cw_stream *stream, uint64_t *word, uint64_t seen);
 /* CONSENT: whoever takes the offer rings. True: it stands, sleep. */
 bool cw_switch_offer_on_bell(struct cw_stream *stream, uint64_t word);
-/* Under the lock: whoever sleeps on the bell is woken through the kernel from now on. What is in the ring by then is LIVE, an offer withdrawn. */
+/* Under the lock: whoever sleeps on the bell is woken through the kernel from now on. What is in the ring by then is LIVE, an offer
+ * withdrawn. */
 void cw_switch_quit_bell(struct cw_stream *stream);
 /* ASLEEP, perhaps in an event set that doesn't look at it: awake again, it is among those that the set puts to sleep. Takes the lock. */
 void cw_switch_rouse(struct cw_stream *stream, int fd);

@@ -44,7 +44,7 @@ static _Noreturn void wrong(uint64_t place)
 	exit(2);
 }
 
-static int looks; /* never sleeps */
+static int looks;              /* never sleeps */
 static uint64_t warm_up = 100; /* rounds without a pause */
 
 static void all(int fd, void *bytes, size_t length, int out)

@@ -1,6 +1,7 @@
 /* sync/spin: whatever a thread goes through, it looks no longer than it may. */
 #include "unit.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include "sync/cpu.h"
@@ -156,6 +157,25 @@ START_TEST(short_sleeps_make_it_longer_at_first)
 }
 END_TEST
 
+/* Who steps aside may still run wherever it might before. */
+START_TEST(stepping_aside_keeps_the_affinity)
+{
+	cpu_set_t before, after;
+	struct cw_aside aside = {0};
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(before), &before), 0);
+	for (int turn = 0; turn < 10; turn++) {
+		for (int i = 0; i < 20; i++)
+			cw_aside_note(&aside, cw_aside_here(), cw_aside_here());
+		aside.moved = 0;
+		ck_assert(cw_aside_step(&aside) || CPU_COUNT(&before) == 1);
+		ck_assert(!cw_aside_step(&aside)); /* not twice for the same */
+	}
+	ck_assert_int_eq(sched_getaffinity(0, sizeof(after), &after), 0);
+	ck_assert(CPU_EQUAL(&before, &after));
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -170,5 +190,6 @@ int main(void)
 	tcase_add_test(units, a_smaller_bound_is_kept);
 	tcase_add_test(units, idle_looks_are_short);
 	tcase_add_test(units, short_sleeps_make_it_longer_at_first);
+	tcase_add_test(units, stepping_aside_keeps_the_affinity);
 	return run_units(runner);
 }
