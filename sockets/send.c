@@ -17,9 +17,11 @@ void cw_send_call(struct cw_stream *stream, int fd, uint64_t word)
 }
 
 /* E: after the step that took the offer; pairs with E in cw_switch_offer_on_bell. Who can't be rung for any more has a limit. */
-void cw_send_call_offerer(struct cw_stream *stream, uint64_t offer)
+void cw_send_call_offerer(struct cw_stream *stream, uint64_t live)
 {
-	if (offer && cw_bell_wanted(stream, offer))
+	uint64_t offer = ((live & ~CW_STATE_MASK) - CW_GENERATION) | CW_CONSENT;
+
+	if (cw_bell_wanted(stream, offer))
 		cw_bell_ring(stream, offer);
 }
 
@@ -68,7 +70,6 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 	struct cw_direction *tx = stream->tx;
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	bool interrupts = nested && cw_send_take_claim(stream);
-	uint64_t offer = 0;
 	enum cw_sent outcome;
 
 	for (;;) {
@@ -80,7 +81,7 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 				continue;
 			}
 			outcome = put_part(stream, fd, request, word);
-			cw_send_call_offerer(stream, offer);
+			cw_send_call_offerer(stream, word);
 			if (outcome != CW_NO_ROOM || !(nested || (looked & CW_LOOKED_FOR_ROOM)))
 				return outcome;
 			if (cw_switch_seal(stream, &word))
@@ -89,9 +90,7 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 		case CW_CONSENT:
 			if (nested)
 				cw_switch_renew_offer(stream, &word);
-			offer = word;
 			if (nested || !cw_switch_accept(stream, fd, &word)) {
-				offer = 0;
 				if (cw_state_of(word) != CW_CONSENT)
 					continue;
 				return CW_USE_KERNEL;

@@ -56,22 +56,20 @@ static bool is_file(int fd)
 static enum cw_sent step_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t left, unsigned looked, size_t *part)
 {
 	enum cw_sent outcome = CW_USE_KERNEL;
-	uint64_t word, offer = 0;
+	uint64_t word;
 	bool nested;
 
 	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
 		return CW_SEND_BROKEN;
 	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
-	if (cw_state_of(word) == CW_CONSENT && !nested) {
-		offer = word;
-		if (!cw_switch_accept(stream, fd, &word))
-			offer = 0;
-	}
-	if ((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && !nested)
+	if (cw_state_of(word) == CW_CONSENT && !nested)
+		cw_switch_accept(stream, fd, &word);
+	if ((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && !nested) {
 		outcome = put_file(stream, fd, from, offset, left, word, part);
-	else if (cw_state_of(word) == CW_TAKEN && !nested && !(looked & CW_LOOKED_FOR_OFFER) && cw_send_offer_expected(stream, word))
+		cw_send_call_offerer(stream, word);
+	} else if (cw_state_of(word) == CW_TAKEN && !nested && !(looked & CW_LOOKED_FOR_OFFER) && cw_send_offer_expected(stream, word)) {
 		outcome = CW_AWAIT_OFFER;
-	cw_send_call_offerer(stream, offer);
+	}
 	cw_tx_unlock(stream, nested);
 	return outcome;
 }

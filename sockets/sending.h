@@ -135,8 +135,8 @@ bool cw_send_take_claim(struct cw_stream *stream);
 
 /* The reader sleeps beside what was published. */
 void cw_send_call(struct cw_stream *stream, int fd, uint64_t word);
-/* The same for who may sleep on an offer that was taken, with the first bytes in the ring; 0: none was. */
-void cw_send_call_offerer(struct cw_stream *stream, uint64_t offer);
+/* The same for who may sleep on the offer that LIVE came of, with bytes in the ring; once. */
+void cw_send_call_offerer(struct cw_stream *stream, uint64_t live);
 
 /*
  * Publish, then look whether the reader sleeps. The compare-and-swap of widx is both: it fails if a signal handler has published for us,
