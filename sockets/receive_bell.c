@@ -98,6 +98,14 @@ static bool has_changed(const struct sleeper *sleeper)
 	return cw_state_of(word) == CW_ASLEEP && atomic_load_explicit(&rx->widx, memory_order_acquire) != sleeper->roff;
 }
 
+/* Not of an offer that nobody took, nor of what was taken back. */
+static bool goes_by_ring(const struct sleeper *sleeper)
+{
+	enum cw_state state = cw_state_of(atomic_load_explicit(&sleeper->stream->rx->state, memory_order_acquire));
+
+	return state != CW_TAKEN && state != CW_CONSENT;
+}
+
 static bool is_over(const struct sleeper *sleeper, uint64_t now)
 {
 	return now >= (sleeper->end ? sleeper->end : sleeper->begin + CW_BELL_LIMIT_NS);
@@ -137,15 +145,7 @@ static enum woken sleep_on_bell(struct sleeper *sleeper)
 		if (!has_changed(sleeper) && !settle(sleeper))
 			return BY_NOTHING;
 	}
-	return BY_BYTES;
-}
-
-/* Of an offer nobody took: taking the lock has withdrawn it. */
-static bool was_taken(const struct sleeper *sleeper)
-{
-	enum cw_state state = cw_state_of(atomic_load_explicit(&sleeper->stream->rx->state, memory_order_acquire));
-
-	return state != CW_TAKEN && state != CW_CONSENT;
+	return goes_by_ring(sleeper) ? BY_BYTES : BY_SOCKET;
 }
 
 /* Awake. Taking the lock has ended the sleep on the bell: what was unread is LIVE again. True: the ring has bytes, or will not. */
@@ -157,7 +157,7 @@ static bool rise(struct sleeper *sleeper)
 	count(sleeper, false);
 	if (!locked)
 		return true;
-	changed = cw_state_of(sleeper->word) == CW_CONSENT ? was_taken(sleeper) : has_changed(sleeper);
+	changed = cw_state_of(sleeper->word) == CW_CONSENT ? goes_by_ring(sleeper) : has_changed(sleeper);
 	cw_rx_unlock(stream, nested);
 	return changed;
 }

@@ -136,6 +136,22 @@ static void expect(struct call *call, ssize_t got)
 	ck_assert_int_eq(call->got, got);
 }
 
+/* Some rings: each time it is another sleep. None of them is the writer's. */
+static void ring_for_others(void (*settled)(void))
+{
+	for (unsigned i = 0; i < 5; i++) {
+		uint64_t sleep;
+
+		settled();
+		sleep = words->rx_bell;
+		play_ring(rung_by);
+		while (words->rx_bell == sleep)
+			sched_yield();
+	}
+	settled();
+	asked = 0;
+}
+
 /* ---- units ---- */
 
 START_TEST(each_sleep_is_rung_for_once)
@@ -144,8 +160,12 @@ START_TEST(each_sleep_is_rung_for_once)
 
 	begin();
 	for (int i = 0; i < ROUNDS; i++) {
+		unsigned before = turns;
+
 		call(&one, 5);
 		await_sleep_on_bell();
+		while (turns == before)
+			sched_yield();
 		put(2);
 		put(3);
 		pthread_join(one.thread, NULL);
@@ -173,24 +193,13 @@ START_TEST(nobody_rings_for_who_looks)
 }
 END_TEST
 
-/* Each time it is another sleep. */
 START_TEST(a_ring_for_others_wakes_nobody)
 {
 	struct call one;
 
 	begin();
 	call(&one, 5);
-	for (unsigned i = 0; i < 5; i++) {
-		uint64_t sleep;
-
-		await_sleep_on_bell();
-		sleep = words->rx_bell;
-		play_ring(rung_by);
-		while (words->rx_bell == sleep)
-			sched_yield();
-	}
-	await_sleep_on_bell();
-	asked = 0;
+	ring_for_others(await_sleep_on_bell);
 	put(5);
 	expect(&one, 5);
 	ck_assert_uint_eq(asked, 1);
@@ -536,17 +545,7 @@ START_TEST(a_ring_for_others_leaves_an_offer)
 	begin();
 	offered();
 	call(&one, 5);
-	for (unsigned i = 0; i < 5; i++) {
-		uint64_t sleep;
-
-		await_sleep_on_offer();
-		sleep = words->rx_bell;
-		play_ring(rung_by);
-		while (words->rx_bell == sleep)
-			sched_yield();
-	}
-	await_sleep_on_offer();
-	asked = 0;
+	ring_for_others(await_sleep_on_offer);
 	put(5);
 	expect(&one, 5);
 	ck_assert_uint_eq(asked, 1);
