@@ -85,6 +85,7 @@ byte taken = 0;           /* the offer that it took, whose reader may sleep stil
 #define NEXT     (!KNOWN(1) -> 1 : (!KNOWN(2) -> 2 : (!KNOWN(3) -> 3 : (!KNOWN(4) -> 4 : 5))))
 bit rings = 0;
 #define LOOK atomic { s = st; sleep = sleeps }
+#define STEP_AS(to, generation) atomic { step(s, to, won); sleeps = (won -> generation : sleeps) }
 #define WANTED (bell != 0 && bell == sleep)
 inline ring_once()
 {
@@ -118,7 +119,7 @@ inline call_offerer()
 #define WANTED false
 #endif
 #ifdef OFFERED
-#define OFFERS atomic { step(s, CONSENT, won); sleeps = (won -> NEXT : sleeps) }
+#define OFFERS STEP_AS(CONSENT, NEXT)
 #else
 #define OFFERS step(s, CONSENT, won)
 #endif
@@ -230,7 +231,7 @@ again:
 }
 
 #ifdef BELLS
-#define LIES_DOWN atomic { step(s, ASLEEP, won); sleeps = (won -> NEXT : sleeps) }
+#define LIES_DOWN STEP_AS(ASLEEP, NEXT)
 
 /* Awake: from now on the writer takes the stream back, or what it put before is seen here. */
 inline quit_bell()
@@ -248,7 +249,7 @@ inline quit_bell()
 inline sleep_on_bell()
 {
 	bell = NEXT;
-	atomic { step(s, ASLEEP, won); sleeps = (won -> bell : sleeps) };
+	STEP_AS(ASLEEP, bell);
 	if
 	:: !won || RING_UNREAD -> skip
 	:: else ->
