@@ -52,6 +52,8 @@ MUSL_CC ?= musl-gcc
 OBJECTS_OF_32 := $(LIBRARY_SOURCES:%.c=$(BUILD)/inside32/%.o)
 OBJECTS_OF_MUSL := $(LIBRARY_SOURCES:%.c=$(BUILD)/insidemusl/%.o)
 LINK_INSIDE = -shared -Wl,-soname,libcauseway.so -Wl,-z,defs -Wl,-z,now -static-libgcc
+# By name: what CW_TABLE marks comes last.
+LINK_INSIDE += -Wl,--sort-section=name
 
 ifeq ($(SANITIZE)$(findstring x86_64,$(MULTIARCH)),x86_64)
 MAKES_32 := $(shell printf '\043include <stdlib.h>\nint main(void) { return 0; }' | $(CC) -m32 -x c -o /dev/null - 2>/dev/null && echo yes)

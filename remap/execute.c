@@ -17,7 +17,7 @@
 #define MOST_SEGMENTS  64
 #define MOST_VARIABLES 1000
 
-static char loader[MOST_PATH];
+static char loader[MOST_PATH] CW_TABLE;
 
 void cw_execute_start(void)
 {

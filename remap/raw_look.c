@@ -13,7 +13,7 @@
 static struct looking {
 	struct cw_spin spin;
 	uint64_t since; /* ticks: of a look in vain that nothing has ended yet */
-} looking[CW_BOOK_ENTRIES];
+} looking[CW_BOOK_ENTRIES] CW_TABLE;
 
 static bool is_empty(const struct cw_stream *stream, uint64_t word)
 {

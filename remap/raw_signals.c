@@ -39,7 +39,7 @@ struct action {
 };
 
 /* What the program has set up by its own instructions, and its SIGSYS however it did it. */
-static struct action shadow[SIGNALS + 1];
+static struct action shadow[SIGNALS + 1] CW_TABLE;
 
 static bool is_function(const struct action *action)
 {

@@ -16,7 +16,7 @@ bool cw_raw_static_on;
 #include "raw.h"
 #include "sockets/service.h"
 
-static char own_path[4096];
+static char own_path[4096] CW_TABLE;
 static uintptr_t break_start, break_now;
 
 static uintptr_t page_up(uintptr_t address)

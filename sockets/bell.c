@@ -12,7 +12,7 @@
 static struct bell {
 	_Atomic int fd; /* -1 no more */
 	_Atomic uint64_t rings;
-} bells[MOST_BELLS];
+} bells[MOST_BELLS] CW_TABLE;
 static _Atomic uint32_t count;
 
 static long ring(int fd)

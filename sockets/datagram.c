@@ -11,7 +11,7 @@
 #include "service.h"
 #include "set.h"
 
-struct cw_datagram cw_datagrams[CW_DATAGRAMS];
+struct cw_datagram cw_datagrams[CW_DATAGRAMS] CW_TABLE;
 
 static _Atomic uint32_t used_up_to;
 
@@ -384,8 +384,8 @@ void cw_datagrams_after_fork(void)
 
 		if (!socket->used || !socket->entry)
 			continue;
-		atomic_store_explicit(&socket->tx_lock.holder, 0, memory_order_relaxed);
-		atomic_store_explicit(&socket->rx_lock.holder, 0, memory_order_relaxed);
+		cw_lock_after_fork(&socket->tx_lock);
+		cw_lock_after_fork(&socket->rx_lock);
 		socket->asleep = 0;
 		if (socket->orphaned) {
 			cw_datagram_awake(socket);

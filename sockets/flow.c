@@ -7,7 +7,7 @@
 #include "kernel.h"
 #include "service.h"
 
-struct cw_flow cw_flows[CW_FLOWS];
+struct cw_flow cw_flows[CW_FLOWS] CW_TABLE;
 _Atomic uint32_t cw_flows_in;
 
 /* Guards the pool, and candidates: they are made, replaced and dropped seldom. */
@@ -29,7 +29,7 @@ static void pool_exit(void)
 
 void cw_flows_after_fork(void)
 {
-	atomic_store_explicit(&pool_lock.holder, 0, memory_order_relaxed);
+	cw_lock_after_fork(&pool_lock);
 }
 
 struct cw_peer cw_peer_of(const struct sockaddr *name, socklen_t size)

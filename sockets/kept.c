@@ -9,7 +9,7 @@ enum { FREE, BUSY, FULL }; /* BUSY: somebody writes or says it */
 static struct {
 	_Atomic uint32_t use;
 	struct cw_message message;
-} cells[CELLS];
+} cells[CELLS] CW_TABLE;
 static _Atomic uint32_t count; /* of those that are not free */
 
 static bool turn(uint32_t cell, uint32_t from, uint32_t to)

@@ -239,7 +239,7 @@ void cw_service_after_fork(int connection, bool in_child)
 		}
 		return;
 	}
-	atomic_store_explicit(&cw_service.lock.holder, 0, memory_order_relaxed);
+	cw_lock_after_fork(&cw_service.lock);
 	if (old >= 0) {
 		cw_table_take(old);
 		cw_raw_close(old);

@@ -6,7 +6,7 @@
 #include "service_inside.h"
 #include "set_item.h"
 
-struct cw_set cw_sets[CW_SETS];
+struct cw_set cw_sets[CW_SETS] CW_TABLE;
 _Atomic uint32_t cw_sets_used;
 
 void cw_set_open(int epfd)
@@ -201,16 +201,19 @@ void cw_set_after_fork(void)
 {
 	uint32_t used = atomic_load_explicit(&cw_sets_used, memory_order_relaxed);
 
+	if (!used)
+		return;
 	cw_item_after_fork();
 	cw_list_after_fork();
 	cw_board_after_fork();
 	for (uint32_t i = 0; i < used; i++) {
-		atomic_store_explicit(&cw_sets[i].lock.holder, 0, memory_order_relaxed);
+		cw_lock_after_fork(&cw_sets[i].lock);
 		cw_sets[i].sleepers = 0;
 		atomic_store_explicit(&cw_sets[i].users, 0, memory_order_relaxed);
 		cw_sets[i].shared = true;
 		for (struct cw_item *item = cw_sets[i].items; item; item = item->next)
-			item->carried = 0;
+			if (item->carried)
+				item->carried = 0;
 	}
 	for (uint32_t i = 0; i < used; i++)
 		if (atomic_exchange_explicit(&cw_sets[i].orphaned, false, memory_order_relaxed))

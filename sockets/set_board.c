@@ -22,7 +22,7 @@ struct cw_board_view {
 	struct cw_item *item[64];
 };
 
-static struct cw_board_view views[MAX_VIEWS];
+static struct cw_board_view views[MAX_VIEWS] CW_TABLE;
 static struct cw_board_view *free_views;
 static uint32_t used;
 static struct cw_lock lock;
@@ -116,7 +116,7 @@ void cw_item_unwatch(struct cw_item *item)
 
 void cw_board_after_fork(void)
 {
-	atomic_store_explicit(&lock.holder, 0, memory_order_relaxed);
+	cw_lock_after_fork(&lock);
 }
 
 void cw_item_look(struct cw_item *item)

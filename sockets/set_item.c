@@ -8,14 +8,14 @@
 
 _Static_assert(KEPT == 3 * sizeof(void *), "they come first");
 
-static struct cw_item items[MAX_ITEMS];
+static struct cw_item items[MAX_ITEMS] CW_TABLE;
 static struct cw_item *free_items;
 static uint32_t used;
 static struct cw_lock lock;
 
 void cw_item_after_fork(void)
 {
-	atomic_store_explicit(&lock.holder, 0, memory_order_relaxed);
+	cw_lock_after_fork(&lock);
 }
 
 struct cw_item *cw_item_new(void)

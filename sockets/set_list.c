@@ -9,7 +9,7 @@
 
 static struct {
 	_Alignas(CW_CACHE_LINE) struct cw_lock lock;
-} locks[LOCKS];
+} locks[LOCKS] CW_TABLE;
 
 static bool lock_list(const struct cw_stream *stream)
 {
@@ -27,7 +27,7 @@ static void unlock_list(const struct cw_stream *stream, bool locked)
 void cw_list_after_fork(void)
 {
 	for (int i = 0; i < LOCKS; i++)
-		atomic_store_explicit(&locks[i].lock.holder, 0, memory_order_relaxed);
+		cw_lock_after_fork(&locks[i].lock);
 }
 
 struct cw_item *cw_item_first(const struct cw_stream *stream)

@@ -12,16 +12,15 @@
 #include "unix.h"
 
 __thread struct cw_thread cw_thread;
-struct cw_stream cw_streams[CW_BOOK_ENTRIES];
-_Atomic uint32_t cw_table[CW_DESCRIPTORS];
+struct cw_stream cw_streams[CW_BOOK_ENTRIES] CW_TABLE;
+_Atomic uint32_t cw_table[CW_DESCRIPTORS] CW_TABLE;
 _Atomic uint32_t cw_table_highest;
 struct cw_kernel cw_kernel;
-union cw_book_memory cw_book_memory __attribute__((aligned(CW_BOOK_ALIGNMENT)));
+union cw_book_memory cw_book_memory CW_TABLE __attribute__((aligned(CW_BOOK_ALIGNMENT)));
 
 /* The free entries: a stack whose head carries a count of its changes, so that a signal handler or thread in the middle of a take does no
  * harm. */
 static _Atomic uint64_t free_head;
-static _Atomic uint32_t free_next[CW_BOOK_ENTRIES];
 static _Atomic uint32_t never_used;
 
 uint32_t cw_thread_id_slow(void)
@@ -54,7 +53,7 @@ static bool take_entry(uint32_t *number)
 	while ((uint32_t)head) {
 		uint32_t first = (uint32_t)head - 1;
 
-		next = (((head >> 32) + 1) << 32) | atomic_load_explicit(&free_next[first], memory_order_relaxed);
+		next = (((head >> 32) + 1) << 32) | atomic_load_explicit(&cw_streams[first].next_free, memory_order_relaxed);
 		if (atomic_compare_exchange_weak_explicit(&free_head, &head, next, memory_order_acq_rel, memory_order_acquire)) {
 			*number = first;
 			return true;
@@ -74,7 +73,7 @@ static void give_entry(uint32_t number)
 	uint64_t head = atomic_load_explicit(&free_head, memory_order_relaxed), next;
 
 	do {
-		atomic_store_explicit(&free_next[number], (uint32_t)head, memory_order_relaxed);
+		atomic_store_explicit(&cw_streams[number].next_free, (uint32_t)head, memory_order_relaxed);
 		next = (((head >> 32) + 1) << 32) | (number + 1);
 	} while (!atomic_compare_exchange_weak_explicit(&free_head, &head, next, memory_order_acq_rel, memory_order_relaxed));
 }

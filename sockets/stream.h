@@ -89,6 +89,7 @@ struct cw_stream {
 	uint32_t rcvbuf; /* SO_RCVBUF if the program set it */
 	int32_t fd;      /* one of its descriptors */
 	struct cw_family_book passed;
+	_Atomic uint32_t next_free; /* while it is: the entry below it on the stack */
 };
 
 /* What a thread needs at hand. */

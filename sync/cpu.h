@@ -12,6 +12,9 @@
 #define cw_likely(x)     __builtin_expect(!!(x), 1)
 #define cw_unlikely(x)   __builtin_expect(!!(x), 0)
 #define CW_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+/* A variable of several pages: behind all small ones, which so share theirs. A child by fork that writes to a page pays for a copy of it.
+ */
+#define CW_TABLE __attribute__((section(".bss.table")))
 
 static inline void cw_pause(void)
 {

@@ -44,4 +44,12 @@ static inline void cw_unlock(struct cw_lock *lock)
 		cw_unlock_wake(lock);
 }
 
+/* In a child by fork, of a lock of this process alone: whoever held it is not here. Only then is the page written, which would be copied.
+ */
+static inline void cw_lock_after_fork(struct cw_lock *lock)
+{
+	if (atomic_load_explicit(&lock->holder, memory_order_relaxed))
+		atomic_store_explicit(&lock->holder, 0, memory_order_relaxed);
+}
+
 #endif

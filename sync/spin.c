@@ -11,18 +11,36 @@
 #define LOSSES_BEFORE_SHORT_LOOKS 8
 #define LOSSES_BETWEEN_LONG_LOOKS 32
 
+#define LEAST_MEASURED_NS 200000u
+
+static struct {
+	uint64_t ns, ticks;
+} loaded;
 static _Atomic uint64_t ticks_per_us;
 static _Atomic int processors;
 static _Atomic bool apart;
 
+void cw_ticks_begin(void)
+{
+	loaded.ns = cw_monotonic_ns();
+	loaded.ticks = cw_ticks();
+}
+
 static uint64_t measure(void)
 {
-	uint64_t ns = cw_monotonic_ns(), ticks = cw_ticks(), end;
+	uint64_t ns = loaded.ns, ticks = loaded.ticks, elapsed;
 
+	if (!ns) {
+		ns = cw_monotonic_ns();
+		ticks = cw_ticks();
+	}
 	do
-		end = cw_monotonic_ns();
-	while (end - ns < 200000);
-	ticks = (cw_ticks() - ticks) * 1000 / (end - ns);
+		elapsed = cw_monotonic_ns() - ns;
+	while (elapsed < LEAST_MEASURED_NS);
+	ticks = cw_ticks() - ticks;
+	for (; elapsed > 1000000000u; elapsed /= 2) /* a thousand times the ticks must fit */
+		ticks /= 2;
+	ticks = ticks * 1000 / elapsed;
 	return ticks ? ticks : 1;
 }
 

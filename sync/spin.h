@@ -24,7 +24,10 @@ struct cw_spin {
 	uint32_t losses; /* looks in vain before a short sleep, in a row */
 };
 
-uint64_t cw_ticks_per_us(void); /* measured once, at the first call; takes 200 us then */
+/* Where the measuring of the rate begins: in a program's first moments, before it has threads. */
+void cw_ticks_begin(void);
+/* Measured once, at the first call, since then; within the first 200 us it waits for their end. A child by fork has its parent's. */
+uint64_t cw_ticks_per_us(void);
 
 /* From now on some of those who are looked for run on other machines: with one processor here it isn't theirs that is kept. */
 void cw_spin_apart(void);

@@ -9,7 +9,7 @@
 
 #define MAX_ARENAS 4096
 
-static struct cw_arena arenas[MAX_ARENAS];
+static struct cw_arena arenas[MAX_ARENAS] CW_TABLE;
 static uint32_t count;
 
 struct cw_arena *cw_arena_find(uint64_t id)
