@@ -1,18 +1,22 @@
-/* Connections that live for one request: connect, send, receive the answer, wait for the end, close; one after another. */
+/* Connections that live for one request, or some: connect, send, receive the answer, wait for the end, close; one after another. */
 #include "common.h"
 
 #include <arpa/inet.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct {
 	size_t size;
-	bool client_closes, loopback;
-} own = {.size = 64};
+	unsigned int requests;
+	bool client_closes, loopback, forks;
+} own = {.size = 64, .requests = 1};
 
 static const struct argp_option options[] = {
 	{"size", 'm', "N", 0, "bytes a request and an answer (64)", 0},
+	{"requests", 'R', "N", 0, "so many requests a connection (1)", 0},
+	{"fork", 'F', NULL, 0, "the server has a process of its own for each connection", 0},
 	{"client-closes", 'C', NULL, 0, "the client closes first (the server)", 0},
 	{0},
 };
@@ -23,6 +27,14 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case 'm':
 		if (bench_parse_sizes(argument, &own.size, 1, state) != 1)
 			argp_error(state, "one size");
+		return 0;
+	case 'R':
+		own.requests = (unsigned int)strtoul(argument, NULL, 10);
+		if (!own.requests || own.requests > 1000000)
+			argp_error(state, "1 to 1000000 requests");
+		return 0;
+	case 'F':
+		own.forks = true;
 		return 0;
 	case 'C':
 		own.client_closes = true;
@@ -41,22 +53,49 @@ static char *room(void)
 	return buffer;
 }
 
-/* A connection without a request ends the server. */
+/* False: a connection without a request, which ends the server. */
+static bool answer(int fd, char *buffer)
+{
+	struct bench_waiter waiter;
+	char byte;
+
+	bench_waiter_open(&waiter, BENCH_RECV, fd);
+	for (unsigned int i = 0; i < own.requests; i++) {
+		if (!bench_receive(&waiter, buffer, own.size)) {
+			if (i)
+				bench_fail("too few requests");
+			return false;
+		}
+		bench_send(fd, buffer, own.size);
+	}
+	if (own.client_closes && bench_receive(&waiter, &byte, 1))
+		bench_fail("more than the requests");
+	bench_waiter_close(&waiter);
+	return true;
+}
+
+/* As answer(); the listener's process only waits for the one that answers. */
+static bool answer_by_child(int fd, char *buffer)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child < 0)
+		bench_fail("fork");
+	if (!child)
+		_exit(!answer(fd, buffer));
+	close(fd);
+	if (waitpid(child, &status, 0) < 0 || !WIFEXITED(status))
+		bench_fail("a server's process");
+	return !WEXITSTATUS(status);
+}
+
 static void serve(struct bench *bench, int listener)
 {
-	char *buffer = room(), byte;
+	char *buffer = room();
 
-	for (;;) {
-		struct bench_waiter waiter;
-
-		bench_waiter_open(&waiter, BENCH_RECV, bench_accept(bench, listener));
-		if (!bench_receive(&waiter, buffer, own.size))
-			break;
-		bench_send(waiter.fd, buffer, own.size);
-		if (own.client_closes && bench_receive(&waiter, &byte, 1))
-			bench_fail("more than a request");
-		bench_waiter_close(&waiter);
-	}
+	while ((own.forks ? answer_by_child : answer)(bench_accept(bench, listener), buffer))
+		;
 	free(buffer);
 }
 
@@ -77,9 +116,11 @@ static void request(struct bench *bench, char *buffer)
 	char byte;
 
 	bench_waiter_open(&waiter, BENCH_RECV, bench_connect(bench));
-	bench_send(waiter.fd, buffer, own.size);
-	if (!bench_receive(&waiter, buffer, own.size))
-		bench_fail("no answer");
+	for (unsigned int i = 0; i < own.requests; i++) {
+		bench_send(waiter.fd, buffer, own.size);
+		if (!bench_receive(&waiter, buffer, own.size))
+			bench_fail("no answer");
+	}
 	if (!own.client_closes && bench_receive(&waiter, &byte, 1))
 		bench_fail("more than an answer");
 	bench_waiter_close(&waiter);
@@ -94,7 +135,7 @@ int main(int argc, char **argv)
 	double seconds;
 	char *buffer;
 
-	bench_parse(&bench, argc, argv, "Connections of one request a second.", &argp);
+	bench_parse(&bench, argc, argv, "Short connections a second.", &argp);
 	own.loopback = !bench.unix_domain && !strncmp(bench.address, "127.", 4);
 	if (own.loopback)
 		bench.address = "0.0.0.0";

@@ -12,7 +12,8 @@
 struct cw_policy cw_policy;
 bool cw_moving;
 enum cw_reason cw_moving_reason = CW_REASON_switched_off;
-struct cw_service cw_service = {.fd = -1};
+struct cw_service cw_service;
+_Atomic int cw_service_fd = -1;
 
 bool cw_service_lock(void)
 {
@@ -120,7 +121,7 @@ static bool settle_in(int fd, const struct cw_message *welcome, int descriptors[
 	cw_service.offers = 0;
 	atomic_store_explicit(&cw_service.mail_seen, 0, memory_order_relaxed);
 	cw_table_put(fd, CW_FD_OWN, 0);
-	atomic_store_explicit(&cw_service.fd, fd, memory_order_release);
+	atomic_store_explicit(&cw_service_fd, fd, memory_order_release);
 	return true;
 }
 
@@ -129,7 +130,7 @@ bool cw_service_register_locked(void)
 	struct cw_message welcome;
 	int descriptors[2], fd;
 
-	if (atomic_load_explicit(&cw_service.fd, memory_order_relaxed) >= 0)
+	if (atomic_load_explicit(&cw_service_fd, memory_order_relaxed) >= 0)
 		return cw_service.owner == cw_own_pid();
 	if (cw_monotonic_ns() < cw_service.next_try)
 		return false;
@@ -165,7 +166,7 @@ bool cw_service_took(const _Atomic uint32_t *which)
 /* The service is gone: what is moved goes on, and the next offer looks for its successor. */
 void cw_service_hang_up(void)
 {
-	int fd = atomic_exchange_explicit(&cw_service.fd, -1, memory_order_acq_rel);
+	int fd = atomic_exchange_explicit(&cw_service_fd, -1, memory_order_acq_rel);
 	struct cw_book *copy;
 
 	if (fd < 0)
@@ -218,18 +219,18 @@ int cw_service_before_fork(bool needed)
 {
 	int fd = -1;
 
-	if (atomic_load_explicit(&cw_service.fd, memory_order_relaxed) < 0 || cw_service.owner != cw_own_pid() ||
+	if (atomic_load_explicit(&cw_service_fd, memory_order_relaxed) < 0 || cw_service.owner != cw_own_pid() ||
 	    (!needed && !cw_service.run))
 		return -1;
 	fd = greet(cw_service.number, &child_welcome, child_descriptors);
 	/* What the service has granted so far it counts as the child's too: so it must be the parent's when the child is made. */
-	cw_service_take_mail_locked(atomic_load_explicit(&cw_service.fd, memory_order_relaxed));
+	cw_service_take_mail_locked(atomic_load_explicit(&cw_service_fd, memory_order_relaxed));
 	return fd < 0 ? -1 : fd;
 }
 
 void cw_service_after_fork(int connection, bool in_child)
 {
-	int old = atomic_load_explicit(&cw_service.fd, memory_order_relaxed);
+	int old = atomic_load_explicit(&cw_service_fd, memory_order_relaxed);
 
 	if (!in_child) {
 		if (connection >= 0) {
@@ -243,8 +244,8 @@ void cw_service_after_fork(int connection, bool in_child)
 	if (old >= 0) {
 		cw_table_take(old);
 		cw_raw_close(old);
+		atomic_store_explicit(&cw_service_fd, -1, memory_order_relaxed);
 	}
-	atomic_store_explicit(&cw_service.fd, -1, memory_order_relaxed);
 	blank_book();
 	cw_service.next_try = 0;
 	if (connection >= 0 && settle_in(connection, &child_welcome, child_descriptors))
@@ -253,12 +254,12 @@ void cw_service_after_fork(int connection, bool in_child)
 
 int cw_service_descriptor(void)
 {
-	return atomic_load_explicit(&cw_service.fd, memory_order_relaxed);
+	return atomic_load_explicit(&cw_service_fd, memory_order_relaxed);
 }
 
 void cw_service_move_descriptor(void)
 {
-	int old = atomic_load_explicit(&cw_service.fd, memory_order_relaxed);
+	int old = atomic_load_explicit(&cw_service_fd, memory_order_relaxed);
 	long moved;
 
 	if (old < 0 || !cw_service_lock())
@@ -267,7 +268,7 @@ void cw_service_move_descriptor(void)
 	if (moved >= 0) {
 		cw_table_take(old);
 		cw_table_put((int)moved, CW_FD_OWN, 0);
-		atomic_store_explicit(&cw_service.fd, (int)moved, memory_order_release);
+		atomic_store_explicit(&cw_service_fd, (int)moved, memory_order_release);
 		cw_raw_close(old);
 	}
 	cw_service_unlock();

@@ -64,7 +64,7 @@ static void offer_flow_locked(struct cw_flow *flow, int fd)
 	atomic_fetch_add_explicit(&flow->socket->offered, 1, memory_order_relaxed);
 	if (!flow->socket->moved_in && !flow->socket->moved_out)
 		atomic_store_explicit(&cw_own_book.entry[entry->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
-	if (cw_service_send(atomic_load_explicit(&cw_service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
+	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
 		atomic_store_explicit(&flow->offer, ++cw_service.offers, memory_order_relaxed);
 		return;
 	}

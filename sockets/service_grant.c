@@ -92,7 +92,7 @@ void cw_service_take_mail_locked(int fd)
 
 void cw_service_take_mail(void)
 {
-	int error = errno, fd = atomic_load_explicit(&cw_service.fd, memory_order_acquire);
+	int error = errno, fd = atomic_load_explicit(&cw_service_fd, memory_order_acquire);
 
 	if (fd < 0 || cw_service.owner != cw_own_pid() || !cw_service_lock())
 		return;

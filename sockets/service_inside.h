@@ -25,7 +25,6 @@ struct cw_service {
 	struct cw_lock lock;
 	char name[64];
 	uint64_t run, number;
-	_Atomic int fd; /* -1 not registered */
 	uint32_t owner; /* pid that registered: a vfork child must not speak */
 	_Atomic uint32_t mail_seen;
 	uint32_t offers; /* sent on this connection */
@@ -34,6 +33,8 @@ struct cw_service {
 };
 
 extern struct cw_service cw_service;
+/* -1 not registered. Alone, since all else is zero at first, and so lies with the small variables (CW_TABLE). */
+extern _Atomic int cw_service_fd;
 
 /* False: this is a signal handler in the middle of our words with the service. What it wanted is done at another call. */
 bool cw_service_lock(void);

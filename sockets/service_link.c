@@ -124,7 +124,7 @@ int cw_service_receive(int fd, struct cw_message *message, int descriptors[2], i
 /* The queue is full, but somebody is there to read it. */
 bool cw_service_is_there(void)
 {
-	struct pollfd connection = {.fd = atomic_load_explicit(&cw_service.fd, memory_order_relaxed)};
+	struct pollfd connection = {.fd = atomic_load_explicit(&cw_service_fd, memory_order_relaxed)};
 	struct timespec none = {0};
 
 	return cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
@@ -132,7 +132,7 @@ bool cw_service_is_there(void)
 
 bool cw_service_say(const struct cw_message *message)
 {
-	return cw_service_send(atomic_load_explicit(&cw_service.fd, memory_order_acquire), message, -1, MSG_DONTWAIT);
+	return cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_acquire), message, -1, MSG_DONTWAIT);
 }
 
 /* Room in the queue: soon, unless the service is stopped, and then it is not waited for each time. */
@@ -152,7 +152,7 @@ static bool room_comes(int fd)
 
 void cw_service_tell(struct cw_message *message)
 {
-	int fd = atomic_load_explicit(&cw_service.fd, memory_order_acquire);
+	int fd = atomic_load_explicit(&cw_service_fd, memory_order_acquire);
 	bool own = cw_service.owner == cw_own_pid();
 
 	/* A vfork child has no word of its own, but its parent waits for it, and a ring must not be lost. */

@@ -112,7 +112,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &kernel, CW_OFFERED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
-	if (cw_service_send(atomic_load_explicit(&cw_service.fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
+	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
 		atomic_store_explicit(&stream->offer, ++cw_service.offers, memory_order_relaxed);
 		return true;
 	}

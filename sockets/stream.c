@@ -13,7 +13,7 @@
 
 __thread struct cw_thread cw_thread;
 struct cw_stream cw_streams[CW_BOOK_ENTRIES] CW_TABLE;
-_Atomic uint32_t cw_table[CW_DESCRIPTORS] CW_TABLE;
+_Atomic uint32_t cw_table[CW_DESCRIPTORS] CW_FIRST_TABLE;
 _Atomic uint32_t cw_table_highest;
 struct cw_kernel cw_kernel;
 union cw_book_memory cw_book_memory CW_TABLE __attribute__((aligned(CW_BOOK_ALIGNMENT)));

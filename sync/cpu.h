@@ -15,6 +15,8 @@
 /* A variable of several pages: behind all small ones, which so share theirs. A child by fork that writes to a page pays for a copy of it.
  */
 #define CW_TABLE __attribute__((section(".bss.table")))
+/* The one whose first entries share a page with the small ones. */
+#define CW_FIRST_TABLE __attribute__((section(".bss.first")))
 
 static inline void cw_pause(void)
 {

@@ -198,11 +198,20 @@ go_dynamic = go("go_dynamic", "dynamic Go", False)
 go_static = go("go_static", "static Go", True)
 
 
-def connect_close(runner, scale):
-    own = ("--seconds", scale.seconds)
-    samples, values = compared(runner, scale, lambda mode: runner.own(mode, "connect_close", *own)["connections_per_second"] / 1000, "more")
-    figure = Figure("connect_close", "connect, close", "connect + one request + close, a second", "thousand/s", "connect_close", samples, "causeway / kernel", values)
-    return at_least(figure, 0.95, "0.95 or more")
+def short_connections(key, short, text, *options):
+    def measured(runner, scale):
+        own = ("--seconds", scale.seconds, *options)
+        samples, values = compared(runner, scale, lambda mode: runner.own(mode, "connect_close", *own)["connections_per_second"] / 1000, "more")
+        figure = Figure(key, short, text, "thousand/s", " ".join(("connect_close", *options)), samples, "causeway / kernel", values)
+        return at_least(figure, 0.95, "0.95 or more")
+
+    return measured
+
+
+connect_close = short_connections("connect_close", "connect, close", "connect + one request + close, a second")
+forked = short_connections("forked", "a process each", "connections of one request, a server's process for each, a second", "--fork")
+forked_brief = short_connections("forked_brief", "a process each, 4 requests", "connections of four requests, a server's process for each, a second", "--fork",
+                                 "--requests", "4")
 
 
 def not_ours(runner, scale):
@@ -360,7 +369,7 @@ def doorbell_curve(runner, scale):
     return Curve("doorbells", "Doorbells a message", "us between messages", "doorbells a message", "message_rate --interval-us N", {CAUSEWAY: points})
 
 
-FIGURES = (sockperf, sockperf_pinned, sockperf_udp, pingpong, message_rate, datagrams, iperf3, redis_get, connect_close, not_ours, epoll_idle, idle, start, pingpong_pinned,
+FIGURES = (sockperf, sockperf_pinned, sockperf_udp, pingpong, message_rate, datagrams, iperf3, redis_get, connect_close, forked, forked_brief, not_ours, epoll_idle, idle, start, pingpong_pinned,
            pingpong_poll, pingpong_epoll, pingpong_seldom, sockperf_under_load, redis_pipelined, nginx, go_dynamic, go_static,
            start_static)
 CURVES = (latency_curve, stream_curve, doorbell_curve)
