@@ -1,4 +1,5 @@
-/* What is done when the library is loaded into a program, or at the first call if a constructor of another library makes one earlier. */
+/* What is done when the library is loaded into a program, or at the first call if a constructor of another library makes one earlier; and
+ * when the program exits. */
 #include <stdlib.h>
 
 #include "execute.h"
@@ -6,6 +7,7 @@
 #include "process.h"
 #include "raw.h"
 #include "real.h"
+#include "sockets/patience.h"
 #include "sockets/service.h"
 #include "stdio.h"
 #include "sync/spin.h"
@@ -69,4 +71,9 @@ void cw_start(void)
 __attribute__((constructor)) static void start_when_loaded(void)
 {
 	cw_start();
+}
+
+__attribute__((destructor)) static void end_when_unloaded(void)
+{
+	cw_patience_exit();
 }

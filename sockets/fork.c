@@ -4,6 +4,7 @@
 
 #include "datagram.h"
 #include "kernel.h"
+#include "patience.h"
 #include "service.h"
 #include "set.h"
 #include "unix.h"
@@ -116,6 +117,7 @@ static void share(struct cw_stream *stream)
 
 	/* Closing it here ends nothing any more (cw_service_part). */
 	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
+	cw_patience_inherit(stream);
 	if (stream->slot) {
 		atomic_fetch_add_explicit(&stream->slot->end[stream->end].holders, 1, memory_order_relaxed);
 		return;
@@ -153,6 +155,7 @@ void cw_fork_prepare(void)
 	bool datagrams = false;
 
 	cw_set_flush_all();
+	cw_patience_share();
 	cw_datagrams_before_fork(&datagrams);
 	/* From here to the fork no thread offers a stream, takes a grant or forks: the child's copy is as it was shared. */
 	held = cw_service_hold();
@@ -202,6 +205,7 @@ void cw_fork_child(void)
 
 		if (atomic_load_explicit(&stream->references, memory_order_relaxed) <= 0)
 			continue;
+		cw_patience_child(stream);
 		atomic_store_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
 		atomic_store_explicit(&stream->tx_busy, 0, memory_order_relaxed);
 		atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);

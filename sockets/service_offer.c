@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 
 #include "fork.h"
+#include "patience.h"
 #include "set.h"
 #include "unix.h"
 
@@ -109,6 +110,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	offer.offer.token.index = stream->number;
 	offer.offer.token.generation = atomic_load_explicit(&stream->generation, memory_order_relaxed);
 	offer.offer.cookie = stream->cookie;
+	cw_patience_begin(stream);
 	if (!atomic_compare_exchange_strong_explicit(&stream->phase, &kernel, CW_OFFERED, memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);

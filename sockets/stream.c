@@ -6,6 +6,7 @@
 #include "fork.h"
 #include "kernel.h"
 #include "leave.h"
+#include "patience.h"
 #include "service.h"
 #include "set.h"
 #include "switch.h"
@@ -112,6 +113,9 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->lingered = 0;
 	stream->cookie = 0;
+	stream->accepted = connected;
+	atomic_store_explicit(&stream->port, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->teaches, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
 	stream->rcvbuf = 0;
 	atomic_store_explicit(&stream->slot, NULL, memory_order_relaxed);
@@ -240,6 +244,7 @@ void cw_stream_close(struct cw_stream *stream, int fd)
 	cw_set_forget_descriptor(stream, fd, true);
 	/* A grant that another thread takes at this moment comes too late from here on, or is waited for. */
 	phase = atomic_exchange_explicit(&stream->phase, CW_STAYS, memory_order_acq_rel);
+	cw_patience_end(stream, phase);
 	if (phase == CW_MOVED && (stream->slot || cw_service_attached(stream)))
 		cw_switch_close(stream, fd);
 	else if (phase == CW_OFFERED)
@@ -287,18 +292,24 @@ bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy)
 	return false;
 }
 
+static bool lived(uint64_t calls, uint64_t bytes, unsigned doublings)
+{
+	return calls >= (uint64_t)cw_policy.number[CW_OPTION_after_messages] << doublings ||
+	       bytes >= (uint64_t)cw_policy.number[CW_OPTION_after_bytes] << doublings;
+}
+
 /* Has it shown that it lives? Called where a call has ended, so an offer (some microseconds, once) delays nobody who waits. */
 static void consider(struct cw_stream *stream, int fd)
 {
 	const uint64_t *counter;
-	uint32_t calls;
+	uint64_t calls, bytes;
 
 	if (atomic_load_explicit(&stream->phase, memory_order_relaxed) != CW_KERNEL)
 		return;
 	calls = atomic_fetch_add_explicit(&stream->calls, 1, memory_order_relaxed) + 1;
 	counter = cw_counters(stream);
-	if (calls >= (uint32_t)cw_policy.number[CW_OPTION_after_messages] ||
-	    counter[CW_COUNT_bytes_kernel_in] + counter[CW_COUNT_bytes_kernel_out] >= (uint64_t)cw_policy.number[CW_OPTION_after_bytes])
+	bytes = counter[CW_COUNT_bytes_kernel_in] + counter[CW_COUNT_bytes_kernel_out];
+	if (lived(calls, bytes, 0) && lived(calls, bytes, cw_patience(stream, fd)))
 		cw_service_offer(stream, fd);
 }
 

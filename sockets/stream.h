@@ -88,6 +88,10 @@ struct cw_stream {
 	uint32_t slot_number;
 	uint32_t rcvbuf; /* SO_RCVBUF if the program set it */
 	int32_t fd;      /* one of its descriptors */
+	bool accepted;
+	_Atomic uint8_t teaches;                /* what its end may say of its port (patience.c) */
+	_Atomic uint16_t port;                  /* of the service, 0: not asked for */
+	uint64_t messages_before, bytes_before; /* its offer */
 	struct cw_family_book passed;
 	_Atomic uint32_t next_free; /* while it is: the entry below it on the stack */
 };
