@@ -36,6 +36,7 @@ long=${CW_TEST_LONG:-0}
 side=outside dir=$work limit=$((long ? 600 : 60)) failures=0 started=() as=()
 host=127.0.0.1
 baseline=${CW_TEST_BASELINE:-0}
+reports=yes # or no: nothing is asserted, only timed
 
 ok() { echo "ok $app: $1"; }
 not_ok() {
@@ -52,9 +53,13 @@ under() {
 	local n
 	prefix=("${as[@]}")
 	[ "$side" = with ] && [ "$baseline" = 0 ] || return 0
-	n=$(mktemp "$dir/$1.XXXXXX.json")
-	chmod 666 "$n"
-	prefix+=("$build/causeway" run --service "$service" --report "$n" --)
+	prefix+=("$build/causeway" run --service "$service")
+	if [ "$reports" = yes ]; then
+		n=$(mktemp "$dir/$1.XXXXXX.json")
+		chmod 666 "$n"
+		prefix+=(--report "$n")
+	fi
+	prefix+=(--)
 }
 
 # start ROLE COMMAND...: in the background; $pid is the command's own process. Its output goes to $dir/ROLE.log.
