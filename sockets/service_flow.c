@@ -3,6 +3,9 @@
 #include "datagram.h"
 #include "fork.h"
 
+#define SHORT_PART_NS 20000000u
+#define LONG_PART_NS  1000000000u
+
 static struct cw_token token_of(const struct cw_flow *flow)
 {
 	return (struct cw_token){(uint32_t)(flow - cw_flows) | CW_FLOW_TOKEN,
@@ -100,19 +103,33 @@ static bool flow_taken_up(const struct cw_flow *flow)
 	return !offer || cw_service_took(&flow->offer);
 }
 
-/* As cw_service_part: the port is bound until the service has closed what it was shown. */
+static bool all_taken_up(const struct cw_datagram *socket)
+{
+	for (uint32_t k = 0; k < CW_FLOW_PEERS; k++)
+		if ((socket->to[k] && !flow_taken_up(socket->to[k])) || (socket->from[k] && !flow_taken_up(socket->from[k])))
+			return false;
+	return true;
+}
+
+/*
+ * As cw_service_part: the port is bound until the service has closed what it was shown. Nothing but that frees it, so on a busy machine it
+ * is waited for longer than there; but not again and again where the service has been stopped.
+ */
 void cw_service_part_datagram(const struct cw_datagram *socket)
 {
+	static _Atomic bool stands_still;
+	uint64_t patience = atomic_load_explicit(&stands_still, memory_order_relaxed) ? SHORT_PART_NS : LONG_PART_NS,
+		 start = cw_monotonic_ns();
 	struct timespec turn = {.tv_nsec = 50000};
-	bool all = false;
+	bool all = all_taken_up(socket);
 
-	for (int i = 0; i < 400 && !all; i++) {
-		all = true;
-		for (uint32_t k = 0; k < CW_FLOW_PEERS && all; k++)
-			all = (!socket->to[k] || flow_taken_up(socket->to[k])) && (!socket->from[k] || flow_taken_up(socket->from[k]));
-		if (!all)
-			cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+	while (!all && cw_monotonic_ns() - start < patience && cw_service_descriptor() >= 0 && cw_service_is_there()) {
+		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+		if (cw_monotonic_ns() - start > SHORT_PART_NS)
+			turn.tv_nsec = 1000000;
+		all = all_taken_up(socket);
 	}
+	atomic_store_explicit(&stands_still, !all, memory_order_relaxed);
 }
 
 void cw_service_withdraw_flow(const struct cw_flow *flow)

@@ -63,7 +63,8 @@ expect_failure() {
 	if "$@" >"$dir/failed" 2>&1; then return 1; fi
 	sed -e 's/ *(PID [0-9]*)//' -e "s/port $PGPORT/port/" "$dir/failed" | result
 }
-busy() { [ "$(PGPORT=$PGPORT psql -X -A -t -c "select count(*) from pg_stat_activity where state = 'active' and query ~ 'sleeper'" | head -n 1)" = 2 ]; }
+# This query, and the sleeper's second one: its first has answered.
+busy() { [ "$(PGPORT=$PGPORT psql -X -A -t -c "select count(*) from pg_stat_activity where state = 'active' and query ~ 'pg_sleep'" | head -n 1)" = 2 ]; }
 sleeper() { sql -c "select 'sleeper', count(*) from generate_series(1, 20000)" -c "select 'sleeper', pg_sleep(100) -- $dir"; }
 
 # sleeping FUNCTION...: runs the function while a query sleeps.
