@@ -1,10 +1,8 @@
 #include "patience.h"
 
-#include <netinet/in.h>
 #include <sys/mman.h>
 
-#include "kernel.h"
-#include "service.h"
+#include "service_inside.h"
 
 #define PORTS      64u /* a place for each port modulo this: who comes later has it */
 #define STEP       8u  /* streams in vain, in a row, for which the limits are doubled */
@@ -64,14 +62,15 @@ static void learn(uint16_t port, bool paid)
 /* Of the end that was connected to. 0: not to be had. */
 static uint16_t service_port(const struct cw_stream *stream, int fd)
 {
-	struct sockaddr_storage address = {0};
-	socklen_t size = sizeof(address);
+	struct sockaddr_storage end = {0};
+	socklen_t size = sizeof(end);
+	struct in6_addr address;
+	uint16_t port;
 
-	if (cw_raw(stream->accepted ? SYS_getsockname : SYS_getpeername, fd, (long)&address, (long)&size, 0, 0, 0) < 0)
+	if (cw_raw(stream->accepted ? SYS_getsockname : SYS_getpeername, fd, (long)&end, (long)&size, 0, 0, 0) < 0)
 		return 0;
-	if (address.ss_family == AF_INET)
-		return ntohs(((const struct sockaddr_in *)&address)->sin_port);
-	return address.ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)&address)->sin6_port) : 0;
+	cw_service_address(&end, &address, &port);
+	return port;
 }
 
 unsigned cw_patience(struct cw_stream *stream, int fd)

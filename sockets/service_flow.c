@@ -123,7 +123,7 @@ void cw_service_part_datagram(const struct cw_datagram *socket)
 	struct timespec turn = {.tv_nsec = 50000};
 	bool all = all_taken_up(socket);
 
-	while (!all && cw_monotonic_ns() - start < patience && cw_service_descriptor() >= 0 && cw_service_is_there()) {
+	while (!all && cw_monotonic_ns() - start < patience && cw_service_is_there()) {
 		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
 		if (cw_monotonic_ns() - start > SHORT_PART_NS)
 			turn.tv_nsec = 1000000;

@@ -127,7 +127,7 @@ bool cw_service_is_there(void)
 	struct pollfd connection = {.fd = atomic_load_explicit(&cw_service_fd, memory_order_relaxed)};
 	struct timespec none = {0};
 
-	return cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
+	return connection.fd >= 0 && cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
 }
 
 bool cw_service_say(const struct cw_message *message)

@@ -369,9 +369,9 @@ def doorbell_curve(runner, scale):
     return Curve("doorbells", "Doorbells a message", "us between messages", "doorbells a message", "message_rate --interval-us N", {CAUSEWAY: points})
 
 
-FIGURES = (sockperf, sockperf_pinned, sockperf_udp, pingpong, message_rate, datagrams, iperf3, redis_get, connect_close, forked, forked_brief, not_ours, epoll_idle, idle, start, pingpong_pinned,
-           pingpong_poll, pingpong_epoll, pingpong_seldom, sockperf_under_load, redis_pipelined, nginx, go_dynamic, go_static,
-           start_static)
+FIGURES = (sockperf, sockperf_pinned, sockperf_udp, pingpong, message_rate, datagrams, iperf3, redis_get, connect_close, forked,
+           forked_brief, not_ours, epoll_idle, idle, start, pingpong_pinned, pingpong_poll, pingpong_epoll, pingpong_seldom,
+           sockperf_under_load, redis_pipelined, nginx, go_dynamic, go_static, start_static)
 CURVES = (latency_curve, stream_curve, doorbell_curve)
 NOT_QUICK = (sockperf_under_load, pingpong_pinned, pingpong_poll, go_static)
 

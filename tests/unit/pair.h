@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sockets/fork.h"
 #include "sockets/kernel.h"
 #include "sockets/receive.h"
 #include "sockets/send.h"
@@ -121,6 +122,25 @@ static inline void pair_leave(struct pair *pair)
 {
 	close(pair->fd[0]);
 	close(pair->fd[1]);
+}
+
+/* In a child by the library's fork: body, and its end as the test sees it. */
+static inline int in_child(void (*body)(struct cw_stream *), struct cw_stream *stream)
+{
+	int status;
+	pid_t child;
+
+	cw_fork_prepare();
+	child = fork();
+	if (child == 0) {
+		alarm(20);
+		cw_fork_child();
+		body(stream);
+		_exit(0);
+	}
+	cw_fork_parent();
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	return status;
 }
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <sys/eventfd.h>
 
-#include "sockets/fork.h"
 #include "sockets/patience.h"
 
 #define PORT  7000
@@ -276,24 +275,6 @@ END_TEST
 
 /* ---- fork ---- */
 
-static void in_child(void (*body)(struct cw_stream *), struct cw_stream *stream)
-{
-	pid_t child;
-	int status;
-
-	cw_fork_prepare();
-	child = fork();
-	if (child == 0) {
-		alarm(20);
-		cw_fork_child();
-		body(stream);
-		_exit(0);
-	}
-	cw_fork_parent();
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_int_eq(status, 0);
-}
-
 static void serves_one(struct cw_stream *unused)
 {
 	in_vain(PORT, 1);
@@ -305,7 +286,7 @@ START_TEST(children_teach_each_other_and_their_parent)
 
 	in_vain(PORT, 3); /* in memory of its own still */
 	for (unsigned i = 0; i < 5; i++)
-		in_child(serves_one, NULL);
+		ck_assert_int_eq(in_child(serves_one, NULL), 0);
 	ck_assert_uint_eq(calls(PORT), SOON << 1);
 	end(listener);
 }
@@ -331,14 +312,14 @@ START_TEST(what_two_processes_hold_is_not_in_vain)
 	for (unsigned i = 0; i < 20; i++) {
 		stream = offered(PORT);
 		use(stream, 10);
-		in_child(closes, stream);
+		ck_assert_int_eq(in_child(closes, stream), 0);
 		end(stream);
 	}
 	ck_assert_uint_eq(calls(PORT), SOON);
 	in_vain(PORT, 8);
 	ck_assert_uint_eq(calls(PORT), SOON << 1);
 	stream = offered(PORT);
-	in_child(uses_much, stream);
+	ck_assert_int_eq(in_child(uses_much, stream), 0);
 	ck_assert_uint_eq(calls(PORT), SOON);
 	end(stream);
 }

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <signal.h>
 
-#include "sockets/fork.h"
 #include "sockets/unix.h"
 
 static int fd[2];
@@ -107,24 +106,6 @@ START_TEST(who_stays_is_never_known_again)
 	nobody_knows(stream, false);
 }
 END_TEST
-
-/* In a child: body, and its end as the test sees it. */
-static int in_child(void (*body)(struct cw_stream *), struct cw_stream *stream)
-{
-	int status;
-	pid_t child;
-
-	cw_fork_prepare();
-	child = fork();
-	if (child == 0) {
-		cw_fork_child();
-		body(stream);
-		_exit(0);
-	}
-	cw_fork_parent();
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	return status;
-}
 
 static void sends_and_receives(struct cw_stream *stream)
 {
