@@ -6,7 +6,7 @@
 #include <sys/ioctl.h>
 
 #include "kernel.h"
-#include "service.h"
+#include "looking.h"
 
 #define KERNEL_TURN         64 /* receives by ring for each look at the kernel's queue */
 #define ASK_KERNEL_EVERY_US 5
@@ -296,11 +296,12 @@ static bool is_blocking(const struct cw_datagram *socket, const struct cw_taking
 /* True: something has come, or may have. */
 static bool spin(struct cw_datagram *socket, int fd)
 {
-	uint32_t most = (uint32_t)cw_policy_spin_us();
-	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start,
-		 every = ASK_KERNEL_EVERY_US * cw_ticks_per_us(), edge;
+	uint64_t asked, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us(), edge;
+	struct cw_look looking;
 
-	while (cw_ticks() - start < budget) {
+	cw_looking(&looking);
+	asked = looking.start;
+	while (cw_look_goes_on(&looking)) {
 		bool found = cw_datagram_ready(socket, &edge);
 
 		if (!found && cw_ticks() - asked > every) {
@@ -309,12 +310,12 @@ static bool spin(struct cw_datagram *socket, int fd)
 		}
 		if (found) {
 			CW_COUNT(socket->entry, spins_paid, 1);
-			cw_spin_paid(&cw_thread.spin, most);
+			cw_look_paid(&looking);
 			return true;
 		}
 		cw_pause();
 	}
-	CW_COUNT(socket->entry, spins_lost, budget != 0);
+	CW_COUNT(socket->entry, spins_lost, looking.budget != 0);
 	return false;
 }
 

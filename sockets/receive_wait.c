@@ -2,30 +2,31 @@
 
 #include "bell.h"
 #include "kernel.h"
+#include "looking.h"
 #include "ready.h"
 #include "receiving.h"
-#include "service.h"
 #include "set.h"
 #include "switch.h"
 
 #define ASK_KERNEL_EVERY_US 5
 
 /* Look for bytes for a while. True if something has changed. */
-static bool look(struct cw_stream *stream, int fd)
+static bool look_for_bytes(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *rx = stream->rx;
-	uint32_t most = (uint32_t)cw_policy_spin_us();
-	uint64_t seen = atomic_load_explicit(&rx->roff, memory_order_relaxed), word, first;
-	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start;
+	uint64_t seen = atomic_load_explicit(&rx->roff, memory_order_relaxed), word, first, asked;
+	struct cw_look look;
 
+	cw_looking(&look);
+	asked = look.start;
 	first = atomic_load_explicit(&rx->state, memory_order_relaxed);
-	while (cw_ticks() - start < budget) {
+	while (cw_look_goes_on(&look)) {
 		for (int i = 0; i < 8; i++) {
 			word = atomic_load_explicit(&rx->state, memory_order_acquire);
 			if (word != first ||
 			    (cw_state_of(word) == CW_LIVE && atomic_load_explicit(&rx->widx, memory_order_acquire) != seen)) {
 				CW_COUNT(stream, spins_paid, 1);
-				cw_spin_paid(&cw_thread.spin, most);
+				cw_look_paid(&look);
 				return true;
 			}
 			cw_pause();
@@ -37,7 +38,7 @@ static bool look(struct cw_stream *stream, int fd)
 				return true;
 		}
 	}
-	CW_COUNT(stream, spins_lost, budget != 0);
+	CW_COUNT(stream, spins_lost, look.budget != 0);
 	return false;
 }
 
@@ -145,7 +146,7 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 	start = cw_ticks();
 	if (outcome != CW_EMPTY_KERNEL) {
 		cw_switch_offer(stream, fd);
-		if (look(stream, fd) || linger(stream, fd))
+		if (look_for_bytes(stream, fd) || linger(stream, fd))
 			return CW_BYTES_AND_MORE;
 	}
 	if (outcome == CW_EMPTY)

@@ -2,7 +2,7 @@
 #include <pthread.h>
 
 #include "kernel.h"
-#include "service.h"
+#include "looking.h"
 #include "set_item.h"
 #include "switch.h"
 
@@ -143,17 +143,18 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 
 static int spin(struct cw_set *set, const struct waiting *waiting)
 {
-	uint32_t most = (uint32_t)cw_policy_spin_us();
-	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start,
-		 every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
+	uint64_t asked, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
+	struct cw_look looking;
 
-	while (cw_ticks() - start < budget) {
+	cw_looking(&looking);
+	asked = looking.start;
+	while (cw_look_goes_on(&looking)) {
 		bool ask = cw_ticks() - asked > every;
 		int count = look(set, waiting, ask);
 
 		if (count) {
 			cw_count(CW_COUNT_spins_paid);
-			cw_spin_paid(&cw_thread.spin, most);
+			cw_look_paid(&looking);
 			return count;
 		}
 		if (ask)

@@ -18,7 +18,7 @@
 
 #include "book.h"
 #include "sync/ring.h"
-#include "sync/spin.h"
+#include "sync/look.h"
 #include "table.h"
 #include "transport/shm/arena.h"
 #include "transport/window/protocol.h"
@@ -100,6 +100,7 @@ struct cw_stream {
 struct cw_thread {
 	uint32_t tid;
 	struct cw_spin spin; /* waiting for bytes */
+	struct cw_give_way way;
 };
 
 extern __thread struct cw_thread cw_thread;

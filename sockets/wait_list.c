@@ -5,8 +5,8 @@
 
 #include "datagram.h"
 #include "kernel.h"
+#include "looking.h"
 #include "ready.h"
-#include "service.h"
 #include "switch.h"
 
 #define ASK_KERNEL_EVERY_US 8
@@ -233,11 +233,12 @@ static int look_both(struct cw_wait_call *call)
 /* For a while. -1: the kernel says so; else look again. */
 static int spin(struct cw_wait_call *call)
 {
-	uint32_t most = (uint32_t)cw_policy_spin_us();
-	uint64_t start = cw_ticks(), budget = cw_spin_budget(&cw_thread.spin, most), asked = start,
-		 every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
+	uint64_t asked, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
+	struct cw_look looking;
 
-	while (cw_ticks() - start < budget) {
+	cw_looking(&looking);
+	asked = looking.start;
+	while (cw_look_goes_on(&looking)) {
 		bool ready = look(&call->list) > 0;
 
 		if (!ready && cw_ticks() - asked > every) {
@@ -250,7 +251,7 @@ static int spin(struct cw_wait_call *call)
 		}
 		if (ready) {
 			cw_count(CW_COUNT_spins_paid);
-			cw_spin_paid(&cw_thread.spin, most);
+			cw_look_paid(&looking);
 			return 0;
 		}
 		cw_pause();

@@ -1,0 +1,34 @@
+/*
+ * Giving way in a look that has found nothing yet. Where more threads are busy than there are processors, the one that is looked for may be
+ * waiting for this very processor: who only looks keeps it from answering, and who sleeps costs both ends a wake-up. sched_yield lets the
+ * others run, and whoever comes back to find what it waits for has slept without telling anybody.
+ *
+ * It isn't free. EEVDF takes a yield as giving the rest of the slice away, so that beside threads that compute without a pause, which never
+ * answer, the giver loses its share. Such a thread uses its slice up, and those who answer each other don't: time given for short is
+ * credit, time given for long uses three times as much of it up, and without credit nothing is given for a while.
+ */
+#ifndef CW_SYNC_GIVE_WAY_H
+#define CW_SYNC_GIVE_WAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cw_give_way {
+	uint64_t credit;     /* ticks */
+	uint64_t not_before; /* ticks */
+	bool asked;          /* whether this thread may yield at all */
+};
+
+enum cw_gave {
+	CW_GAVE_NOTHING, /* not now, or there was nobody */
+	CW_GAVE_BRIEFLY, /* the other did so little that it were better off on a processor of its own */
+	CW_GAVE,
+	CW_GAVE_FOR_LONG
+};
+
+/* errno is kept. */
+enum cw_gave cw_give_way(struct cw_give_way *way);
+/* What it makes of a yield at `from` that ended at `to`. */
+enum cw_gave cw_give_way_judge(struct cw_give_way *way, uint64_t from, uint64_t to);
+
+#endif

@@ -1,0 +1,271 @@
+/* sync/look, sync/give_way: a look lets others run, and not where that costs more than it brings. */
+#include "unit.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sync/cpu.h"
+#include "sync/look.h"
+
+#define START 1000000000u /* ticks */
+
+static struct cw_give_way way;
+static struct cw_spin spin;
+
+static uint64_t ticks(uint64_t us)
+{
+	return us * cw_ticks_per_us();
+}
+
+/* The next yield, as soon as it may be, that takes so long. */
+static enum cw_gave gives(uint64_t us)
+{
+	return cw_give_way_judge(&way, way.not_before, way.not_before + ticks(us));
+}
+
+static uint64_t pause_after(uint64_t us)
+{
+	uint64_t end = way.not_before + ticks(us);
+
+	gives(us);
+	return way.not_before - end;
+}
+
+/* ---- what is given ---- */
+
+START_TEST(who_finds_nobody_asks_more_seldom)
+{
+	way.not_before = START;
+	ck_assert_int_eq(gives(0), CW_GAVE_NOTHING);
+	ck_assert_uint_gt(pause_after(1), pause_after(100));
+	ck_assert_uint_eq(way.credit, ticks(100));
+}
+END_TEST
+
+START_TEST(short_turns_of_others_are_credit)
+{
+	way.not_before = START;
+	ck_assert_int_eq(gives(5), CW_GAVE_BRIEFLY);
+	ck_assert_int_eq(gives(50), CW_GAVE);
+	ck_assert_int_eq(gives(900), CW_GAVE);
+	ck_assert_uint_eq(way.credit, ticks(955));
+	for (int i = 0; i < 100; i++)
+		gives(900);
+	ck_assert_uint_eq(way.credit, ticks(20000));
+}
+END_TEST
+
+START_TEST(without_credit_a_long_turn_is_the_last_for_a_while)
+{
+	way.not_before = START;
+	ck_assert_uint_eq(pause_after(2000), ticks(16 * 6000));
+	ck_assert_uint_eq(way.credit, 0);
+}
+END_TEST
+
+START_TEST(with_credit_a_long_turn_changes_nothing)
+{
+	way.not_before = START;
+	for (int i = 0; i < 20; i++)
+		gives(900);
+	ck_assert_uint_eq(pause_after(2000), pause_after(100));
+	ck_assert_uint_eq(way.credit, ticks(18000 - 6000 + 100));
+}
+END_TEST
+
+/* Any mixture: others that take more than a quarter of what is given for long ones are given little, and others all they want. */
+START_TEST(threads_that_compute_end_it)
+{
+	uint64_t seed = 7, given = 0;
+
+	way.not_before = START;
+	for (int i = 0; i < 20000; i++) {
+		uint64_t us = next_random(&seed) % 10 == 0 ? 4000 : 5 + next_random(&seed) % 200;
+
+		given += ticks(us);
+		gives(us);
+	}
+	ck_assert_uint_lt(given, (way.not_before - START) / 4);
+}
+END_TEST
+
+START_TEST(those_who_answer_each_other_do_not)
+{
+	uint64_t seed = 7, given = 0;
+
+	way.not_before = START;
+	for (int i = 0; i < 20000; i++) {
+		uint64_t us = next_random(&seed) % 400 == 0 ? 2000 : 5 + next_random(&seed) % 200;
+
+		given += ticks(us);
+		gives(us);
+	}
+	ck_assert_uint_gt(given, (way.not_before - START) / 2);
+}
+END_TEST
+
+/* A clock that goes back, and a machine that slept for a day. */
+START_TEST(no_clock_ends_it_for_ever)
+{
+	ck_assert_int_eq(cw_give_way_judge(&way, START, START - 1), CW_GAVE_NOTHING);
+	ck_assert_uint_lt(way.not_before, START + ticks(10));
+	ck_assert_int_eq(cw_give_way_judge(&way, START, START + ticks(86400000000u)), CW_GAVE_FOR_LONG);
+	ck_assert_uint_le(way.not_before - START - ticks(86400000000u), ticks(1000000));
+}
+END_TEST
+
+/* ---- a look ---- */
+
+START_TEST(a_look_ends)
+{
+	struct cw_look look;
+	uint64_t turns = 0;
+
+	for (int i = 0; i < 2000; i++) {
+		cw_look_begin(&look, &spin, &way, 50, CW_LOOK_GIVES_WAY | CW_LOOK_STEPS_ASIDE);
+		while (cw_look_goes_on(&look))
+			turns++;
+		ck_assert(!look.brief);
+		ck_assert_uint_le(look.given, 32);
+		cw_spin_lost(&spin, 50, ticks(100));
+	}
+	ck_assert(turns || sysconf(_SC_NPROCESSORS_ONLN) < 2);
+}
+END_TEST
+
+START_TEST(nothing_is_looked_for_without_time)
+{
+	struct cw_look look;
+
+	cw_look_begin(&look, &spin, &way, 0, CW_LOOK_GIVES_WAY);
+	ck_assert(!cw_look_goes_on(&look));
+}
+END_TEST
+
+/* Found just after the other end has had our processor: step aside, if that is allowed. */
+START_TEST(a_processor_that_both_use_is_left)
+{
+	for (unsigned how = 0; how <= CW_LOOK_STEPS_ASIDE; how += CW_LOOK_STEPS_ASIDE) {
+		struct cw_look look;
+
+		spin = (struct cw_spin){0};
+		for (int i = 0; i < 12; i++) {
+			cw_look_begin(&look, &spin, &way, 50, how);
+			spin.aside.moved = cw_ticks(); /* not now */
+			look.brief = true;
+			cw_look_paid(&look);
+		}
+		ck_assert_uint_eq(spin.aside.stacked, how ? 8 : 0);
+		look.brief = false;
+		cw_look_paid(&look);
+		ck_assert_uint_eq(spin.aside.stacked, 0);
+	}
+}
+END_TEST
+
+static _Atomic bool asked, answered, over;
+
+static void *answers(void *unused)
+{
+	while (!atomic_load(&over)) {
+		if (atomic_load(&asked))
+			atomic_store(&answered, true);
+		sched_yield();
+	}
+	return unused;
+}
+
+/* Of one priority and on one processor: the other runs only if this one lets it. */
+static bool on_one_processor(pthread_t *other)
+{
+	struct sched_param first = {.sched_priority = 1};
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	return sched_setaffinity(0, sizeof(one), &one) == 0 && sched_setscheduler(0, SCHED_FIFO, &first) == 0 &&
+	       pthread_create(other, NULL, answers, NULL) == 0;
+}
+
+static bool is_answered(unsigned how)
+{
+	struct cw_look look;
+
+	atomic_store(&answered, false);
+	atomic_store(&asked, true);
+	cw_look_begin(&look, &spin, &way, 500, how);
+	while (cw_look_goes_on(&look))
+		if (atomic_load(&answered))
+			return true;
+	return false;
+}
+
+START_TEST(the_other_end_is_let_to_answer)
+{
+	pthread_t other;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return; /* there are no looks */
+	if (!on_one_processor(&other)) {
+		printf("# not shown: SCHED_FIFO is not permitted here\n");
+		return;
+	}
+	ck_assert(!is_answered(0));
+	ck_assert(is_answered(CW_LOOK_GIVES_WAY));
+	atomic_store(&over, true);
+	pthread_join(other, NULL);
+}
+END_TEST
+
+/* sched_setattr(2)'s, which glibc 2.36 doesn't have and whose header in Linux says struct sched_param once more. */
+struct attributes {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+/* sched_yield would end its turn until the next period. */
+START_TEST(a_thread_with_a_deadline_keeps_its_turn)
+{
+	struct attributes with = {
+		.size = sizeof(with), .policy = SCHED_DEADLINE, .runtime = 10000000, .deadline = 100000000, .period = 100000000};
+	struct attributes without = {.size = sizeof(without), .policy = SCHED_OTHER};
+
+	if (syscall(SYS_sched_setattr, 0, &with, 0) < 0) {
+		printf("# not shown: SCHED_DEADLINE is not permitted here\n");
+		return;
+	}
+	ck_assert_int_eq(cw_give_way(&way), CW_GAVE_NOTHING);
+	ck_assert(!way.asked);
+	ck_assert_uint_eq(way.not_before, 0);
+	ck_assert_int_eq(syscall(SYS_sched_setattr, 0, &without, 0), 0);
+	cw_give_way(&way);
+	ck_assert(way.asked);
+}
+END_TEST
+
+int main(void)
+{
+	SRunner *runner;
+	TCase *units = units_of("look", 30, &runner);
+
+	tcase_add_test(units, who_finds_nobody_asks_more_seldom);
+	tcase_add_test(units, short_turns_of_others_are_credit);
+	tcase_add_test(units, without_credit_a_long_turn_is_the_last_for_a_while);
+	tcase_add_test(units, with_credit_a_long_turn_changes_nothing);
+	tcase_add_test(units, threads_that_compute_end_it);
+	tcase_add_test(units, those_who_answer_each_other_do_not);
+	tcase_add_test(units, no_clock_ends_it_for_ever);
+	tcase_add_test(units, a_look_ends);
+	tcase_add_test(units, nothing_is_looked_for_without_time);
+	tcase_add_test(units, a_processor_that_both_use_is_left);
+	tcase_add_test(units, the_other_end_is_let_to_answer);
+	tcase_add_test(units, a_thread_with_a_deadline_keeps_its_turn);
+	return run_units(runner);
+}
