@@ -9,7 +9,8 @@
 #define LEAST_US                  5
 #define SHORT_SLEEP               8 /* times the longest look */
 #define LOSSES_BEFORE_SHORT_LOOKS 8
-#define LOSSES_BETWEEN_LONG_LOOKS 32
+#define LOSSES_BEFORE_LONG_LOOK   32
+#define LOSSES_BETWEEN_LONG_LOOKS 128 /* at most */
 
 #define LEAST_MEASURED_NS 200000u
 
@@ -82,9 +83,12 @@ static void step_aside(struct cw_spin *spin, uint64_t most)
 	spin->budget = (uint32_t)most;
 }
 
+/* After twice as many losses each time. */
 static bool long_look_is_due(const struct cw_spin *spin)
 {
-	return spin->losses && spin->losses % LOSSES_BETWEEN_LONG_LOOKS == 0;
+	uint32_t losses = spin->losses;
+
+	return losses >= LOSSES_BEFORE_LONG_LOOK && (!(losses & (losses - 1)) || losses % LOSSES_BETWEEN_LONG_LOOKS == 0);
 }
 
 static uint64_t least_of(uint32_t max_us)
@@ -126,7 +130,6 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 	uint64_t rate = cw_ticks_per_us(), most = max_us * rate, least = least_of(max_us);
 
 	if (waited > SHORT_SLEEP * most) {
-		spin->losses = 0;
 		spin->budget = (uint32_t)least;
 		return;
 	}
@@ -138,7 +141,7 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 
 void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
-	if (waited < max_us * cw_ticks_per_us())
+	if (waited < max_us * cw_ticks_per_us() && spin->losses <= LOSSES_BEFORE_SHORT_LOOKS)
 		cw_spin_paid(spin, max_us);
 	else
 		cw_spin_lost(spin, max_us, waited);

@@ -4,9 +4,13 @@
  *
  * - found something: as long as may be;
  * - slept a short while: longer, the answer came just past the budget. After several of these in a row the peer is taken to have no core of
- *   its own, and the look is short again, but for one long one now and then: two ends that both sleep between messages answer each other
- *   at the speed of wake-ups, and only a look longer than that gets both out of it;
- * - slept long: short.
+ *   its own, and the look is short again, but for a long one now and then: two ends that both sleep between messages answer each other
+ *   at the speed of wake-ups, and only a look longer than that gets both out of it. Each of these that is in vain makes the next one wait
+ *   for twice as many sleeps, to a bound;
+ * - slept long: short. It says nothing of whether looks between shorter sleeps pay, so that isn't forgotten.
+ *
+ * A short sleep with no look before it is no sign that one would have paid where looks were in vain: on a processor that both ends share
+ * the answer comes soon because of the sleep.
  *
  * So an idle program looks some microseconds before a sleep of milliseconds, and a busy one never sleeps.
  */
