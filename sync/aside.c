@@ -7,8 +7,9 @@
 #include "spin.h"
 
 #define IN_A_ROW         8
+#define APART_IN_A_ROW   1024
 #define SHORT_US         1000
-#define MOST_PATIENCE_MS 1000
+#define MOST_PATIENCE_MS 16384
 
 uint32_t cw_aside_here(void)
 {
@@ -19,11 +20,19 @@ void cw_aside_note(struct cw_aside *aside, uint32_t peer, uint32_t here)
 {
 	uint64_t now = cw_ticks();
 
+	aside->apart = 0;
 	if (!here || peer != here || now - aside->noted > SHORT_US * cw_ticks_per_us())
 		aside->stacked = 0;
 	else if (aside->stacked < IN_A_ROW)
 		aside->stacked++;
 	aside->noted = now;
+}
+
+void cw_aside_found(struct cw_aside *aside)
+{
+	aside->stacked = 0;
+	if (aside->apart < APART_IN_A_ROW && ++aside->apart == APART_IN_A_ROW)
+		aside->patience = 1;
 }
 
 static bool move(void)
@@ -55,7 +64,7 @@ bool cw_aside_step(struct cw_aside *aside)
 	aside->moved = now;
 	aside->stacked = 0;
 	if (aside->patience < MOST_PATIENCE_MS)
-		aside->patience *= 2;
+		aside->patience *= 4;
 	moved = move();
 	errno = error;
 	return moved;

@@ -11,7 +11,7 @@
 #define EMPTY_EVERY_US 5
 #define EVERY_US       1
 #define NOBODY_US      2 /* a yield is a system call and no more */
-#define BRIEF_US       10
+#define BRIEF_US       100
 #define LONG_US        1000 /* less than the kernel's slice, which is 1.4 ms on two processors and 2.8 on eight and more */
 #define LONG_COSTS     3
 #define MOST_CREDIT_US 20000

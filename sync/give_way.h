@@ -21,7 +21,7 @@ struct cw_give_way {
 
 enum cw_gave {
 	CW_GAVE_NOTHING, /* not now, or there was nobody */
-	CW_GAVE_BRIEFLY, /* the other did so little that it were better off on a processor of its own */
+	CW_GAVE_BRIEFLY, /* and if what is looked for came of it, both were better off with a processor each */
 	CW_GAVE,
 	CW_GAVE_FOR_LONG
 };

@@ -37,14 +37,9 @@ bool cw_look_goes_on(struct cw_look *look)
 
 void cw_look_paid(struct cw_look *look)
 {
-	struct cw_aside *aside = &look->spin->aside;
-	uint16_t patience = aside->patience;
-
 	cw_spin_paid(look->spin, look->most_us);
-	if (!look->brief) {
-		aside->stacked = 0;
-	} else if (look->how & CW_LOOK_STEPS_ASIDE) {
-		aside->patience = patience;
-		cw_aside_note(aside, 1, 1);
-	}
+	if (!look->brief)
+		cw_aside_found(&look->spin->aside);
+	else if (look->how & CW_LOOK_STEPS_ASIDE)
+		cw_aside_note(&look->spin->aside, 1, 1);
 }

@@ -121,7 +121,6 @@ uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us)
 {
 	spin->losses = 0;
-	spin->aside.patience = 1;
 	spin->budget = (uint32_t)(max_us * cw_ticks_per_us());
 }
 

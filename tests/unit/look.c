@@ -50,9 +50,9 @@ START_TEST(short_turns_of_others_are_credit)
 {
 	way.not_before = START;
 	ck_assert_int_eq(gives(5), CW_GAVE_BRIEFLY);
-	ck_assert_int_eq(gives(50), CW_GAVE);
+	ck_assert_int_eq(gives(150), CW_GAVE);
 	ck_assert_int_eq(gives(900), CW_GAVE);
-	ck_assert_uint_eq(way.credit, ticks(955));
+	ck_assert_uint_eq(way.credit, ticks(1055));
 	for (int i = 0; i < 100; i++)
 		gives(900);
 	ck_assert_uint_eq(way.credit, ticks(20000));
@@ -167,6 +167,26 @@ START_TEST(a_processor_that_both_use_is_left)
 }
 END_TEST
 
+/* Moves become rarer, until many looks in a row have found something without them. */
+START_TEST(what_did_not_help_is_done_more_seldom)
+{
+	struct cw_look look;
+
+	spin.aside.patience = 64;
+	cw_look_begin(&look, &spin, &way, 50, CW_LOOK_STEPS_ASIDE);
+	for (int turn = 0; turn < 3; turn++) {
+		look.brief = true;
+		cw_look_paid(&look);
+		look.brief = false;
+		for (int i = 0; i < 1023; i++)
+			cw_look_paid(&look);
+		ck_assert_uint_eq(spin.aside.patience, 64);
+	}
+	cw_look_paid(&look);
+	ck_assert_uint_eq(spin.aside.patience, 1);
+}
+END_TEST
+
 static _Atomic bool asked, answered, over;
 
 static void *answers(void *unused)
@@ -265,6 +285,7 @@ int main(void)
 	tcase_add_test(units, a_look_ends);
 	tcase_add_test(units, nothing_is_looked_for_without_time);
 	tcase_add_test(units, a_processor_that_both_use_is_left);
+	tcase_add_test(units, what_did_not_help_is_done_more_seldom);
 	tcase_add_test(units, the_other_end_is_let_to_answer);
 	tcase_add_test(units, a_thread_with_a_deadline_keeps_its_turn);
 	return run_units(runner);
