@@ -20,7 +20,8 @@ void cw_aside_note(struct cw_aside *aside, uint32_t peer, uint32_t here)
 {
 	uint64_t now = cw_ticks();
 
-	aside->apart = 0;
+	if (here && peer == here)
+		aside->apart = 0;
 	if (!here || peer != here || now - aside->noted > SHORT_US * cw_ticks_per_us())
 		aside->stacked = 0;
 	else if (aside->stacked < IN_A_ROW)

@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 struct cw_aside {
-	uint16_t stacked;      /* wake-ups in a row of a peer on our own processor */
+	uint16_t stacked;      /* in a row: wake-ups of a peer on our own processor, or finds just after it had a brief turn there */
 	uint16_t patience;     /* ms between two moves */
-	uint16_t apart;        /* in a row: what was looked for came from another processor */
+	uint16_t apart;        /* in a row: finds while the processor was kept */
 	uint64_t noted, moved; /* ticks */
 };
 

@@ -13,10 +13,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A thread's. Signal handlers look too, on top of a look: what is read is read once, and whatever they leave is taken. */
 struct cw_give_way {
-	uint64_t credit;     /* ticks */
-	uint64_t not_before; /* ticks */
-	bool asked;          /* whether this thread may yield at all */
+	_Atomic uint64_t credit;     /* ticks */
+	_Atomic uint64_t not_before; /* ticks */
+	bool may;                    /* as the kernel said when it was asked last */
 };
 
 enum cw_gave {

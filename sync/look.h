@@ -11,9 +11,9 @@
  *	}
  *
  * and cw_spin_lost when the sleep is over. How long it lasts is spin.h's; from its third microsecond on it gives way now and then
- * (give_way.h). What others used of the processor meanwhile isn't counted as looking, so many times a look; after each giving there is
- * one more turn at least. A thing found just after the other end has had our processor briefly means that both share it, and then one of
- * them had better step aside (aside.h).
+ * (give_way.h). A look that has had the processor in turn with others begins anew, but a signal or the end of a time-out isn't seen before
+ * the sleep: so by a millisecond in all. After each giving there is one more turn at least. A thing found just after others have had our
+ * processor briefly means that the other end shares it, and then one of them had better step aside (aside.h).
  */
 #ifndef CW_SYNC_LOOK_H
 #define CW_SYNC_LOOK_H
@@ -30,10 +30,10 @@ struct cw_look {
 	struct cw_spin *spin;
 	struct cw_give_way *way;
 	uint64_t start, budget; /* ticks */
+	uint64_t anew;          /* ticks that it may still begin later */
 	uint32_t most_us;
-	uint16_t how;  /* CW_LOOK_... */
-	uint8_t given; /* times, to others */
-	bool brief;    /* just now, and to one that had little to do */
+	uint16_t how;      /* CW_LOOK_... */
+	enum cw_gave gave; /* just now */
 };
 
 void cw_look_begin(struct cw_look *look, struct cw_spin *spin, struct cw_give_way *way, uint32_t most_us, unsigned how);

@@ -83,7 +83,7 @@ static void step_aside(struct cw_spin *spin, uint64_t most)
 	spin->budget = (uint32_t)most;
 }
 
-/* After twice as many losses each time. */
+/* After twice as many losses each time, to a bound. */
 static bool long_look_is_due(const struct cw_spin *spin)
 {
 	uint32_t losses = spin->losses;
@@ -129,6 +129,7 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 	uint64_t rate = cw_ticks_per_us(), most = max_us * rate, least = least_of(max_us);
 
 	if (waited > SHORT_SLEEP * most) {
+		spin->losses += long_look_is_due(spin); /* it has been had */
 		spin->budget = (uint32_t)least;
 		return;
 	}

@@ -25,7 +25,7 @@
 struct cw_spin {
 	struct cw_aside aside;
 	uint32_t budget; /* ticks */
-	uint32_t losses; /* looks in vain before a short sleep, in a row */
+	uint32_t losses; /* in a row: looks in vain before a short sleep, and then short sleeps without one too */
 };
 
 /* Where the measuring of the rate begins: in a program's first moments, before it has threads. */
@@ -43,7 +43,7 @@ bool cw_spin_sparse(struct cw_spin *spin, uint32_t max_us);
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us);
 /* The look was in vain, and the wait took so many ticks from its beginning. */
 void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited);
-/* There was no look before the sleep, of so many ticks: it paid, or was lost. */
+/* There was no look before the sleep, of so many ticks: would one have paid? */
 void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited);
 
 #endif

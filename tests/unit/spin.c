@@ -129,6 +129,24 @@ START_TEST(short_sleeps_are_no_sign_where_looks_were_in_vain)
 }
 END_TEST
 
+/* However many there were, also where a long look is due. */
+START_TEST(losses_make_no_idle_look_longer)
+{
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return;
+	for (int losses = 0; losses < 300; losses++) {
+		struct cw_spin spin = {0};
+
+		for (int i = 0; i < losses; i++)
+			cw_spin_lost(&spin, 50, ticks(70));
+		cw_spin_lost(&spin, 50, ticks(100000));
+		cw_spin_lost(&spin, 50, ticks(100000));
+		ck_assert(cw_spin_sparse(&spin, 50));
+		ck_assert_uint_le(cw_spin_budget(&spin, 50), ticks(5));
+	}
+}
+END_TEST
+
 /* What fits a large bound must be cut for a small one (a policy read later, or another stream's). */
 START_TEST(a_smaller_bound_is_kept)
 {
@@ -208,6 +226,7 @@ int main(void)
 	tcase_add_test(units, sparse_until_a_look_would_pay);
 	tcase_add_test(units, a_sleep_without_a_look_tells_whether_one_would_pay);
 	tcase_add_test(units, short_sleeps_are_no_sign_where_looks_were_in_vain);
+	tcase_add_test(units, losses_make_no_idle_look_longer);
 	tcase_add_test(units, a_smaller_bound_is_kept);
 	tcase_add_test(units, idle_looks_are_short);
 	tcase_add_test(units, short_sleeps_make_it_longer_at_first);

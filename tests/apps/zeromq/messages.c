@@ -11,10 +11,10 @@
 
 #include "../numbered.h"
 
-#ifndef TIMES /* as many, for who measures */
+#ifndef TIMES /* as much work and news, for who measures */
 #define TIMES 1
 #endif
-#define REQUESTS    (3000 * TIMES)
+#define REQUESTS    3000
 #define WORK        (40000 * TIMES)
 #define NEWS        (20000 * TIMES)
 #define OUTSTANDING 64
