@@ -22,7 +22,7 @@ struct cw_aside {
 
 /* The processor that the caller runs on, and 1; what peers tell each other (0: not known). */
 uint32_t cw_aside_here(void);
-/* A peer is about to be woken through the kernel. */
+/* A peer is about to be woken through the kernel; or, with the same number twice, one has just been found to share the processor. */
 void cw_aside_note(struct cw_aside *aside, uint32_t peer, uint32_t here);
 /* What was looked for came while the caller kept its processor. */
 void cw_aside_found(struct cw_aside *aside);

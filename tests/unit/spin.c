@@ -11,11 +11,6 @@
 
 static const uint32_t bounds[] = {1, 3, 5, 20, 50, 1000};
 
-static uint64_t ticks(uint64_t us)
-{
-	return us * cw_ticks_per_us();
-}
-
 START_TEST(the_clock_has_one_rate)
 {
 	uint64_t rate = cw_ticks_per_us();

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "sync/spin.h"
+
 /* One suite of one case, whose tests may take so many seconds each. */
 static inline TCase *units_of(const char *name, double seconds, SRunner **runner)
 {
@@ -36,6 +38,11 @@ static inline uint64_t next_random(uint64_t *seed)
 	*seed ^= *seed >> 7;
 	*seed ^= *seed << 17;
 	return *seed;
+}
+
+static inline uint64_t ticks(uint64_t us)
+{
+	return us * cw_ticks_per_us();
 }
 
 /* Zeroed memory that children made by fork see too. */
