@@ -284,10 +284,25 @@ static void spawn(const char *program)
 	report("spawned");
 }
 
+/* A line of PMI-1 to whoever started the rank, and the line that answers it. */
+static void tell_launcher(const char *line)
+{
+	const char *named = getenv("PMI_FD");
+	int fd = named ? atoi(named) : -1;
+	char c = 0;
+
+	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
+		die("the launcher can't be told %s", line);
+	while (c != '\n')
+		if (read(fd, &c, 1) != 1)
+			die("the launcher doesn't answer %s", line);
+}
+
 /*
  * The end without MPI_Finalize, in which UCX waits for ever now and then (tests/apps/mpich.sh). A rank may go once no other needs it, and
  * must not be seen to go by one that still looks: all write a byte to a file when they have made their last call, and wait until it is
- * there.
+ * there. To the launcher it is an end like that by MPI_Finalize: hydra takes a rank that says nothing for one that failed, tells the
+ * others, and loses their exit statuses if they end meanwhile.
  */
 static void leave(const char *file)
 {
@@ -299,6 +314,7 @@ static void leave(const char *file)
 		die("%s can't be written", file);
 	while (!fstat(fd, &status) && status.st_size < ranks)
 		usleep(10000);
+	tell_launcher("cmd=finalize\n");
 	_exit(0);
 }
 

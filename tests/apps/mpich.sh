@@ -20,7 +20,7 @@ mpiexec_() {
 	local ranks=$1
 	shift
 	rm -f "$dir/left"
-	MPI_EXERCISE_LEAVES=$dir/left call ranks mpiexec.mpich -localhost "$host" -disable-auto-cleanup -n "$ranks" "$program" "$@" | result
+	MPI_EXERCISE_LEAVES=$dir/left call ranks mpiexec.mpich -localhost "$host" -n "$ranks" "$program" "$@" | result
 }
 
 started_and_ended() {
