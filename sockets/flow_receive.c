@@ -8,10 +8,9 @@
 #include "kernel.h"
 #include "looking.h"
 
-#define KERNEL_TURN         64 /* receives by ring for each look at the kernel's queue */
-#define ASK_KERNEL_EVERY_US 5
-#define LEAST_IN_QUEUE      512 /* bytes that the kernel counts for a datagram, at least */
-#define RING_FLAGS          (MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC | MSG_WAITALL | MSG_CMSG_CLOEXEC | MSG_NOSIGNAL | MSG_WAITFORONE)
+#define KERNEL_TURN    64  /* receives by ring for each look at the kernel's queue */
+#define LEAST_IN_QUEUE 512 /* bytes that the kernel counts for a datagram, at least */
+#define RING_FLAGS     (MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC | MSG_WAITALL | MSG_CMSG_CLOEXEC | MSG_NOSIGNAL | MSG_WAITFORONE)
 
 union name {
 	struct sockaddr any;
@@ -296,18 +295,15 @@ static bool is_blocking(const struct cw_datagram *socket, const struct cw_taking
 /* True: something has come, or may have. */
 static bool spin(struct cw_datagram *socket, int fd)
 {
-	uint64_t asked, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us(), edge;
 	struct cw_look looking;
+	uint64_t edge;
 
 	cw_looking(&looking);
-	asked = looking.start;
 	while (cw_look_goes_on(&looking)) {
 		bool found = cw_datagram_ready(socket, &edge);
 
-		if (!found && cw_ticks() - asked > every) {
+		if (!found && cw_look_asks(&looking))
 			found = kernel_has(fd);
-			asked = cw_ticks();
-		}
 		if (found) {
 			CW_COUNT(socket->entry, spins_paid, 1);
 			cw_look_paid(&looking);
@@ -327,7 +323,7 @@ static ssize_t sleep_in_kernel(struct cw_datagram *socket, int fd, const struct 
 	CW_COUNT(socket->entry, sleeps, 1);
 	got = from_kernel(socket, fd, taking, taking->flags);
 	error = errno;
-	cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	cw_slept(start, true);
 	CW_COUNT(socket->entry, wakeups, got >= 0);
 	cw_datagram_rise(socket);
 	errno = error;

@@ -166,6 +166,7 @@ int cw_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 {
 	struct call call = {.wait = DIFFERENCES, .fds = fds, .count = count, .timeout = timeout, .mask = mask};
 
+	call.wait.masks = mask;
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return cw_kernel.ppoll(fds, count, timeout, mask);
 	if (timeout && timeout->tv_sec < 1000000000)

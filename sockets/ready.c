@@ -1,5 +1,6 @@
 #include "ready.h"
 
+#include "looking.h"
 #include "set.h"
 #include "switch.h"
 
@@ -98,13 +99,25 @@ bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggere
 	}
 }
 
+static bool rises(uint64_t word)
+{
+	return cw_state_of(word) == CW_ASLEEP ? !(word & CW_MARK_LEFT) : cw_state_of(word) == CW_TAKEN && !cw_is_sparse();
+}
+
+bool cw_ready_rises(const struct cw_stream *stream)
+{
+	return rises(atomic_load_explicit(&stream->rx->state, memory_order_relaxed));
+}
+
 void cw_ready_rise(struct cw_stream *stream)
 {
 	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
 
-	if (cw_state_of(word) == CW_ASLEEP && !(word & CW_MARK_LEFT))
+	if (!rises(word))
+		return;
+	if (cw_state_of(word) == CW_ASLEEP)
 		cw_switch_wake(stream, &word);
-	else if (cw_state_of(word) == CW_TAKEN)
+	else
 		cw_switch_offer_again(stream);
 }
 

@@ -21,8 +21,11 @@ bool cw_ready_known(const struct cw_stream *stream);
  * before the ring's bytes is on its way: don't sleep for long.
  */
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered);
-/* Awake again, under the rx lock, nobody else asleep. */
+/* Awake again, under the rx lock, nobody else asleep: LIVE, or offered again. Who sleeps between messages that are far apart offers when it
+ * has read (receive_offer.c): a read under an offer costs two calls more, and nobody would take it before. */
 void cw_ready_rise(struct cw_stream *stream);
+/* It would do something; without the lock. */
+bool cw_ready_rises(const struct cw_stream *stream);
 /* Sending would take bytes now: the ring is in use, and what it has no room for the kernel takes. */
 bool cw_ready_to_send(const struct cw_stream *stream);
 

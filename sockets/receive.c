@@ -208,30 +208,41 @@ ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *r
 	return -1;
 }
 
-static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *request)
+/* One look at the state, and what it says is done under the lock: CW_BY_KERNEL, then rx_asleep is raised. False: there is no lock. */
+static bool look(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received *outcome)
 {
-	struct cw_direction *rx = stream->rx;
-	bool nested, sleepy = false;
-	enum cw_received outcome;
+	bool nested;
 
-	request->error = cw_error_take(stream);
+	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
+		return false;
+	*outcome = step(stream, fd, request, nested);
+	if (*outcome == CW_BY_KERNEL && cw_unlikely(request->done) && cw_receive_ends_here(stream, fd))
+		*outcome = CW_ENDS_HERE;
+	if (*outcome == CW_BY_KERNEL)
+		atomic_fetch_add_explicit(&stream->rx->rx_asleep, 1, memory_order_relaxed);
+	cw_rx_unlock(stream, nested);
+	return true;
+}
+
+/* taken: it has been looked already, and is CW_BY_KERNEL. */
+static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *request, bool taken)
+{
+	enum cw_received outcome = CW_BY_KERNEL;
+	bool sleepy;
+
+	if (!taken)
+		request->error = cw_error_take(stream);
 	if (cw_unlikely(request->error) && !stream->broken) {
 		outcome = cw_receive_error(stream, fd, request);
 		if (outcome == CW_FAILED || request->done)
 			return cw_receive_result(stream, request, outcome);
 	}
-	for (;;) {
-		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
+	for (;; taken = false) {
+		if (!taken && !look(stream, fd, request, &outcome))
 			return cw_receive_result(stream, request, cw_receive_fail(request, ECONNRESET));
-		outcome = step(stream, fd, request, nested);
-		sleepy = outcome == CW_BY_KERNEL;
-		if (sleepy && cw_unlikely(request->done) && cw_receive_ends_here(stream, fd)) {
-			cw_rx_unlock(stream, nested);
+		if (outcome == CW_ENDS_HERE)
 			return cw_receive_result(stream, request, CW_BYTES);
-		}
-		if (sleepy)
-			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
-		cw_rx_unlock(stream, nested);
+		sleepy = outcome == CW_BY_KERNEL;
 		if (cw_unlikely(request->roused)) {
 			request->roused = false;
 			cw_set_notice(stream);
@@ -241,13 +252,13 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 		} else if (sleepy) {
 			outcome = cw_receive_read_kernel(stream, fd, request, MSG_DONTWAIT);
 			if (outcome == CW_BYTES)
-				cw_switch_offer(stream, fd);
+				cw_receive_offer(stream, fd, request->done);
 			else if (outcome == CW_FAILED && request->error == EAGAIN)
 				outcome = CW_EMPTY;
 			else if (outcome == CW_FAILED && request->error == EINTR)
 				continue;
 			if (outcome == CW_EMPTY && !cw_receive_blocking(stream, fd, request)) {
-				cw_switch_offer(stream, fd);
+				cw_receive_offer(stream, fd, 0);
 				return cw_receive_result(stream, request, cw_receive_fail(request, EAGAIN));
 			}
 		}
@@ -316,7 +327,7 @@ static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec 
 		return cw_pending_in(stream, fd) > 0 ? 0 : cw_kernel.recvmsg(fd, &message, flags);
 	if (flags & MSG_PEEK)
 		return cw_receive_peeking(stream, fd, &request);
-	return receive(stream, fd, &request);
+	return receive(stream, fd, &request, false);
 }
 
 ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
@@ -324,12 +335,29 @@ ssize_t cw_receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov
 	return receive_iov(stream, fd, iov, iovcnt, flags, NULL);
 }
 
-/* The common case without a detour: LIVE, and bytes in the ring. */
+/* As last seen: whether another process has changed it behind our back is asked only where there is nothing (cw_receive_blocking). */
+static bool waits(const struct cw_stream *stream, int flags)
+{
+	return (flags & MSG_WAITALL) || !((flags & MSG_DONTWAIT) || atomic_load_explicit(&stream->nonblocking, memory_order_relaxed));
+}
+
+/* TAKEN; rx_asleep was raised. */
+static ssize_t receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, uint32_t life)
+{
+	struct cw_receiving request = {.iov = piece, .iovcnt = 1, .total = piece->iov_len, .flags = flags, .life = life};
+	ssize_t got;
+
+	if (waits(stream, flags))
+		return receive(stream, fd, &request, true);
+	return cw_receive_taken(stream, fd, piece, flags, &got) ? got : receive(stream, fd, &request, false);
+}
+
+/* The common cases without a detour: LIVE, and bytes in the ring; TAKEN, and no error that comes before the kernel's bytes. */
 ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags)
 {
 	struct cw_direction *rx = stream->rx;
 	struct iovec iov = {bytes, count};
-	uint32_t free = 0;
+	uint32_t free = 0, life = cw_stream_life(stream);
 
 	if (cw_likely(count && !cw_nowhere(bytes, count) && !(flags & (~RING_FLAGS | MSG_PEEK | MSG_TRUNC)) && !stream->broken) &&
 	    cw_likely(atomic_compare_exchange_strong_explicit(&rx->rx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
@@ -337,6 +365,9 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 		uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
 		uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 		uint32_t bits = atomic_load_explicit(&rx->ring_bits, memory_order_relaxed);
+		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
+		bool by_kernel = cw_state_of(word) == CW_TAKEN && atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
+				 !stream->is_unix && !atomic_load_explicit(&stream->error, memory_order_relaxed);
 		size_t unread = 0;
 
 		if (cw_likely(cw_state_of(word) == CW_LIVE && cw_class_sane(bits) &&
@@ -357,12 +388,16 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 				unread = 0;
 			}
 		}
+		if (by_kernel)
+			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
 		cw_unlock(&rx->rx_lock);
 		if (cw_likely(unread)) {
 			CW_COUNT(stream, bytes_ring_in, unread);
 			CW_COUNT(stream, messages_in, 1);
 			return (ssize_t)unread;
 		}
+		if (by_kernel)
+			return receive_taken(stream, fd, &iov, flags, life);
 	}
 	return cw_receive_iov(stream, fd, &iov, 1, flags);
 }

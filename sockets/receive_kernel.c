@@ -40,6 +40,26 @@ static void cancelled_reading(void *argument)
 	cancelled(argument);
 }
 
+static bool is_plain(const struct cw_stream *stream, const struct msghdr *message)
+{
+	return message->msg_iovlen == 1 && !stream->is_unix;
+}
+
+/* One piece by the call that has less to copy. */
+static long read_now(const struct cw_stream *stream, int fd, struct msghdr *message, int flags)
+{
+	if (is_plain(stream, message))
+		return cw_raw(SYS_recvfrom, fd, (long)message->msg_iov->iov_base, (long)message->msg_iov->iov_len, flags, 0, 0);
+	return cw_raw_recvmsg(fd, message, flags);
+}
+
+static ssize_t read_or_sleep(const struct cw_stream *stream, int fd, struct msghdr *message, int flags)
+{
+	if (is_plain(stream, message))
+		return cw_kernel.recv(fd, message->msg_iov->iov_base, message->msg_iov->iov_len, flags);
+	return cw_kernel.recvmsg(fd, message, flags);
+}
+
 /* In TAKEN, or ASLEEP: rx_asleep was raised under the lock, so the state can't leave the kernel's side before we are back. */
 enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, int extra)
 {
@@ -57,13 +77,13 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 		message.msg_iov = (struct iovec *)request->iov;
 	cw_receive_with_control(request, &message);
 	if (flags & MSG_DONTWAIT) {
-		got = cw_raw_recvmsg(fd, &message, flags);
+		got = read_now(stream, fd, &message, flags);
 		if (got < 0)
 			cw_receive_fail(request, (int)-got);
 	} else {
 		CW_COUNT(stream, sleeps, 1);
 		pthread_cleanup_push(cancelled_reading, &sleeper);
-		got = cw_kernel.recvmsg(fd, &message, flags);
+		got = read_or_sleep(stream, fd, &message, flags);
 		pthread_cleanup_pop(0);
 		if (cw_stream_ended(stream, request->life))
 			return cw_receive_closed(request, got);
@@ -87,6 +107,30 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 	if (got == 0)
 		return CW_END;
 	return got > 0 ? CW_BYTES : CW_FAILED;
+}
+
+bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, ssize_t *result)
+{
+	struct cw_direction *rx = stream->rx;
+	struct cw_receiving request = {.flags = flags};
+	long got = cw_raw(SYS_recvfrom, fd, (long)piece->iov_base, (long)piece->iov_len, flags | MSG_DONTWAIT, 0, 0);
+
+	if (got > 0) {
+		atomic_fetch_add_explicit(&rx->roff, (uint64_t)got, memory_order_relaxed);
+		cw_switch_bound_in(stream, fd, (size_t)got);
+		cw_receive_advance(stream, &request, (size_t)got);
+		CW_COUNT(stream, messages_in, 1);
+	}
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	if (got < 0)
+		cw_error_keep(stream, (int)-got);
+	if (got <= 0 && (got != -EAGAIN || cw_receive_blocking(stream, fd, &request)))
+		return false;
+	cw_receive_offer(stream, fd, request.done);
+	if (got < 0)
+		errno = EAGAIN;
+	*result = got < 0 ? -1 : got;
+	return true;
 }
 
 /* Wait until the kernel has something, without taking it. */

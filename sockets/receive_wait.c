@@ -8,17 +8,14 @@
 #include "set.h"
 #include "switch.h"
 
-#define ASK_KERNEL_EVERY_US 5
-
 /* Look for bytes for a while. True if something has changed. */
 static bool look_for_bytes(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *rx = stream->rx;
-	uint64_t seen = atomic_load_explicit(&rx->roff, memory_order_relaxed), word, first, asked;
+	uint64_t seen = atomic_load_explicit(&rx->roff, memory_order_relaxed), word, first;
 	struct cw_look look;
 
 	cw_looking(&look);
-	asked = look.start;
 	first = atomic_load_explicit(&rx->state, memory_order_relaxed);
 	while (cw_look_goes_on(&look)) {
 		for (int i = 0; i < 8; i++) {
@@ -32,11 +29,8 @@ static bool look_for_bytes(struct cw_stream *stream, int fd)
 			cw_pause();
 		}
 		/* In CONSENT the writer may not have heard of the slot yet, and sends through the kernel. */
-		if (cw_state_of(first) != CW_LIVE && cw_ticks() - asked > ASK_KERNEL_EVERY_US * cw_ticks_per_us()) {
-			asked = cw_ticks();
-			if (cw_receive_kernel_ready(fd))
-				return true;
-		}
+		if (cw_state_of(first) != CW_LIVE && cw_look_asks(&look) && cw_receive_kernel_ready(fd))
+			return true;
 	}
 	CW_COUNT(stream, spins_lost, look.budget != 0);
 	return false;
@@ -116,8 +110,7 @@ static bool linger(struct cw_stream *stream, int fd)
 
 bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request)
 {
-	return !request->done && cw_receive_blocking(stream, fd, request) &&
-	       cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us()) &&
+	return !request->done && cw_receive_blocking(stream, fd, request) && cw_sparse() && !cw_switch_linger_due(stream) &&
 	       !cw_bell_may_sleep(stream); /* a ring costs no more, and needs no socket */
 }
 
@@ -126,9 +119,9 @@ enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_re
 	uint64_t start = cw_ticks();
 	enum cw_received outcome = cw_receive_read_kernel(stream, fd, request, 0);
 
-	cw_spin_slept(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	cw_slept(start, false);
 	if (outcome == CW_BYTES)
-		cw_switch_offer(stream, fd);
+		cw_receive_offer(stream, fd, request->done);
 	return outcome;
 }
 
@@ -161,8 +154,8 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 		outcome = cw_receive_read_kernel(stream, fd, request, 0);
 	else if (outcome == CW_EMPTY_KERNEL)
 		outcome = cw_receive_await_kernel(stream, fd, request);
-	cw_spin_lost(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	cw_slept(start, true);
 	if (outcome == CW_BYTES)
-		cw_switch_offer(stream, fd);
+		cw_receive_offer(stream, fd, request->done);
 	return outcome;
 }

@@ -4,6 +4,7 @@
  *	receive.c	the call: looks at the state, takes bytes from the ring or the kernel, waits, answers
  *	receive_kernel.c	the kernel's bytes, and waiting for them
  *	receive_wait.c	nothing there: look for a while, then sleep
+ *	receive_offer.c	the offer after a read from the kernel
  *	receive_bell.c	asleep on a bell
  *	receive_end.c	the end of the stream
  *	receive_peek.c	MSG_PEEK
@@ -37,6 +38,7 @@ enum cw_received {
 	CW_EMPTY_KERNEL,   /* what comes next comes through the kernel, but is not there yet */
 	CW_ON_ITS_WAY,     /* and behind it the ring has more */
 	CW_BY_KERNEL,      /* TAKEN, or ASLEEP for others: the kernel may be read without a bound, and without the lock */
+	CW_ENDS_HERE,      /* the same, but what was taken is all that the call may have */
 	CW_COLD,           /* ASLEEP, and to wake it the event set's lock is needed */
 	CW_END,
 	CW_FAILED,
@@ -91,6 +93,9 @@ enum cw_received cw_receive_closed(struct cw_receiving *request, ssize_t got);
 ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *request, enum cw_received outcome);
 
 enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, int extra);
+/* Who doesn't wait, in TAKEN, for one piece; rx_asleep was raised under the lock. False: nothing was taken, and whatever it is (nothing
+ * there for who waits after all, an end, an error, which is kept) the long way finds it. */
+bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, ssize_t *result);
 enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request);
 /* What the kernel has next is behind urgent data: a call that has bytes ends here, and one that has none goes past. */
 bool cw_receive_at_mark(const struct cw_stream *stream, int fd);
@@ -103,6 +108,8 @@ enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct 
 bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_receiving *request);
 /* Sleep in the kernel at once: CW_BY_KERNEL, and messages come far apart. */
 bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request);
+/* After a read of so many bytes from the kernel, or of none. */
+void cw_receive_offer(struct cw_stream *stream, int fd, size_t got);
 enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request);
 /* CW_EMPTY: there is none, or nobody rang: sleep in the kernel. */
 enum cw_received cw_receive_on_bell(struct cw_stream *stream, int fd, struct cw_receiving *request);

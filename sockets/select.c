@@ -191,6 +191,7 @@ int cw_pselect(int count, fd_set *readable, fd_set *writable, fd_set *urgent, co
 {
 	struct call call = {.wait = DIFFERENCES, .count = count, .set = {readable, writable, urgent}, .timespec = timeout, .mask = mask};
 
+	call.wait.masks = mask;
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return by_kernel(&call);
 	if (timeout && timeout->tv_sec < 1000000000)

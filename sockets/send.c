@@ -206,7 +206,7 @@ ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, s
 	return send_request(stream, fd, &request);
 }
 
-/* The common case without a detour: LIVE, one piece, room for all of it. */
+/* The common cases without a detour: LIVE, one piece, room for all of it; TAKEN, one short piece. */
 ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t count, int flags)
 {
 	struct cw_direction *tx = stream->tx;
@@ -219,6 +219,9 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 		uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
 		uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
 		uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
+		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
+		bool by_kernel =
+			cw_state_of(word) == CW_TAKEN && count <= WHOLE && atomic_load_explicit(&tx->tx_attached, memory_order_relaxed);
 		bool sent = false;
 
 		if (cw_likely((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && cw_class_sane(bits))) {
@@ -230,11 +233,15 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 				sent = cw_send_publish(stream, fd, widx, count);
 			}
 		}
+		if (by_kernel)
+			atomic_fetch_add_explicit(&tx->tx_in_kernel, 1, memory_order_relaxed);
 		cw_unlock(&tx->tx_lock);
 		if (cw_likely(sent)) {
 			CW_COUNT(stream, messages_out, 1);
 			return (ssize_t)count;
 		}
+		if (by_kernel)
+			return cw_send_taken(stream, fd, &iov, flags);
 	}
 	return cw_send_iov(stream, fd, &iov, 1, flags);
 }

@@ -1,3 +1,4 @@
+#include <limits.h>
 #include <pthread.h>
 
 #include "sending.h"
@@ -29,6 +30,14 @@ void cw_send_book(struct cw_stream *stream, int fd, ssize_t sent)
 	atomic_fetch_sub_explicit(&tx->tx_in_kernel, 1, memory_order_release);
 }
 
+/* One piece and nothing else by the call that has less to copy. */
+static ssize_t send_or_sleep(int fd, const struct msghdr *message, int flags)
+{
+	if (message->msg_iovlen == 1 && message->msg_iov->iov_len <= SSIZE_MAX && !message->msg_name && !message->msg_controllen)
+		return cw_kernel.sendto(fd, message->msg_iov->iov_base, message->msg_iov->iov_len, flags, NULL, 0);
+	return cw_kernel.sendmsg(fd, message, flags);
+}
+
 static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
 {
 	struct cw_send_sleeper sleeper = {stream, cw_stream_life(stream)};
@@ -37,7 +46,7 @@ static ssize_t send_by_kernel(struct cw_stream *stream, int fd, const struct msg
 	stream->corked = (uint8_t)((stream->corked & CW_CORK_OPTION) | (flags & MSG_MORE ? CW_CORK_MORE : 0));
 	cw_switch_note_wake(stream);
 	pthread_cleanup_push(cw_send_cancelled, &sleeper);
-	sent = cw_kernel.sendmsg(fd, message, flags);
+	sent = send_or_sleep(fd, message, flags);
 	pthread_cleanup_pop(0);
 	if (!cw_stream_ended(stream, sleeper.life))
 		cw_send_book(stream, fd, sent);
@@ -63,6 +72,16 @@ ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *
 	}
 	message.msg_iovlen = untaken(request, SIZE_MAX, rest);
 	return send_by_kernel(stream, fd, &message, flags);
+}
+
+ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags)
+{
+	struct cw_sending request = {.iov = piece, .iovcnt = 1, .total = piece->iov_len, .flags = flags, .life = cw_stream_life(stream)};
+	int error = cw_send_kept_error(stream);
+
+	if (cw_unlikely(error))
+		return cw_send_fail_late(stream, &request, error);
+	return cw_send_finish(stream, &request, cw_send_rest(stream, fd, &request));
 }
 
 /* A piece of it, without waiting. Returns bytes or -errno. */

@@ -49,6 +49,8 @@ void cw_send_look_for_offer(struct cw_stream *stream);
 void cw_send_book(struct cw_stream *stream, int fd, ssize_t sent);
 void cw_send_cancelled(void *sleeper);
 ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *request);
+/* A call of one piece whose direction is TAKEN. */
+ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags);
 long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request);
 /* False, and errno: nothing is to go to the kernel. */
 bool cw_send_to_kernel(struct cw_stream *stream, int fd);

@@ -1,5 +1,6 @@
 /* The hot list of an event set: the streams that it looks at while it is awake (set.h). */
 #include "kernel.h"
+#include "looking.h"
 #include "ready.h"
 #include "service.h"
 #include "set_item.h"
@@ -127,6 +128,11 @@ bool cw_item_awake(const struct cw_stream *stream)
 		return false;
 	state = cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_seq_cst));
 	return state == CW_CONSENT || state == CW_LIVE || state == CW_SEALED;
+}
+
+bool cw_item_stays(const struct cw_stream *stream)
+{
+	return stream->slot && cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_relaxed)) == CW_TAKEN && cw_is_sparse();
 }
 
 void cw_item_admit(struct cw_item *item, int epfd)

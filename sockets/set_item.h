@@ -21,6 +21,7 @@ struct cw_item {
 	uint32_t events;
 	uint64_t data;
 	uint64_t seen; /* the edge last told */
+	uint64_t told; /* in which of the set's answers, by ring */
 	/* By the ring, with something behind it in the kernel: the state word then, how much, and with the end? */
 	uint64_t word;
 	uint32_t behind;
@@ -62,10 +63,21 @@ struct cw_set {
 	struct cw_set_gone gone[CW_SET_GONE];
 	uint32_t gone_next;
 	bool kicked;
-	bool noted;     /* one of its items may be */
-	bool lingers;   /* not settled because of streams that linger (switch.h) */
-	bool filled;    /* the last answer had no room for what the kernel was to be asked for */
-	uint64_t asked; /* ticks, when the kernel was last asked while awake */
+	bool noted;   /* one of its items may be */
+	bool lingers; /* not settled because of streams that linger (switch.h) */
+	bool filled;  /* the last answer had no room for what the kernel was to be asked for */
+	bool full;    /* nor for anything else */
+	bool repeats; /* what was told in this round already could be told again */
+	bool fresh;   /* something is told by ring for the first time in it */
+	/*
+	 * As long as answers are full, who was told by ring waits until all others have been: a round. Its end is known by what the kernel
+	 * told first in it, which comes again when all that the kernel has have had their turn.
+	 */
+	uint64_t answer, round; /* the number of this one, and of the round's first */
+	uint64_t turn;          /* the data that the kernel told first */
+	bool turning, turned;   /* it has told something; that one again */
+	uint8_t by_kernel;      /* answers in a row that the kernel filled */
+	uint64_t asked;         /* ticks, when the kernel was last asked while awake */
 };
 
 #define CW_SETS      1024
@@ -108,6 +120,7 @@ void cw_item_detach(struct cw_item *item);
 void cw_item_heat(struct cw_item *item);
 void cw_item_cool(struct cw_item *item);
 bool cw_item_awake(const struct cw_stream *stream); /* CONSENT, LIVE or SEALED */
+bool cw_item_stays(const struct cw_stream *stream); /* TAKEN, and not to be offered when the set rises */
 void cw_item_admit(struct cw_item *item, int epfd); /* a registration that is new, or has changed */
 bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested);
 

@@ -85,12 +85,12 @@ static bool end_in_sight(const struct cw_item *item)
 
 static uint32_t told(const struct cw_item *item)
 {
-	uint32_t events = EPOLLIN | EPOLLRDNORM;
+	bool writable = cw_ready_to_send(item->stream);
+	uint32_t events = EPOLLIN | EPOLLRDNORM | (writable ? EPOLLOUT | EPOLLWRNORM : 0);
 
-	if (cw_ready_to_send(item->stream))
-		events |= EPOLLOUT | EPOLLWRNORM;
-	/* The other bits are the kernel's: asked for where an end is in sight, and where the registration is told but once. */
-	if (end_in_sight(item) || (item->events & EPOLLONESHOT)) {
+	/* The other bits are the kernel's: asked for where an end is in sight, where the registration is told but once, and where what is
+	 * sent goes by the kernel. */
+	if (end_in_sight(item) || (item->events & EPOLLONESHOT) || (!writable && (item->events & (EPOLLOUT | EPOLLWRNORM)))) {
 		struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
 		struct timespec none = {0};
 
@@ -106,6 +106,15 @@ static bool look_again(const struct cw_item *item)
 	return (item->armed && (item->events & (EPOLLOUT | EPOLLWRNORM))) || cw_ready_later(item->stream);
 }
 
+/* In this round, and would be again. */
+static bool was_told(struct cw_set *set, const struct cw_item *item, bool ready)
+{
+	bool told = item->told >= set->round && (ready || item_writable(item));
+
+	set->repeats |= told;
+	return told;
+}
+
 /* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
@@ -115,8 +124,12 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 
 	cw_set_sweep(set);
 	for (item = set->look; item && count < max; item = next) {
+		bool ready = cw_item_ready(item, &edge);
+
 		next = item->look_next;
-		if (cw_item_ready(item, &edge)) {
+		if (cw_unlikely(set->full) && was_told(set, item, ready))
+			continue;
+		if (ready) {
 			item->seen = edge;
 			*ask |= (item->events & EPOLLET) != 0; /* an edge that the kernel may have too is one with this one */
 			if (item->events & EPOLLET)
@@ -131,6 +144,8 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 			continue;
 		}
 		events[count++].data.u64 = item->data;
+		item->told = set->answer;
+		set->fresh = true;
 		last = item;
 		if (item->events & EPOLLONESHOT)
 			disarm(item, epfd);

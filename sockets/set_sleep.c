@@ -35,7 +35,7 @@ static void rise(struct cw_set *set)
 		return;
 	cw_set_rise_datagrams(set);
 	for (item = set->hot; item; item = item->hot_next)
-		if (cw_item_rx_lock(item->stream, item->fd, &nested)) {
+		if (item->stream->slot && cw_ready_rises(item->stream) && cw_item_rx_lock(item->stream, item->fd, &nested)) {
 			/* In another set too, it may not be hot there. Whoever reads it rouses it in all of them. */
 			if (!cw_switch_others_asleep(item->stream) && cw_set_alone(item->stream))
 				cw_ready_rise(item->stream);
@@ -106,8 +106,9 @@ static bool settle(struct cw_set *set, int depth)
 			rise(set);
 			return false;
 		}
-		/* Cold ones stay with the kernel; those that had bytes lately are woken with the set, or offered again. */
-		if (item->idle >= IDLE_SLEEPS && !cw_item_awake(item->stream))
+		/* Cold ones stay with the kernel; those that had bytes lately are woken with the set, or offered again, but by who sleeps
+		 * between all its messages (receive_offer.c). */
+		if (item->idle >= IDLE_SLEEPS ? !cw_item_awake(item->stream) : cw_item_stays(item->stream))
 			cw_item_cool(item);
 	}
 	for (item = set->nested && depth < CW_SET_DEPTH ? set->items : NULL; item; item = item->next) {

@@ -6,7 +6,8 @@
 #include "set_item.h"
 #include "switch.h"
 
-#define ASK_KERNEL_EVERY_US 8 /* while streams are served by ring, the kernel's own events wait no longer than this */
+#define ASK_KERNEL_EVERY_US 8  /* while streams are served by ring, the kernel's own events wait no longer than this */
+#define MOST_BY_KERNEL      16 /* answers in a row, while rings wait that were told before */
 #define NAP_NS              CW_LINGER_NS
 
 struct waiting {
@@ -80,17 +81,61 @@ static uint64_t doubts(const struct cw_set *set)
 	return atomic_load_explicit(&set->doubts, memory_order_seq_cst);
 }
 
+/* Full answers are one round; for one place the kernel is asked in turn with the rings (kernel_first). */
+static void begin_answer(struct cw_set *set, const struct waiting *waiting)
+{
+	set->answer++;
+	set->full = set->full && waiting->max > 1;
+	if (!set->full) {
+		set->round = set->answer;
+		set->turning = set->turned = false;
+		set->by_kernel = 0;
+	}
+	set->repeats = set->fresh = false;
+}
+
+static void note_kernel(struct cw_set *set, const struct epoll_event *events, int count)
+{
+	if (!set->turning && count > 0) {
+		set->turning = true;
+		set->turn = events[0].data.u64;
+		return;
+	}
+	for (int i = 0; i < count; i++)
+		set->turned |= events[i].data.u64 == set->turn;
+}
+
+/* All others have been told, and if there is room a new round begins within the answer. Returns how many are told now. */
+static int end_answer(struct cw_set *set, const struct waiting *waiting, int count)
+{
+	bool ignored;
+
+	if (set->repeats && count < waiting->max) {
+		int before = count;
+
+		set->round = set->answer;
+		count += cw_set_collect(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
+		count = cw_set_merge(waiting->events, before, count);
+	}
+	set->by_kernel = set->fresh || !set->repeats ? 0 : (uint8_t)(set->by_kernel + 1);
+	set->full = count == waiting->max && (!set->by_kernel || (!set->turned && set->by_kernel < MOST_BY_KERNEL)) &&
+		    set->answer - set->round < set->hot_count + MOST_BY_KERNEL; /* new ones may come all the time */
+	return count;
+}
+
 /* What the kernel told and, as far as there is room, what the rings have. 0: all of it was our own knocking. */
 static int complete(struct cw_set *set, const struct waiting *waiting, uint64_t asked_at, int count)
 {
 	bool ignored, locked = cw_set_lock(set);
 
 	count = cw_set_after_kernel(set, number(waiting), asked_at, waiting->events, count);
+	note_kernel(set, waiting->events, count);
 	if (count && (set->hot || set->datagrams || set->nested) && count < waiting->max) {
 		int by_kernel = count;
 
+		begin_answer(set, waiting);
 		count += cw_set_collect(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
-		count = cw_set_merge(waiting->events, by_kernel, count);
+		count = end_answer(set, waiting, cw_set_merge(waiting->events, by_kernel, count));
 	}
 	cw_set_unlock(set, locked);
 	return count;
@@ -111,14 +156,19 @@ static int kernel_first(struct cw_set *set, const struct waiting *waiting)
 /* Rings and, if it is time, the kernel. */
 static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask)
 {
-	bool locked;
+	bool locked, repeats;
 	int count = cw_unlikely(set->filled) ? kernel_first(set, waiting) : 0, by_ring;
 	uint64_t now;
 
 	if (count)
 		return count;
 	locked = cw_set_lock(set);
+	begin_answer(set, waiting);
 	count = by_ring = cw_set_collect(set, number(waiting), waiting->events, waiting->max, &must_ask);
+	repeats = set->repeats;
+	must_ask |= repeats && count < waiting->max;
+	if (!must_ask || count == waiting->max)
+		count = end_answer(set, waiting, count);
 	now = cw_ticks();
 	cw_set_unlock(set, locked);
 	if (must_ask || (count && now - set->asked > ASK_KERNEL_EVERY_US * cw_ticks_per_us())) {
@@ -128,13 +178,17 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 			uint64_t asked_at = doubts(set);
 			int more = ask_kernel(set, waiting, waiting->events + count, waiting->max - count);
 
+			if (!count)
+				cw_asked(more > 0);
 			if (more < 0)
 				return count ? count : more;
-			if (more) {
+			if (more || repeats || count) {
 				locked = cw_set_lock(set);
+				set->repeats |= repeats; /* others may have asked meanwhile */
 				more = cw_set_after_kernel(set, number(waiting), asked_at, waiting->events + count, more);
+				note_kernel(set, waiting->events + count, more);
+				count = end_answer(set, waiting, cw_set_merge(waiting->events, by_ring, count + more));
 				cw_set_unlock(set, locked);
-				count = cw_set_merge(waiting->events, by_ring, count + more);
 			}
 		}
 	}
@@ -143,22 +197,17 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 
 static int spin(struct cw_set *set, const struct waiting *waiting)
 {
-	uint64_t asked, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
 	struct cw_look looking;
 
 	cw_looking(&looking);
-	asked = looking.start;
 	while (cw_look_goes_on(&looking)) {
-		bool ask = cw_ticks() - asked > every;
-		int count = look(set, waiting, ask);
+		int count = look(set, waiting, cw_look_asks(&looking));
 
 		if (count) {
 			cw_count(CW_COUNT_spins_paid);
 			cw_look_paid(&looking);
 			return count;
 		}
-		if (ask)
-			asked = cw_ticks();
 		cw_pause();
 	}
 	return 0;
@@ -190,7 +239,7 @@ static __attribute__((noinline)) int nap_in_kernel(const struct waiting *waiting
 	return count;
 }
 
-static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
+static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting, uint64_t start, bool looked)
 {
 	uint64_t asked_at = doubts(set);
 	int count, error;
@@ -200,7 +249,8 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting)
 	count = wait_in_kernel(waiting, waiting->events, waiting->max, true);
 	pthread_cleanup_pop(0);
 	error = errno;
-	cw_set_rise(set);
+	cw_slept(start, looked);
+	cw_set_rise(set); /* which goes by that */
 	if (count > 0) {
 		cw_count(CW_COUNT_wakeups);
 		count = complete(set, waiting, asked_at, count);
@@ -248,10 +298,9 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 				return count;
 		}
 		/* Messages are far apart: the sleep itself asks the kernel. */
-		sparse = rings && !restless && waiting->deadline && cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us());
+		sparse = rings && !restless && waiting->deadline && cw_sparse();
 		if (rings && !sparse) {
-			/* Before looking for a while: what the kernel has goes first. */
-			count = look(set, waiting, true);
+			count = !waiting->deadline || !cw_spares_kernel() || !cw_kernel_is_quiet() ? look(set, waiting, true) : 0;
 			if (count || !waiting->deadline)
 				return count;
 			cw_set_offer_datagrams(set);
@@ -264,13 +313,14 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 		if (!cw_set_settle(set)) {
 			count = restless || set->lingers ? nap(set, waiting) : 0;
 			set->lingers = false;
-			if (count || (waiting->deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting->deadline))
+			if (count)
 				return count;
+			if (waiting->deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting->deadline)
+				return look(set, waiting, true);
 			restless = true;
 			continue;
 		}
-		count = sleep_in_kernel(set, waiting);
-		(sparse ? cw_spin_slept : cw_spin_lost)(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+		count = sleep_in_kernel(set, waiting, start, rings && !sparse);
 		if (count != -2)
 			return count;
 	}

@@ -58,14 +58,16 @@ struct cw_stream {
 	uint32_t rings_missed;                /* times that bytes were there, and nobody had rung */
 	_Atomic uint64_t rung;                /* the other end's sleep that was rung for last */
 	uint64_t lingered;                    /* roff at the last wait that let the offer stand */
-	bool shut_writing;                    /* by us, perhaps before it was moved */
-	bool shut_reading;                    /* by us: an end of file says nothing of the peer */
-	bool is_unix;                         /* AF_UNIX (unix.h) */
-	_Atomic int error;                    /* of the kernel, that came behind bytes and is still to be told */
-	_Atomic uint64_t claim;               /* of the part of the ring that a send is filling (sending.h) */
-	_Atomic uint8_t notes;                /* CW_NOTE_*: what a call of a moved stream looks at first */
-	uint8_t end;                          /* of the slot */
-	uint8_t most_bits;                    /* class of the largest ring that the program's buffer sizes allow */
+	_Atomic uint64_t offered_up;          /* receive_offer.c: the ring's beginning at the last offer */
+	_Atomic uint8_t offers_in_vain, offers_left_out;
+	bool shut_writing;      /* by us, perhaps before it was moved */
+	bool shut_reading;      /* by us: an end of file says nothing of the peer */
+	bool is_unix;           /* AF_UNIX (unix.h) */
+	_Atomic int error;      /* of the kernel, that came behind bytes and is still to be told */
+	_Atomic uint64_t claim; /* of the part of the ring that a send is filling (sending.h) */
+	_Atomic uint8_t notes;  /* CW_NOTE_*: what a call of a moved stream looks at first */
+	uint8_t end;            /* of the slot */
+	uint8_t most_bits;      /* class of the largest ring that the program's buffer sizes allow */
 	uint32_t number;
 	struct cw_slot *_Atomic slot;
 	struct cw_direction *tx, *rx;

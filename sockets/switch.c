@@ -60,7 +60,9 @@ void cw_switch_note_wake(struct cw_stream *stream)
 	if (!cw_policy.number[CW_OPTION_step_aside])
 		return;
 	here = cw_aside_here();
-	atomic_store_explicit(&end[stream->end].processor, here, memory_order_relaxed);
+	/* The line is the other end's too. */
+	if (atomic_load_explicit(&end[stream->end].processor, memory_order_relaxed) != here)
+		atomic_store_explicit(&end[stream->end].processor, here, memory_order_relaxed);
 	cw_aside_note(&cw_thread.spin.aside, atomic_load_explicit(&end[1 - stream->end].processor, memory_order_relaxed), here);
 }
 
@@ -400,15 +402,19 @@ void cw_switch_quit_bell(struct cw_stream *stream)
 		cw_switch_withdraw(stream, &word);
 }
 
+bool cw_switch_linger_due(const struct cw_stream *stream)
+{
+	return cw_unlikely(stream->clamped) &&
+	       atomic_load_explicit(&stream->rx->roff, memory_order_relaxed) - stream->lingered >= LINGER_AFTER;
+}
+
 bool cw_switch_lingers(struct cw_stream *stream)
 {
 	struct cw_direction *rx = stream->rx;
-	uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 
-	if (cw_likely(!stream->clamped) || roff - stream->lingered < LINGER_AFTER ||
-	    cw_state_of(atomic_load_explicit(&rx->state, memory_order_relaxed)) != CW_CONSENT)
+	if (!cw_switch_linger_due(stream) || cw_state_of(atomic_load_explicit(&rx->state, memory_order_relaxed)) != CW_CONSENT)
 		return false;
-	stream->lingered = roff;
+	stream->lingered = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	return true;
 }
 

@@ -87,6 +87,8 @@ bool cw_switch_drained(struct cw_stream *stream, uint64_t *word); /* SEALED -> T
  */
 #define CW_LINGER_NS 1000000
 bool cw_switch_lingers(struct cw_stream *stream);
+/* It would be true, were there an offer. */
+bool cw_switch_linger_due(const struct cw_stream *stream);
 
 /*
  * Bytes of the ring that the reader may read now from roff on, given the word. SIZE_MAX: nonsense. *ring (if not NULL) is what was checked:

@@ -9,8 +9,7 @@
 #include "ready.h"
 #include "switch.h"
 
-#define ASK_KERNEL_EVERY_US 8
-#define NAP_NS              CW_LINGER_NS
+#define NAP_NS CW_LINGER_NS
 
 void cw_wait_list_begin(struct cw_wait_list *list)
 {
@@ -209,7 +208,7 @@ void cw_wait_list_rise(struct cw_wait_list *list)
 			continue;
 		}
 		atomic_fetch_sub_explicit(&stream->rx->rx_asleep, 1, memory_order_release);
-		if (!cw_set_hot_or_none(stream) || !cw_rx_lock(stream, entry->fd, &nested))
+		if (!cw_ready_rises(stream) || !cw_set_hot_or_none(stream) || !cw_rx_lock(stream, entry->fd, &nested))
 			continue;
 		if (!cw_switch_others_asleep(stream))
 			cw_ready_rise(stream);
@@ -217,42 +216,47 @@ void cw_wait_list_rise(struct cw_wait_list *list)
 	}
 }
 
+/* What follows asks the kernel, if need be; or nothing does. */
+enum look_first { RINGS_FIRST, BOTH };
+
 /* Rings and kernel, once. */
-static int look_both(struct cw_wait_call *call)
+static int look_both(struct cw_wait_call *call, enum look_first first)
 {
-	bool some = look(&call->list) > 0;
+	bool some = look(&call->list) > 0, spares = cw_spares_kernel();
 	int ready;
 
-	if (some && call->by_ring && (ready = call->by_ring(call)) >= 0)
+	if (some && spares && call->by_ring && (ready = call->by_ring(call)) >= 0)
 		return ready;
+	if (!some && first == RINGS_FIRST && spares && !call->masks && cw_kernel_is_quiet())
+		return 0;
 	/* With the mask only if nothing is ready: a signal that it lets through is told as by the call itself. */
 	ready = call->ask(call, !some, 0);
+	if (!some)
+		cw_asked(ready > 0);
 	return ready < 0 ? ready : call->merge(call, ready);
 }
 
-/* For a while. -1: the kernel says so; else look again. */
+/* For a while. -1: the kernel says so; 1: there is something; 0: nothing. */
 static int spin(struct cw_wait_call *call)
 {
-	uint64_t asked, every = ASK_KERNEL_EVERY_US * cw_ticks_per_us();
 	struct cw_look looking;
 
 	cw_looking(&looking);
-	asked = looking.start;
 	while (cw_look_goes_on(&looking)) {
 		bool ready = look(&call->list) > 0;
 
-		if (!ready && cw_ticks() - asked > every) {
+		if (!ready && cw_look_asks(&looking)) {
 			int told = call->ask(call, true, 0);
 
+			cw_asked(told > 0);
 			if (told < 0)
 				return told;
 			ready = told > 0;
-			asked = cw_ticks();
 		}
 		if (ready) {
 			cw_count(CW_COUNT_spins_paid);
 			cw_look_paid(&looking);
-			return 0;
+			return 1;
 		}
 		cw_pause();
 	}
@@ -302,7 +306,7 @@ static int sleep_in_kernel(struct cw_wait_call *call, bool sparse)
 	cw_count(CW_COUNT_sleeps);
 	ready = call->sleep(call);
 	error = errno;
-	(sparse ? cw_spin_slept : cw_spin_lost)(&cw_thread.spin, (uint32_t)cw_policy_spin_us(), cw_ticks() - start);
+	cw_slept(start, !sparse);
 	cw_wait_list_rise(&call->list);
 	errno = error;
 	if (ready > 0)
@@ -317,7 +321,7 @@ static int sleep_in_kernel(struct cw_wait_call *call, bool sparse)
 /* Messages are far apart and no ring has one: the sleep itself asks the kernel, and what comes meanwhile is seen as it begins. */
 static bool at_once(struct cw_wait_call *call)
 {
-	return call->deadline && cw_spin_sparse(&cw_thread.spin, (uint32_t)cw_policy_spin_us()) && !look(&call->list);
+	return call->deadline && cw_sparse() && !look(&call->list);
 }
 
 int cw_wait_list_wait(struct cw_wait_call *call)
@@ -328,14 +332,13 @@ int cw_wait_list_wait(struct cw_wait_call *call)
 	for (;;) {
 		sparse = call->list.moved && !restless && at_once(call);
 		if (call->list.moved && !sparse) {
-			ready = look_both(call);
+			ready = look_both(call, call->deadline ? RINGS_FIRST : BOTH);
 			if (ready || !call->deadline)
 				return ready;
 			offer(&call->list);
 			ready = spin(call);
-			if (ready < 0)
-				return ready;
-			ready = look_both(call);
+			if (ready > 0)
+				ready = look_both(call, BOTH);
 			if (ready)
 				return ready;
 		}
@@ -344,8 +347,10 @@ int cw_wait_list_wait(struct cw_wait_call *call)
 			return sleep_in_kernel(call, sparse);
 		call->list.moved = call->list.count;
 		ready = restless || lingering ? nap(call) : 0;
-		if (ready || too_late(call))
+		if (ready)
 			return ready;
+		if (too_late(call))
+			return look_both(call, BOTH);
 		restless = true;
 	}
 }

@@ -47,6 +47,7 @@ struct cw_wait_call {
 	int (*sleep)(struct cw_wait_call *);
 	int (*by_ring)(struct cw_wait_call *);
 	int64_t deadline; /* monotonic ns, -1 none, 0 don't wait */
+	bool masks;       /* the kernel lets signals through that are else held: it is asked each time that nothing is ready by ring */
 	struct cw_wait_list list;
 };
 

@@ -40,6 +40,11 @@ static bool is_time(const struct cw_give_way *way, uint64_t now)
 	return !left || left > (uint64_t)PAUSE * LONG_COSTS * MOST_CREDIT_US * cw_ticks_per_us();
 }
 
+bool cw_give_way_is_near(const struct cw_give_way *way)
+{
+	return (int64_t)(load(&way->not_before) - cw_ticks()) <= (int64_t)(EVERY_US * cw_ticks_per_us());
+}
+
 static enum cw_gave for_long(struct cw_give_way *way, uint64_t to, uint64_t cost)
 {
 	uint64_t credit = load(&way->credit);

@@ -96,12 +96,18 @@ static uint64_t least_of(uint32_t max_us)
 	return (max_us < LEAST_US ? max_us : LEAST_US) * cw_ticks_per_us();
 }
 
+bool cw_spin_is_sparse(const struct cw_spin *spin, uint32_t max_us)
+{
+	if (!max_us || alone())
+		return true;
+	return max_us > LEAST_US && spin->budget && spin->budget <= least_of(max_us) && !long_look_is_due(spin);
+}
+
 bool cw_spin_sparse(struct cw_spin *spin, uint32_t max_us)
 {
-	if (max_us <= LEAST_US || alone())
-		return false;
-	step_aside(spin, max_us * cw_ticks_per_us());
-	return spin->budget && spin->budget <= least_of(max_us) && !long_look_is_due(spin);
+	if (max_us > LEAST_US && !alone())
+		step_aside(spin, max_us * cw_ticks_per_us());
+	return cw_spin_is_sparse(spin, max_us);
 }
 
 uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
@@ -120,8 +126,11 @@ uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 
 void cw_spin_paid(struct cw_spin *spin, uint32_t max_us)
 {
+	uint64_t most = max_us * cw_ticks_per_us(), twice = 2 * (uint64_t)spin->budget;
+	bool step_by_step = spin->budget && !long_look_is_due(spin) && twice < most;
+
 	spin->losses = 0;
-	spin->budget = (uint32_t)(max_us * cw_ticks_per_us());
+	spin->budget = (uint32_t)(step_by_step ? twice : most);
 }
 
 void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
@@ -141,6 +150,8 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 
 void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
+	if (waited < least_of(max_us))
+		return;
 	if (waited < max_us * cw_ticks_per_us() && spin->losses <= LOSSES_BEFORE_SHORT_LOOKS)
 		cw_spin_paid(spin, max_us);
 	else

@@ -221,11 +221,27 @@ SCENARIO(writing, 0)
 	close(set);
 }
 
+/* Twelve are ready, and nothing is read: each must be told within as many calls as it takes to tell all. */
+static void told_in_turn(int set)
+{
+	struct epoll_event events[4];
+	int seen[12] = {0}, calls = 0, left = 12;
+
+	for (; left && calls < 12; calls++) {
+		int n = epoll_wait(set, events, 4, 1000);
+
+		if (calls < 3)
+			say("  %d", n);
+		for (int i = 0; i < n; i++)
+			left -= !seen[events[i].data.u32]++;
+	}
+	say("left %d, within three calls %d", left, calls == 3);
+}
+
 SCENARIO(few_places, 0)
 {
 	struct end ends[12];
-	struct epoll_event events[4];
-	int set = new_set(), seen[12] = {0}, calls = 0, left = 12;
+	int set = new_set();
 
 	for (int i = 0; i < 12; i++) {
 		open_end(&ends[i], AF_INET, false);
@@ -236,18 +252,45 @@ SCENARIO(few_places, 0)
 		peer_send(&ends[i], 10);
 		arrive(&ends[i], 10);
 	}
-	/* Nothing is read: each must be told within as many calls as it takes to tell all. */
-	for (; left && calls < 12; calls++) {
-		int n = epoll_wait(set, events, 4, 1000);
-
-		if (calls < 3)
-			say("  %d", n);
-		for (int i = 0; i < n; i++)
-			left -= !seen[events[i].data.u32]++;
-	}
-	say("left %d, within three calls %d", left, calls == 3);
+	told_in_turn(set);
 	for (int i = 0; i < 12; i++)
 		RECV(&ends[i], recv(ends[i].fd, room, 100, 0));
+	look(set, 0);
+	close(set);
+}
+
+/* Half of them are pipes, which are the kernel's alone. */
+SCENARIO(few_places_for_both, 0)
+{
+	struct end ends[6];
+	struct epoll_event events[4];
+	int set = new_set(), pipes[6][2], seen[12] = {0}, left = 12;
+
+	for (int i = 0; i < 6; i++) {
+		open_end(&ends[i], AF_INET, false);
+		MUST(pipe(pipes[i]));
+		MUST(control(set, EPOLL_CTL_ADD, ends[i].fd, EPOLLIN, (unsigned)i));
+		MUST(control(set, EPOLL_CTL_ADD, pipes[i][0], EPOLLIN, (unsigned)i + 6));
+	}
+	for (int i = 0; i < 6; i++) {
+		quietly();
+		peer_send(&ends[i], 10);
+		arrive(&ends[i], 10);
+		MUST((int)write(pipes[i][1], "!", 1));
+	}
+	told_in_turn(set);
+	/* All go on to be told in turn. */
+	for (int calls = 0; left && calls < 24; calls++) {
+		usleep(100);
+		for (int i = epoll_wait(set, events, 4, 1000) - 1; i >= 0; i--)
+			left -= !seen[events[i].data.u32]++;
+	}
+	say("and again, left %d", left);
+	for (int i = 0; i < 6; i++) {
+		RECV(&ends[i], recv(ends[i].fd, room, 100, 0));
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
 	look(set, 0);
 	close(set);
 }

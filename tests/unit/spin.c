@@ -28,6 +28,7 @@ START_TEST(zero_never_looks)
 		ck_assert_uint_eq(cw_spin_budget(&spin, 0), 0);
 		cw_spin_lost(&spin, 0, (uint64_t)i * 1000);
 		ck_assert_uint_eq(cw_spin_budget(&spin, 0), 0);
+		ck_assert(cw_spin_sparse(&spin, 0));
 		cw_spin_paid(&spin, 0);
 	}
 }
@@ -39,6 +40,7 @@ START_TEST(one_processor_never_looks)
 
 	ck_assert(sysconf(_SC_NPROCESSORS_ONLN) > 1 || cw_spin_budget(&spin, 50) == 0);
 	ck_assert(sysconf(_SC_NPROCESSORS_ONLN) < 2 || cw_spin_budget(&spin, 50) > 0);
+	ck_assert(cw_spin_sparse(&spin, 50) == (sysconf(_SC_NPROCESSORS_ONLN) < 2));
 }
 END_TEST
 
@@ -77,7 +79,6 @@ START_TEST(sparse_until_a_look_would_pay)
 	cw_spin_lost(&spin, 50, ticks(100000));
 	ck_assert(cw_spin_sparse(&spin, 50));
 	ck_assert(!cw_spin_sparse(&spin, 3));
-	ck_assert(!cw_spin_sparse(&spin, 0));
 	cw_spin_paid(&spin, 50);
 	ck_assert(!cw_spin_sparse(&spin, 50));
 	for (int i = 0; i < 1000; i++) {
@@ -98,6 +99,8 @@ START_TEST(a_sleep_without_a_look_tells_whether_one_would_pay)
 	cw_spin_lost(&spin, 50, ticks(100000));
 	cw_spin_slept(&spin, 50, ticks(100));
 	cw_spin_slept(&spin, 50, ticks(100000));
+	ck_assert(cw_spin_sparse(&spin, 50));
+	cw_spin_slept(&spin, 50, ticks(2)); /* that was no sleep */
 	ck_assert(cw_spin_sparse(&spin, 50));
 	cw_spin_slept(&spin, 50, ticks(20));
 	ck_assert(!cw_spin_sparse(&spin, 50));
@@ -185,8 +188,42 @@ START_TEST(short_sleeps_make_it_longer_at_first)
 	for (int i = 0; i < 20; i++)
 		cw_spin_lost(&spin, 50, ticks(60));
 	ck_assert_uint_lt(cw_spin_budget(&spin, 50), after);
+}
+END_TEST
+
+/* Between long sleeps one that was lucky is no reason for a long one in vain; several are. */
+START_TEST(what_pays_makes_it_longer_by_and_by)
+{
+	struct cw_spin spin = {0};
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return;
+	cw_spin_lost(&spin, 50, ticks(100000));
+	cw_spin_paid(&spin, 50);
+	ck_assert(!cw_spin_sparse(&spin, 50));
+	ck_assert_uint_le(cw_spin_budget(&spin, 50), ticks(50) / 4);
+	for (int i = 0; i < 3; i++)
+		cw_spin_paid(&spin, 50);
+	ck_assert_uint_eq(cw_spin_budget(&spin, 50), ticks(50));
+}
+END_TEST
+
+/* Two ends that answered each other at the speed of wake-ups go on without. */
+START_TEST(a_long_look_that_pays_changes_all)
+{
+	struct cw_spin spin = {0};
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return;
+	for (int i = 0; i < 32; i++)
+		cw_spin_lost(&spin, 50, ticks(60));
+	ck_assert_uint_eq(cw_spin_budget(&spin, 50), ticks(100));
 	cw_spin_paid(&spin, 50);
 	ck_assert_uint_eq(cw_spin_budget(&spin, 50), ticks(50));
+	for (int i = 0; i < 33; i++)
+		cw_spin_lost(&spin, 50, ticks(60));
+	cw_spin_paid(&spin, 50); /* that was a short one */
+	ck_assert_uint_le(cw_spin_budget(&spin, 50), ticks(50) / 4);
 }
 END_TEST
 
@@ -225,6 +262,8 @@ int main(void)
 	tcase_add_test(units, a_smaller_bound_is_kept);
 	tcase_add_test(units, idle_looks_are_short);
 	tcase_add_test(units, short_sleeps_make_it_longer_at_first);
+	tcase_add_test(units, what_pays_makes_it_longer_by_and_by);
+	tcase_add_test(units, a_long_look_that_pays_changes_all);
 	tcase_add_test(units, stepping_aside_keeps_the_affinity);
 	return run_units(runner);
 }

@@ -15,16 +15,21 @@ static struct pair pair;
 static struct cw_stream *writer, *reader;
 static struct cw_direction *words;
 
+static void open_both(void)
+{
+	pair_make(&pair);
+	pair_start(0);
+	writer = pair_open(&pair, 0);
+	reader = pair_open(&pair, 1);
+}
+
 /* LIVE, with some bytes in the ring that the reader has not seen, and the reader asleep. Returns the word that it left. */
 static uint64_t asleep_with(const char *bytes)
 {
 	uint64_t word, widx;
 	char byte;
 
-	pair_make(&pair);
-	pair_start(0);
-	writer = pair_open(&pair, 0);
-	reader = pair_open(&pair, 1);
+	open_both();
 	words = writer->tx;
 	ck_assert_ptr_eq(words, reader->rx);
 	/* The first call of each side attaches it. */
@@ -271,6 +276,126 @@ START_TEST(a_handler_sends_in_the_middle_of_a_copy)
 }
 END_TEST
 
+/* ---- offers of who always sleeps ---- */
+
+/* A byte through the kernel. True: and then the reader offers, and takes it back, as it does before it sleeps. */
+static bool offers_after_one(void)
+{
+	uint64_t word;
+	char byte;
+
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, 0), 1);
+	word = words->state;
+	return cw_state_of(word) == CW_CONSENT && cw_switch_withdraw(reader, &word);
+}
+
+static unsigned offers_after(unsigned messages)
+{
+	unsigned offers = 0;
+
+	for (unsigned i = 0; i < messages; i++)
+		offers += offers_after_one();
+	return offers;
+}
+
+START_TEST(offers_in_vain_become_rarer)
+{
+	uint64_t word;
+	char byte;
+
+	asleep_with("hello");
+	word = words->state;
+	ck_assert(cw_switch_take_back(writer, pair.fd[0], &word));
+	comes_by_kernel("hello");
+	words->roff = words->woff; /* as if it had been read by us */
+	ck_assert_uint_ge(offers_after(5), 4);
+	ck_assert_uint_le(offers_after(100), 10);
+	ck_assert_uint_ge(offers_after(100), 2);
+	/* One that is taken. */
+	do {
+		ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+		ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, 0), 1);
+	} while (cw_state_of(words->state) == CW_TAKEN);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+	ck_assert_int_eq(cw_state_of(words->state), CW_LIVE);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, 0), 1);
+	word = words->state;
+	ck_assert(cw_switch_fall_asleep(reader, &word, words->widx));
+	while (!offers_after_one())
+		;
+	ck_assert_uint_ge(offers_after(4), 3);
+	ck_assert(!writer->broken && !reader->broken);
+}
+END_TEST
+
+/* A socket that comes to the same place begins anew. */
+START_TEST(a_stream_does_not_inherit_what_was_learned)
+{
+	asleep_with("hello");
+	reader->offers_in_vain = writer->offers_in_vain = 9;
+	pair_close(reader, pair.fd[1]);
+	pair_close(writer, pair.fd[0]);
+	pair_connect(&pair);
+	reader = pair_open(&pair, 1);
+	ck_assert_uint_eq(reader->offers_in_vain, 0);
+}
+END_TEST
+
+/* ---- what only the kernel says ---- */
+
+/* Until what is sent next by `from` goes by ring, and nothing is unread. */
+static void go_live(struct cw_stream *from, int from_fd, struct cw_stream *to, int to_fd)
+{
+	char byte;
+
+	do {
+		ck_assert_int_eq(cw_send(from, from_fd, "!", 1, 0), 1);
+		ck_assert_int_eq(cw_receive(to, to_fd, &byte, 1, 0), 1);
+	} while (cw_state_of(from->tx->state) != CW_LIVE);
+}
+
+/* A poll that finds something in a ring each time tells an end nevertheless, which another stream's dead peer has not marked. */
+START_TEST(an_end_is_told_beside_a_busy_ring)
+{
+	int told = 0;
+
+	open_both();
+	go_live(writer, pair.fd[0], reader, pair.fd[1]);
+	go_live(reader, pair.fd[1], writer, pair.fd[0]);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "hello", 5, 0), 5);
+	ck_assert_int_eq(shutdown(pair.fd[1], SHUT_WR), 0);
+	for (int i = 0; i < 200 && !told; i++) {
+		struct pollfd both[2] = {{pair.fd[1], POLLIN, 0}, {pair.fd[0], POLLIN, 0}};
+
+		ck_assert_int_ge(cw_poll(both, 2, 1000), 1);
+		ck_assert_int_eq(both[0].revents, POLLIN);
+		told = both[1].revents;
+	}
+	ck_assert_int_eq(told, POLLIN);
+}
+END_TEST
+
+/* The kernel tells an edge with all that is so; whichever of both has the bytes, and the room. */
+START_TEST(room_in_the_kernel_is_told_with_bytes_in_the_ring)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET};
+	int set_fd = epoll_create1(EPOLL_CLOEXEC);
+
+	open_both();
+	go_live(writer, pair.fd[0], reader, pair.fd[1]);
+	ck_assert_int_eq(cw_state_of(reader->tx->state), CW_TAKEN);
+	cw_set_open(set_fd);
+	ck_assert_int_eq(cw_set_control(cw_set_of(set_fd), set_fd, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
+	ck_assert_int_eq(cw_set_wait(set_fd, &event, 1, 0, NULL), 1);
+	ck_assert_uint_eq(event.events, EPOLLOUT);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+	ck_assert_int_eq(cw_state_of(writer->tx->state), CW_LIVE);
+	ck_assert_int_eq(cw_set_wait(set_fd, &event, 1, 0, NULL), 1);
+	ck_assert_uint_eq(event.events, EPOLLIN | EPOLLOUT);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -285,5 +410,9 @@ int main(void)
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_registration_taken_away_while_it_is_waited_for, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
+	tcase_add_test(units, offers_in_vain_become_rarer);
+	tcase_add_test(units, a_stream_does_not_inherit_what_was_learned);
+	tcase_add_test(units, an_end_is_told_beside_a_busy_ring);
+	tcase_add_test(units, room_in_the_kernel_is_told_with_bytes_in_the_ring);
 	return run_units(runner);
 }
