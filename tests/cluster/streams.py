@@ -3,7 +3,7 @@ import os
 import signal
 import sys
 
-from nodes import HERE, LIMIT, Nodes, Skip, address, await_, by_ring, expect, free_port, last_line, shutil, test
+from nodes import HERE, LIMIT, Nodes, Skip, address, await_, expect, expect_by_ring, free_port, last_line, shutil, test
 
 
 def talk(nodes, rounds, report=None):
@@ -30,7 +30,7 @@ def streams_are_moved_and_right():
         report = f"{nodes.place}/report"
         for end in talk(nodes, 3000, report):
             expect(last_line(end) == "done 3000", "content, or the end")
-        expect(by_ring(report) > 0.5, f"by ring {by_ring(report)}")
+        expect_by_ring(report, 0.5)
         await_given_back(nodes)
         for i in (1, 2):
             expect(nodes.counter(i, "between_unproved") == 0, "not proved")
@@ -173,7 +173,7 @@ def sockperf():
         client = nodes.do(2, "causeway", "run", "--report", report, "sockperf", "ping-pong", "--tcp", "--mps", "500000", "-i", address(1), "-p",
                           port, "-t", "1")
         expect(client.returncode == 0, client.stdout + client.stderr)
-        expect(by_ring(report) > 0.5, f"by ring {by_ring(report)}")
+        expect_by_ring(report, 0.5)
         expect("dropped messages = 0; # duplicated messages = 0" in client.stdout, client.stdout)
         server.kill()
 
@@ -188,7 +188,7 @@ def iperf3():
         client = nodes.do(2, "causeway", "run", "--report", report, "iperf3", "-c", address(1), "-p", port, "-n", "2G")
         expect(client.returncode == 0, client.stdout + client.stderr)
         # Until both nodes have agreed it goes by the kernel, and at full speed.
-        expect(by_ring(report) > 0.2, f"by ring {by_ring(report)}")
+        expect_by_ring(report, 0.2)
 
 
 @test
@@ -211,4 +211,4 @@ def redis():
         expect(nodes.do(2, *client, input=read).stdout.split() == list(values.values()), "other values came back")
         nodes.do(1, "redis-cli", "-h", address(1), "-p", port, "shutdown", "nosave")
         server.wait(LIMIT)
-        expect(by_ring(report) > 0.5, f"by ring {by_ring(report)}")
+        expect_by_ring(report, 0.5)
