@@ -306,7 +306,7 @@ static bool spin(struct cw_datagram *socket, int fd)
 			found = kernel_has(fd);
 		if (found) {
 			CW_COUNT(socket->entry, spins_paid, 1);
-			cw_look_paid(&looking);
+			cw_look_paid(&looking, 1);
 			return true;
 		}
 		cw_pause();

@@ -23,7 +23,7 @@ static bool look_for_bytes(struct cw_stream *stream, int fd)
 			if (word != first ||
 			    (cw_state_of(word) == CW_LIVE && atomic_load_explicit(&rx->widx, memory_order_acquire) != seen)) {
 				CW_COUNT(stream, spins_paid, 1);
-				cw_look_paid(&look);
+				cw_look_paid(&look, 1);
 				return true;
 			}
 			cw_pause();

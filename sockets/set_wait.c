@@ -205,7 +205,7 @@ static int spin(struct cw_set *set, const struct waiting *waiting)
 
 		if (count) {
 			cw_count(CW_COUNT_spins_paid);
-			cw_look_paid(&looking);
+			cw_look_paid(&looking, count > 0 ? (unsigned)count : 0);
 			return count;
 		}
 		cw_pause();

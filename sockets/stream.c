@@ -112,6 +112,7 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->lingered = 0;
+	stream->linger_shift = 0;
 	atomic_store_explicit(&stream->offered_up, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->offers_in_vain, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->offers_left_out, 0, memory_order_relaxed);

@@ -52,7 +52,9 @@ struct cw_stream {
 	bool tells_unread;                    /* TCP_INQ */
 	bool reset_told;                      /* ECONNRESET for a peer that died with unread bytes is told once */
 	bool clamped, bounded;                /* the kernel's buffers have been bounded for this direction (switch.h) */
-	uint32_t by_kernel_in, by_kernel_out; /* bytes through the kernel while moved, up to the bound */
+	uint8_t linger_shift;                 /* so often in a row waiting for the offer to be taken didn't help (switch.h) */
+	uint32_t by_kernel_in;                /* bytes through the kernel while moved, since the last such wait */
+	uint32_t by_kernel_out;               /* the same, up to the bound */
 	uint32_t offers_missed;               /* looks for the reader's offer in vain, in a row */
 	_Atomic uint32_t bell;                /* of its arena (bell.h); 0: none */
 	uint32_t rings_missed;                /* times that bytes were there, and nobody had rung */

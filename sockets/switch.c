@@ -19,6 +19,7 @@
 #define WINDOW       (128u << 10)
 #define NOT_SENT     (32u << 10)
 #define LINGER_AFTER (64u << 10)
+#define LINGER_SHIFT 10
 
 static void set_tcp(int fd, int name, int value)
 {
@@ -27,7 +28,7 @@ static void set_tcp(int fd, int name, int value)
 
 void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count)
 {
-	if (stream->clamped || (stream->by_kernel_in += (uint32_t)count) < IN_BULK)
+	if ((stream->by_kernel_in += (uint32_t)count) < IN_BULK || stream->clamped)
 		return;
 	stream->clamped = true;
 	set_tcp(fd, TCP_WINDOW_CLAMP, WINDOW);
@@ -405,7 +406,17 @@ void cw_switch_quit_bell(struct cw_stream *stream)
 bool cw_switch_linger_due(const struct cw_stream *stream)
 {
 	return cw_unlikely(stream->clamped) &&
-	       atomic_load_explicit(&stream->rx->roff, memory_order_relaxed) - stream->lingered >= LINGER_AFTER;
+	       atomic_load_explicit(&stream->rx->roff, memory_order_relaxed) - stream->lingered >= LINGER_AFTER << stream->linger_shift;
+}
+
+/* It has helped if most has come by ring since. */
+static void note_linger(struct cw_stream *stream, uint64_t roff)
+{
+	bool helped = stream->by_kernel_in < (roff - stream->lingered) / 2;
+
+	stream->linger_shift = helped ? 0 : stream->linger_shift < LINGER_SHIFT ? stream->linger_shift + 1 : LINGER_SHIFT;
+	stream->lingered = roff;
+	stream->by_kernel_in = 0;
 }
 
 bool cw_switch_lingers(struct cw_stream *stream)
@@ -414,7 +425,7 @@ bool cw_switch_lingers(struct cw_stream *stream)
 
 	if (!cw_switch_linger_due(stream) || cw_state_of(atomic_load_explicit(&rx->state, memory_order_relaxed)) != CW_CONSENT)
 		return false;
-	stream->lingered = atomic_load_explicit(&rx->roff, memory_order_relaxed);
+	note_linger(stream, atomic_load_explicit(&rx->roff, memory_order_relaxed));
 	return true;
 }
 

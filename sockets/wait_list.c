@@ -243,7 +243,7 @@ static int spin(struct cw_wait_call *call)
 
 	cw_looking(&looking);
 	while (cw_look_goes_on(&looking)) {
-		bool ready = look(&call->list) > 0;
+		size_t ready = look(&call->list);
 
 		if (!ready && cw_look_asks(&looking)) {
 			int told = call->ask(call, true, 0);
@@ -251,11 +251,11 @@ static int spin(struct cw_wait_call *call)
 			cw_asked(told > 0);
 			if (told < 0)
 				return told;
-			ready = told > 0;
+			ready = (size_t)told;
 		}
 		if (ready) {
 			cw_count(CW_COUNT_spins_paid);
-			cw_look_paid(&looking);
+			cw_look_paid(&looking, (unsigned)ready);
 			return 1;
 		}
 		cw_pause();

@@ -16,6 +16,7 @@
 #define LONG_US        1000 /* less than the kernel's slice, which is 1.4 ms on two processors and 2.8 on eight and more */
 #define LONG_COSTS     3
 #define MOST_CREDIT_US 20000
+#define BROUGHT_US     250 /* credit for one thing: a short turn, three times */
 #define PAUSE          16 /* times what there wasn't credit for */
 
 #define load(from)      atomic_load_explicit(from, memory_order_relaxed)
@@ -55,9 +56,22 @@ static enum cw_gave for_long(struct cw_give_way *way, uint64_t to, uint64_t cost
 	return CW_GAVE_FOR_LONG;
 }
 
+/* Up to a bound. */
+static void add_credit(struct cw_give_way *way, uint64_t ticks)
+{
+	uint64_t most = MOST_CREDIT_US * cw_ticks_per_us(), credit = load(&way->credit) + ticks;
+
+	store(&way->credit, credit < most ? credit : most);
+}
+
+void cw_give_way_brought(struct cw_give_way *way, unsigned more)
+{
+	add_credit(way, BROUGHT_US * cw_ticks_per_us() * (more < MOST_CREDIT_US / BROUGHT_US ? more : MOST_CREDIT_US / BROUGHT_US));
+}
+
 enum cw_gave cw_give_way_judge(struct cw_give_way *way, uint64_t from, uint64_t to)
 {
-	uint64_t rate = cw_ticks_per_us(), most = MOST_CREDIT_US * rate, took = to > from ? to - from : 0, credit;
+	uint64_t rate = cw_ticks_per_us(), most = MOST_CREDIT_US * rate, took = to > from ? to - from : 0;
 
 	if (took > most) /* a machine that was asleep is no busy one */
 		took = most;
@@ -67,8 +81,7 @@ enum cw_gave cw_give_way_judge(struct cw_give_way *way, uint64_t from, uint64_t 
 		store(&way->not_before, to + EMPTY_EVERY_US * rate);
 		return CW_GAVE_NOTHING;
 	}
-	credit = load(&way->credit) + took;
-	store(&way->credit, credit < most ? credit : most);
+	add_credit(way, took);
 	store(&way->not_before, to + EVERY_US * rate);
 	return took < BRIEF_US * rate ? CW_GAVE_BRIEFLY : CW_GAVE;
 }

@@ -5,7 +5,8 @@
  *
  * It isn't free. EEVDF takes a yield as giving the rest of the slice away, so that beside threads that compute without a pause, which never
  * answer, the giver loses its share. Such a thread uses its slice up, and those who answer each other don't: time given for short is
- * credit, time given for long uses three times as much of it up, and without credit nothing is given for a while.
+ * credit, time given for long uses three times as much of it up, and without credit nothing is given for a while. Many who answer one
+ * another take long together: each thing that is found beyond the first, after others had their turn, is credit too.
  */
 #ifndef CW_SYNC_GIVE_WAY_H
 #define CW_SYNC_GIVE_WAY_H
@@ -29,6 +30,8 @@ enum cw_gave {
 
 /* errno is kept. */
 enum cw_gave cw_give_way(struct cw_give_way *way);
+/* After the turn of others that was just given so many more things were found at once than one: they were busy with what is ours. */
+void cw_give_way_brought(struct cw_give_way *way, unsigned more);
 /* It would refuse, but only for the moment that lies between any two turns of others. */
 bool cw_give_way_is_near(const struct cw_give_way *way);
 /* What it makes of a yield at `from` that ended at `to`. */

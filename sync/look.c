@@ -54,6 +54,10 @@ static void give_way(struct cw_look *look)
 	uint64_t from = cw_ticks(), past;
 
 	look->gave = cw_give_way(look->way);
+	if (look->gave == CW_GAVE_NOTHING)
+		return;
+	look->turns = true;
+	cw_rest_gave(&look->spin->rest);
 	if (look->gave != CW_GAVE && look->gave != CW_GAVE_BRIEFLY)
 		return;
 	if (!look->shares)
@@ -65,16 +69,23 @@ static void give_way(struct cw_look *look)
 	}
 }
 
+static bool in_vain(struct cw_look *look)
+{
+	if (look->turns)
+		cw_rest_lost(&look->spin->rest);
+	return false;
+}
+
 bool cw_look_goes_on(struct cw_look *look)
 {
 	uint64_t looked = cw_ticks() - look->start;
 
 	look->gave = CW_GAVE_NOTHING;
 	if (looked >= look->budget)
-		return false;
+		return in_vain(look);
 	if (look->how & CW_LOOK_GIVES_WAY && (look->only_gives || looked >= UNDISTURBED_US * cw_ticks_per_us()))
 		give_way(look);
-	return !look->only_gives || look->gave != CW_GAVE_NOTHING || cw_give_way_is_near(look->way);
+	return !look->only_gives || look->gave != CW_GAVE_NOTHING || cw_give_way_is_near(look->way) || in_vain(look);
 }
 
 /* Where does what we look for come from? What is there as the look begins says nothing. */
@@ -89,9 +100,12 @@ static void note_where(struct cw_look *look)
 }
 
 /* After a longer turn of others it isn't known where it came from. */
-void cw_look_paid(struct cw_look *look)
+void cw_look_paid(struct cw_look *look, unsigned found)
 {
+	if (found > 1 && look->gave != CW_GAVE_NOTHING)
+		cw_give_way_brought(look->way, found - 1);
 	note_where(look);
+	cw_rest_found(&look->spin->rest);
 	cw_spin_paid(look->spin, look->most_us);
 	if (look->gave == CW_GAVE_NOTHING)
 		cw_aside_found(&look->spin->aside);

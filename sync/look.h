@@ -4,7 +4,7 @@
  *	cw_look_begin(&look, ...);
  *	while (cw_look_goes_on(&look)) {
  *		if (there it is) {
- *			cw_look_paid(&look);
+ *			cw_look_paid(&look, how many);
  *			...
  *		}
  *		cw_pause();
@@ -44,7 +44,8 @@ struct cw_look {
 	uint64_t ask_at;        /* ticks */
 	uint32_t most_us;
 	uint16_t how;      /* CW_LOOK_... */
-	bool shares;       /* others have had the processor */
+	bool turns;        /* of others: it gave some */
+	bool shares;       /* others have had the processor, or are taken to */
 	bool is_short;     /* in our own time */
 	bool only_gives;   /* nothing can come but in others' turns */
 	enum cw_gave gave; /* just now */
@@ -52,7 +53,7 @@ struct cw_look {
 
 void cw_look_begin(struct cw_look *look, struct cw_spin *spin, struct cw_give_way *way, uint32_t most_us, unsigned how);
 bool cw_look_goes_on(struct cw_look *look);
-void cw_look_paid(struct cw_look *look);
+void cw_look_paid(struct cw_look *look, unsigned found);
 
 /* Is it time to ask the kernel? True: it is asked now. */
 bool cw_look_asks(struct cw_look *look);

@@ -7,7 +7,7 @@
 #include "cpu.h"
 
 #define LEAST_US                  5
-#define SHORT_SLEEP               8 /* times the longest look */
+#define SHORT_SLEEP               40 /* times the longest look */
 #define LOSSES_BEFORE_SHORT_LOOKS 8
 #define LOSSES_BEFORE_LONG_LOOK   32
 #define LOSSES_BETWEEN_LONG_LOOKS 128 /* at most */
@@ -98,7 +98,7 @@ static uint64_t least_of(uint32_t max_us)
 
 bool cw_spin_is_sparse(const struct cw_spin *spin, uint32_t max_us)
 {
-	if (!max_us || alone())
+	if (!max_us || alone() || cw_rests(&spin->rest))
 		return true;
 	return max_us > LEAST_US && spin->budget && spin->budget <= least_of(max_us) && !long_look_is_due(spin);
 }
@@ -117,6 +117,8 @@ uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 	if (!max_us || alone())
 		return 0;
 	step_aside(spin, most);
+	if (cw_rests(&spin->rest))
+		return 0;
 	if (long_look_is_due(spin))
 		return 2 * most;
 	if (!spin->budget || spin->budget > most)
@@ -137,6 +139,7 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
 	uint64_t rate = cw_ticks_per_us(), most = max_us * rate, least = least_of(max_us);
 
+	cw_rest_slept(&spin->rest);
 	if (waited > SHORT_SLEEP * most) {
 		spin->losses += long_look_is_due(spin); /* it has been had */
 		spin->budget = (uint32_t)least;
@@ -150,8 +153,10 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 
 void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
-	if (waited < least_of(max_us))
+	if (waited < least_of(max_us)) {
+		cw_rest_slept(&spin->rest);
 		return;
+	}
 	if (waited < max_us * cw_ticks_per_us() && spin->losses <= LOSSES_BEFORE_SHORT_LOOKS)
 		cw_spin_paid(spin, max_us);
 	else

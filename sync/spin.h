@@ -22,9 +22,11 @@
 #include <stdint.h>
 
 #include "aside.h"
+#include "rest.h"
 
 struct cw_spin {
 	struct cw_aside aside;
+	struct cw_rest rest;
 	uint32_t budget; /* ticks */
 	uint32_t losses; /* in a row: looks in vain before a short sleep, and then short sleeps without one too */
 	bool pinned;     /* to one processor, when it was asked for last (look.c) */

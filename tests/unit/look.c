@@ -182,7 +182,7 @@ START_TEST(who_finds_all_in_others_turns_only_gives_way)
 		cw_look_begin(&look, &spin, &way, 50, CW_LOOK_GIVES_WAY);
 		ck_assert(!look.only_gives);
 		look.gave = CW_GAVE;
-		cw_look_paid(&look);
+		cw_look_paid(&look, 1);
 	}
 	cw_look_begin(&look, &spin, &way, 50, CW_LOOK_GIVES_WAY);
 	ck_assert(look.only_gives);
@@ -195,7 +195,7 @@ START_TEST(who_finds_all_in_others_turns_only_gives_way)
 	ck_assert(!look.only_gives);
 	look.start -= ticks(10);
 	look.gave = CW_GAVE_NOTHING;
-	cw_look_paid(&look);
+	cw_look_paid(&look, 1);
 	cw_look_begin(&look, &spin, &way, 50, CW_LOOK_GIVES_WAY);
 	ck_assert(!look.only_gives);
 }
@@ -214,13 +214,13 @@ START_TEST(a_processor_that_both_use_is_left)
 			cw_look_begin(&look, &spin, &way, 50, how);
 			look.gave = CW_GAVE_BRIEFLY;
 			spin.aside.noted = cw_ticks();
-			cw_look_paid(&look);
+			cw_look_paid(&look, 1);
 			look.gave = CW_GAVE;
-			cw_look_paid(&look);
+			cw_look_paid(&look, 1);
 		}
 		ck_assert_uint_eq(spin.aside.stacked, how ? 8 : 0);
 		look.gave = CW_GAVE_NOTHING;
-		cw_look_paid(&look);
+		cw_look_paid(&look, 1);
 		ck_assert_uint_eq(spin.aside.stacked, 0);
 	}
 }
@@ -235,16 +235,16 @@ START_TEST(what_did_not_help_is_done_more_seldom)
 	cw_look_begin(&look, &spin, &way, 50, CW_LOOK_STEPS_ASIDE);
 	for (int turn = 0; turn < 3; turn++) {
 		look.gave = CW_GAVE_BRIEFLY;
-		cw_look_paid(&look);
+		cw_look_paid(&look, 1);
 		look.gave = CW_GAVE_NOTHING;
 		for (int i = 0; i < 1023; i++)
-			cw_look_paid(&look);
+			cw_look_paid(&look, 1);
 		look.gave = CW_GAVE;
-		cw_look_paid(&look); /* says nothing */
+		cw_look_paid(&look, 1); /* says nothing */
 		ck_assert_uint_eq(spin.aside.patience, 64);
 	}
 	look.gave = CW_GAVE_NOTHING;
-	cw_look_paid(&look);
+	cw_look_paid(&look, 1);
 	ck_assert_uint_eq(spin.aside.patience, 1);
 }
 END_TEST

@@ -1,0 +1,42 @@
+#include "rest.h"
+
+#define SAVES 3 /* turns: what is found */
+#define COSTS 2 /* turns: the thread's own time in a look in vain */
+#define MOST  16
+#define LEAST (-12)
+#define SHORT 128 /* sleeps */
+#define LONG  4096
+
+static void costs(struct cw_rest *rest, int turns)
+{
+	rest->balance = (int8_t)(rest->balance - turns);
+	if (rest->balance > LEAST)
+		return;
+	rest->balance = 0;
+	rest->last = rest->last < SHORT ? SHORT : rest->last < LONG ? 2 * rest->last : LONG;
+	rest->sleeps = rest->last;
+}
+
+void cw_rest_gave(struct cw_rest *rest)
+{
+	costs(rest, 1);
+}
+
+void cw_rest_lost(struct cw_rest *rest)
+{
+	costs(rest, COSTS);
+}
+
+void cw_rest_found(struct cw_rest *rest)
+{
+	rest->balance = (int8_t)(rest->balance + SAVES);
+	if (rest->balance < MOST)
+		return;
+	rest->balance = MOST;
+	rest->last = 0;
+}
+
+void cw_rest_slept(struct cw_rest *rest)
+{
+	rest->sleeps -= rest->sleeps > 0;
+}
