@@ -1,9 +1,9 @@
 #include "rest.h"
 
-#define SAVES 3 /* turns: what is found */
-#define COSTS 2 /* turns: the thread's own time in a look in vain */
-#define MOST  16
-#define LEAST (-12)
+#define SAVES 4 /* turns: what is found */
+#define COSTS 4 /* turns: a look in vain, and the sleep that follows */
+#define MOST  32
+#define LEAST (-MOST)
 #define SHORT 128 /* sleeps */
 #define LONG  4096
 
