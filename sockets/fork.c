@@ -194,6 +194,7 @@ void cw_fork_child(void)
 	uint32_t count = cw_streams_used();
 
 	cw_thread.tid = 0;
+	cw_thread.spin.rest = (struct cw_rest){0};
 	/* The parent's book stays the parent's. */
 	cw_service_after_fork(connection, true);
 	cw_set_after_fork();

@@ -29,8 +29,10 @@ static bool look_for_bytes(struct cw_stream *stream, int fd)
 			cw_pause();
 		}
 		/* In CONSENT the writer may not have heard of the slot yet, and sends through the kernel. */
-		if (cw_state_of(first) != CW_LIVE && cw_look_asks(&look) && cw_receive_kernel_ready(fd))
+		if (cw_state_of(first) != CW_LIVE && cw_look_asks(&look) && cw_receive_kernel_ready(fd)) {
+			cw_look_told(&look);
 			return true;
+		}
 	}
 	CW_COUNT(stream, spins_lost, look.budget != 0);
 	return false;

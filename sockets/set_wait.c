@@ -203,11 +203,12 @@ static int spin(struct cw_set *set, const struct waiting *waiting)
 	while (cw_look_goes_on(&looking)) {
 		int count = look(set, waiting, cw_look_asks(&looking));
 
-		if (count) {
+		if (count > 0) {
 			cw_count(CW_COUNT_spins_paid);
-			cw_look_paid(&looking, count > 0 ? (unsigned)count : 0);
-			return count;
+			cw_look_paid(&looking, (unsigned)count);
 		}
+		if (count)
+			return count;
 		cw_pause();
 	}
 	return 0;

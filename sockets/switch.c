@@ -28,7 +28,10 @@ static void set_tcp(int fd, int name, int value)
 
 void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count)
 {
-	if ((stream->by_kernel_in += (uint32_t)count) < IN_BULK || stream->clamped)
+	uint64_t in = (uint64_t)stream->by_kernel_in + count;
+
+	stream->by_kernel_in = in < UINT32_MAX ? (uint32_t)in : UINT32_MAX;
+	if (in < IN_BULK || stream->clamped)
 		return;
 	stream->clamped = true;
 	set_tcp(fd, TCP_WINDOW_CLAMP, WINDOW);
@@ -414,7 +417,10 @@ static void note_linger(struct cw_stream *stream, uint64_t roff)
 {
 	bool helped = stream->by_kernel_in < (roff - stream->lingered) / 2;
 
-	stream->linger_shift = helped ? 0 : stream->linger_shift < LINGER_SHIFT ? stream->linger_shift + 1 : LINGER_SHIFT;
+	if (helped || !stream->lingered) /* before the first one nothing could help */
+		stream->linger_shift = 0;
+	else if (stream->linger_shift < LINGER_SHIFT)
+		stream->linger_shift++;
 	stream->lingered = roff;
 	stream->by_kernel_in = 0;
 }

@@ -83,8 +83,8 @@ bool cw_switch_drained(struct cw_stream *stream, uint64_t *word); /* SEALED -> T
 /*
  * In bulk through the kernel, and all of it read: the writer was woken by that and sends again as soon as it runs, which on a busy machine
  * is later than any look. Who fell asleep now would take the offer back, and so the next time, for ever. True, once for so many bytes: wait
- * for CW_LINGER_NS in the kernel with the offer standing; what comes by ring meanwhile is seen that much later. For ever more bytes where it
- * didn't help, since the writer waits for answers.
+ * for CW_LINGER_NS in the kernel with the offer standing; what comes by ring meanwhile is seen that much later. Once for twice as many, up
+ * to 64 MiB, each time that it didn't help: that writer waits for answers.
  */
 #define CW_LINGER_NS 1000000
 bool cw_switch_lingers(struct cw_stream *stream);

@@ -16,7 +16,7 @@
 #define LONG_US        1000 /* less than the kernel's slice, which is 1.4 ms on two processors and 2.8 on eight and more */
 #define LONG_COSTS     3
 #define MOST_CREDIT_US 20000
-#define BROUGHT_US     250 /* credit for one thing: a short turn, three times */
+#define BROUGHT_US     250 /* credit for one thing: what is found at once in a long turn is to pay for the next one */
 #define PAUSE          16 /* times what there wasn't credit for */
 
 #define load(from)      atomic_load_explicit(from, memory_order_relaxed)

@@ -81,7 +81,7 @@ bool cw_look_goes_on(struct cw_look *look)
 	uint64_t looked = cw_ticks() - look->start;
 
 	look->gave = CW_GAVE_NOTHING;
-	if (looked >= look->budget)
+	if (looked >= look->budget || cw_rests(&look->spin->rest))
 		return in_vain(look);
 	if (look->how & CW_LOOK_GIVES_WAY && (look->only_gives || looked >= UNDISTURBED_US * cw_ticks_per_us()))
 		give_way(look);
@@ -97,6 +97,11 @@ static void note_where(struct cw_look *look)
 		spin->here = (uint8_t)(spin->here < HERE ? spin->here + 1 : HERE);
 	else if (cw_ticks() - look->start > UNDISTURBED_US / 2 * cw_ticks_per_us())
 		spin->here = (uint8_t)(spin->here > ELSEWHERE ? spin->here - ELSEWHERE : 0);
+}
+
+void cw_look_told(struct cw_look *look)
+{
+	cw_rest_found(&look->spin->rest);
 }
 
 /* After a longer turn of others it isn't known where it came from. */

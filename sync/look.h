@@ -20,6 +20,8 @@
  * whoever is to answer runs here, and not while we look. Once nobody has a turn, or none is to be given for a while, the
  * look is over.
  *
+ * A thread whose looks cost others more turns than they save rests (rest.h): no look begins, and one that goes on is over.
+ *
  * Who waits for things of the kernel too asks it now and then (cw_look_asks): a system call each time, and mostly in vain.
  *
  * A thing found just after others have had our processor briefly means that the other end shares it, and then one of them had better step
@@ -54,6 +56,8 @@ struct cw_look {
 void cw_look_begin(struct cw_look *look, struct cw_spin *spin, struct cw_give_way *way, uint32_t most_us, unsigned how);
 bool cw_look_goes_on(struct cw_look *look);
 void cw_look_paid(struct cw_look *look, unsigned found);
+/* It ends by what the kernel says, and has spared a sleep. */
+void cw_look_told(struct cw_look *look);
 
 /* Is it time to ask the kernel? True: it is asked now. */
 bool cw_look_asks(struct cw_look *look);

@@ -2,13 +2,15 @@
 
 #define SAVES 4 /* turns: what is found */
 #define COSTS 4 /* turns: a look in vain, and the sleep that follows */
-#define MOST  32
+#define MOST  32 /* turns: a dozen looks decide, and none that were good long ago */
 #define LEAST (-MOST)
-#define SHORT 128 /* sleeps */
-#define LONG  4096
+#define SHORT 128  /* sleeps: a dozen looks are then a tenth of them */
+#define LONG  4096 /* some tenths of a second for who is busy */
 
 static void costs(struct cw_rest *rest, int turns)
 {
+	if (cw_rests(rest))
+		return;
 	rest->balance = (int8_t)(rest->balance - turns);
 	if (rest->balance > LEAST)
 		return;
@@ -36,7 +38,10 @@ void cw_rest_found(struct cw_rest *rest)
 	rest->last = 0;
 }
 
-void cw_rest_slept(struct cw_rest *rest)
+bool cw_rest_slept(struct cw_rest *rest)
 {
-	rest->sleeps -= rest->sleeps > 0;
+	if (!cw_rests(rest))
+		return false;
+	rest->sleeps--;
+	return true;
 }

@@ -7,7 +7,7 @@
 #include "cpu.h"
 
 #define LEAST_US                  5
-#define SHORT_SLEEP               40 /* times the longest look */
+#define SHORT_SLEEP               40 /* times the longest look: what many clients of one thread take for their answers, on one processor */
 #define LOSSES_BEFORE_SHORT_LOOKS 8
 #define LOSSES_BEFORE_LONG_LOOK   32
 #define LOSSES_BETWEEN_LONG_LOOKS 128 /* at most */
@@ -139,7 +139,8 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
 	uint64_t rate = cw_ticks_per_us(), most = max_us * rate, least = least_of(max_us);
 
-	cw_rest_slept(&spin->rest);
+	if (cw_rest_slept(&spin->rest))
+		return;
 	if (waited > SHORT_SLEEP * most) {
 		spin->losses += long_look_is_due(spin); /* it has been had */
 		spin->budget = (uint32_t)least;
@@ -153,11 +154,9 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 
 void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
-	if (waited < least_of(max_us)) {
+	if (cw_rests(&spin->rest) || waited < least_of(max_us))
 		cw_rest_slept(&spin->rest);
-		return;
-	}
-	if (waited < max_us * cw_ticks_per_us() && spin->losses <= LOSSES_BEFORE_SHORT_LOOKS)
+	else if (waited < max_us * cw_ticks_per_us() && spin->losses <= LOSSES_BEFORE_SHORT_LOOKS)
 		cw_spin_paid(spin, max_us);
 	else
 		cw_spin_lost(spin, max_us, waited);

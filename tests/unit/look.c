@@ -72,6 +72,33 @@ START_TEST(with_credit_a_long_turn_changes_nothing)
 }
 END_TEST
 
+/* Many who were busy for us take as long together as one who computes. */
+START_TEST(many_found_at_once_are_credit)
+{
+	way.not_before = START;
+	cw_give_way_brought(&way, 15);
+	ck_assert_uint_eq(way.credit, ticks(15 * 250));
+	ck_assert_uint_eq(pause_after(1200), pause_after(100));
+	cw_give_way_brought(&way, UINT32_MAX);
+	ck_assert_uint_eq(way.credit, ticks(20000));
+}
+END_TEST
+
+START_TEST(what_is_found_after_a_turn_is_told)
+{
+	struct cw_look look;
+
+	cw_look_begin(&look, &spin, &way, 50, CW_LOOK_GIVES_WAY);
+	cw_look_paid(&look, 16); /* without one */
+	ck_assert_uint_eq(way.credit, 0);
+	look.gave = CW_GAVE;
+	cw_look_paid(&look, 1);
+	ck_assert_uint_eq(way.credit, 0);
+	cw_look_paid(&look, 16);
+	ck_assert_uint_eq(way.credit, ticks(15 * 250));
+}
+END_TEST
+
 /* Of a hundred ticks, those given to others of whom one in so many takes so long, the rest some 100 us. */
 static uint64_t percent_given(unsigned one_in, uint64_t long_us)
 {
@@ -355,6 +382,8 @@ int main(void)
 	tcase_add_test(units, short_turns_of_others_are_credit);
 	tcase_add_test(units, without_credit_a_long_turn_is_the_last_for_a_while);
 	tcase_add_test(units, with_credit_a_long_turn_changes_nothing);
+	tcase_add_test(units, many_found_at_once_are_credit);
+	tcase_add_test(units, what_is_found_after_a_turn_is_told);
 	tcase_add_test(units, threads_that_compute_end_it);
 	tcase_add_test(units, those_who_answer_each_other_do_not);
 	tcase_add_test(units, no_clock_ends_it_for_ever);

@@ -59,7 +59,7 @@ START_TEST(no_history_leads_beyond_the_bound)
 		if (next_random(&seed) % 5 == 0)
 			cw_spin_paid(&spin, most);
 		else
-			cw_spin_lost(&spin, most, next_random(&seed) % ticks(20 * most));
+			cw_spin_lost(&spin, most, next_random(&seed) % ticks(100 * most));
 	}
 	ck_assert_uint_le(longer, STEPS / 32);
 	ck_assert(longest > 0 || sysconf(_SC_NPROCESSORS_ONLN) < 2);
