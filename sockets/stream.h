@@ -45,22 +45,22 @@ struct cw_family_book {
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
-	_Atomic bool nonblocking;             /* as last seen; only spinning depends on it while the process holds the socket alone */
-	uint8_t corked;                       /* CW_CORK_*: bytes in the kernel may wait there for more */
-	bool nagle;                           /* the program did not ask for TCP_NODELAY; we did (switch.c) */
-	bool broken;                          /* reset because of shared memory; every call says ECONNRESET */
-	bool tells_unread;                    /* TCP_INQ */
-	bool reset_told;                      /* ECONNRESET for a peer that died with unread bytes is told once */
-	bool clamped, bounded;                /* the kernel's buffers have been bounded for this direction (switch.h) */
-	uint8_t linger_shift;                 /* so often in a row waiting for the offer to be taken didn't help (switch.h) */
-	uint32_t by_kernel_in;                /* bytes through the kernel while moved, since the last such wait */
-	uint32_t by_kernel_out;               /* the same, up to the bound */
-	uint32_t offers_missed;               /* looks for the reader's offer in vain, in a row */
-	_Atomic uint32_t bell;                /* of its arena (bell.h); 0: none */
-	uint32_t rings_missed;                /* times that bytes were there, and nobody had rung */
-	_Atomic uint64_t rung;                /* the other end's sleep that was rung for last */
-	uint64_t lingered;                    /* roff at the last wait that let the offer stand */
-	_Atomic uint64_t offered_up;          /* receive_offer.c: the ring's beginning at the last offer */
+	_Atomic bool nonblocking;    /* as last seen; only spinning depends on it while the process holds the socket alone */
+	uint8_t corked;              /* CW_CORK_*: bytes in the kernel may wait there for more */
+	bool nagle;                  /* the program did not ask for TCP_NODELAY; we did (switch.c) */
+	bool broken;                 /* reset because of shared memory; every call says ECONNRESET */
+	bool tells_unread;           /* TCP_INQ */
+	bool reset_told;             /* ECONNRESET for a peer that died with unread bytes is told once */
+	bool clamped, bounded;       /* the kernel's buffers have been bounded for this direction (switch.h) */
+	uint8_t linger_shift;        /* so often in a row waiting for the offer to be taken didn't help (switch.h) */
+	uint32_t by_kernel_in;       /* bytes through the kernel while moved, since the last such wait */
+	uint32_t by_kernel_out;      /* the same, up to the bound */
+	uint32_t offers_missed;      /* looks for the reader's offer in vain, in a row */
+	_Atomic uint32_t bell;       /* of its arena (bell.h); 0: none */
+	uint32_t rings_missed;       /* times that bytes were there, and nobody had rung */
+	_Atomic uint64_t rung;       /* the other end's sleep that was rung for last */
+	uint64_t lingered;           /* roff at the last wait that let the offer stand */
+	_Atomic uint64_t offered_up; /* receive_offer.c: the ring's beginning at the last offer */
 	_Atomic uint8_t offers_in_vain, offers_left_out;
 	bool shut_writing;      /* by us, perhaps before it was moved */
 	bool shut_reading;      /* by us: an end of file says nothing of the peer */

@@ -17,7 +17,7 @@
 #define LONG_COSTS     3
 #define MOST_CREDIT_US 20000
 #define BROUGHT_US     250 /* credit for one thing: what is found at once in a long turn is to pay for the next one */
-#define PAUSE          16 /* times what there wasn't credit for */
+#define PAUSE          16  /* times what there wasn't credit for */
 
 #define load(from)      atomic_load_explicit(from, memory_order_relaxed)
 #define store(to, what) atomic_store_explicit(to, what, memory_order_relaxed)

@@ -1,7 +1,7 @@
 #include "rest.h"
 
-#define SAVES 4 /* turns: what is found */
-#define COSTS 4 /* turns: a look in vain, and the sleep that follows */
+#define SAVES 4  /* turns: what is found */
+#define COSTS 4  /* turns: a look in vain, and the sleep that follows */
 #define MOST  32 /* turns: a dozen looks decide, and none that were good long ago */
 #define LEAST (-MOST)
 #define SHORT 128  /* sleeps: a dozen looks are then a tenth of them */

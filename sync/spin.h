@@ -13,7 +13,8 @@
  * A short sleep with no look before it is no sign that one would have paid where looks were in vain: on a processor that both ends share
  * the answer comes soon because of the sleep.
  *
- * So an idle program looks some microseconds before a sleep of milliseconds, and a busy one never sleeps.
+ * So an idle program looks some microseconds before a sleep of many milliseconds, and a busy one never sleeps. Where more threads are busy
+ * than there are processors, rest.h decides whether there are looks at all; what is said here is said of the others.
  */
 #ifndef CW_SYNC_SPIN_H
 #define CW_SYNC_SPIN_H
