@@ -120,4 +120,4 @@ with_and_without "killed queries, connections and servers" ended_early # with an
 reported server1 "nothing is broken" ".broken == 0"
 with_and_without "a replica" replicated
 reported server1 "nothing is broken" ".broken == 0"
-went_by_ring server2 1 1000000 20
+went_by_ring server2 1 400000 10
