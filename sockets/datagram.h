@@ -186,6 +186,8 @@ bool cw_flow_next(struct cw_flow *flow, uint64_t *at, size_t *length, bool *late
 
 /* ---- flow_sleep.c ---- */
 bool cw_datagram_ready(struct cw_datagram *socket, uint64_t *edge);
+/* A ring has datagrams, and the kernel those that come before them. */
+bool cw_datagram_behind_kernel(struct cw_datagram *socket);
 /* The kernel has nothing to add to what poll says of it: no error can be waiting. */
 bool cw_datagram_known(const struct cw_datagram *socket);
 /* About to wait in the kernel. told: that much (cw_datagram_ready's edge) the program knows of. False: don't, there is something. */

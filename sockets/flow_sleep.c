@@ -49,12 +49,25 @@ bool cw_datagram_ready(struct cw_datagram *socket, uint64_t *edge)
 	return true;
 }
 
-bool cw_datagram_nap(struct cw_datagram *socket)
+static bool kernel_has(const struct cw_datagram *socket, long within_ns)
 {
 	struct pollfd readable = {.fd = socket->entry->fd, .events = POLLIN};
-	struct timespec turn = {.tv_nsec = CW_FLOW_WAIT_NS / 10};
+	struct timespec turn = {.tv_nsec = within_ns};
 
 	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0) != 0;
+}
+
+bool cw_datagram_nap(struct cw_datagram *socket)
+{
+	return kernel_has(socket, CW_FLOW_WAIT_NS / 10);
+}
+
+bool cw_datagram_behind_kernel(struct cw_datagram *socket)
+{
+	uint64_t edge;
+	bool later;
+
+	return !look(socket, &edge, &later) && later && kernel_has(socket, 0);
 }
 
 bool cw_datagram_known(const struct cw_datagram *socket)
@@ -151,7 +164,7 @@ static uint64_t edge_of(const struct cw_datagram *socket)
 	uint64_t edge = 0;
 
 	for (uint32_t i = 0; i < socket->in_count; i++)
-		edge += atomic_load_explicit(&socket->in[i]->way->widx, memory_order_acquire);
+		edge += atomic_load_explicit(&socket->in[i]->way->widx, memory_order_seq_cst);
 	return edge;
 }
 
@@ -162,6 +175,9 @@ bool cw_datagram_settle(struct cw_datagram *socket, bool by_edge, uint64_t told)
 
 	for (uint32_t i = 0; i < socket->in_count && fine; i++)
 		fine = settle(socket->in[i], may_leave);
+	/* The second look (B) for what may be left: a writer that came between the first and the end of LIVE rings no bell. */
+	if (fine && may_leave)
+		fine = edge_of(socket) == told;
 	if (fine) {
 		uint32_t here = cw_aside_here();
 

@@ -56,8 +56,11 @@ bool cw_set_has_datagrams(const struct cw_set *set)
 
 static bool is_ready(struct cw_item *item, uint64_t *edge)
 {
-	if (!item->armed || !(item->events & INPUT) || !cw_datagram_ready(item->datagram, edge))
+	if (!item->armed || !(item->events & INPUT))
 		return false;
+	/* Who has left datagrams unread in the kernel is told of those that came behind them by ring: an edge. */
+	if (!cw_datagram_ready(item->datagram, edge))
+		return (item->events & EPOLLET) && *edge != item->seen && cw_datagram_behind_kernel(item->datagram);
 	return !(item->events & EPOLLET) || *edge != item->seen;
 }
 

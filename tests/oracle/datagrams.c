@@ -375,6 +375,33 @@ SCENARIO(in_a_set_by_edge, UNOPENED | ITS_OWN)
 	in_a_set(e, EPOLLIN | EPOLLET);
 }
 
+/* The second comes while the first, which has woken the program, is unread. */
+SCENARIO(in_a_set_one_behind_the_other, UNOPENED | ITS_OWN)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET}, told[4];
+	int set = (int)MUST(epoll_create1(0));
+
+	open_udp(e);
+	MUST(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
+	for (int i = 0; i < 4; i++) {
+		later(30);
+		peer_gives(e, 10);
+		CALL(epoll_wait(set, told, 4, 2000));
+		peer_wait();
+		CALL(epoll_wait(set, told, 4, 0));
+		peer_gives(e, 10);
+		rest();
+		CALL(epoll_wait(set, told, 4, i % 2 * 2000));
+		say("%s", EPOLLED(told[0].events));
+		CALL(epoll_wait(set, told, 4, 0));
+		TAKE(e, recv(e->fd, room, ROOM, 0));
+		TAKE(e, recv(e->fd, room, ROOM, 0));
+		CALL(recv(e->fd, room, ROOM, MSG_DONTWAIT));
+		CALL(epoll_wait(set, told, 4, 0));
+	}
+	close(set);
+}
+
 SCENARIO(in_a_set_once, UNOPENED | ITS_OWN)
 {
 	open_udp(e);
