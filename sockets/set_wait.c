@@ -299,7 +299,7 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 				return count;
 		}
 		/* Messages are far apart: the sleep itself asks the kernel. */
-		sparse = rings && !restless && waiting->deadline && !cw_set_has_datagrams(set) && cw_sparse();
+		sparse = rings && !restless && waiting->deadline && cw_sparse();
 		if (rings && !sparse) {
 			count = !waiting->deadline || !cw_spares_kernel() || !cw_kernel_is_quiet() ? look(set, waiting, true) : 0;
 			if (count || !waiting->deadline)

@@ -81,7 +81,7 @@ bool cw_look_goes_on(struct cw_look *look)
 	uint64_t looked = cw_ticks() - look->start;
 
 	look->gave = CW_GAVE_NOTHING;
-	if (looked >= look->budget)
+	if (looked >= look->budget || cw_rests(&look->spin->rest))
 		return in_vain(look);
 	if (look->how & CW_LOOK_GIVES_WAY && (look->only_gives || looked >= UNDISTURBED_US * cw_ticks_per_us()))
 		give_way(look);

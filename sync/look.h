@@ -20,7 +20,7 @@
  * whoever is to answer runs here, and not while we look. Once nobody has a turn, or none is to be given for a while, the
  * look is over.
  *
- * A thread whose looks cost others more turns than they save rests (rest.h).
+ * A thread whose looks cost others more turns than they save rests (rest.h): no look begins, and one that goes on is over.
  *
  * Who waits for things of the kernel too asks it now and then (cw_look_asks): a system call each time, and mostly in vain.
  *

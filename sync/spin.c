@@ -117,6 +117,8 @@ uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us)
 	if (!max_us || alone())
 		return 0;
 	step_aside(spin, most);
+	if (cw_rests(&spin->rest))
+		return 0;
 	if (long_look_is_due(spin))
 		return 2 * most;
 	if (!spin->budget || spin->budget > most)

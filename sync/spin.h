@@ -45,7 +45,7 @@ uint64_t cw_ticks_per_us(void);
 /* From now on some of those who are looked for run on other machines: with one processor here it isn't theirs that is kept. */
 void cw_spin_apart(void);
 
-/* Ticks to look now: 0 (max_us is 0, or there is one processor for both ends), else up to twice max_us. */
+/* Ticks to look now: 0 (max_us is 0, there is one processor for both ends, or the thread rests), else up to twice max_us. */
 uint64_t cw_spin_budget(struct cw_spin *spin, uint32_t max_us);
 /* There are no looks, or they are short, so rarely does one pay: messages come further apart. Who can sleep without telling the peer does
  * so at once. */

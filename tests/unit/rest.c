@@ -94,6 +94,7 @@ START_TEST(who_rests_sleeps_at_once)
 	while (cw_rests(&spin.rest)) {
 		ck_assert(cw_spin_sparse(&spin, SPIN_US));
 		ck_assert(cw_spin_is_sparse(&spin, SPIN_US));
+		ck_assert_uint_eq(cw_spin_budget(&spin, SPIN_US), 0);
 		/* However long the sleep was, and whatever it counts as else. */
 		if (sleeps % 2)
 			cw_spin_slept(&spin, SPIN_US, ticks(sleeps % 3 ? 1 : 30));
@@ -141,6 +142,7 @@ START_TEST(looks_in_vain_with_turns_are_noted)
 		ck_assert(!cw_look_goes_on(&one));
 	}
 	ck_assert(cw_rests(&spin.rest));
+	ck_assert_uint_eq(cw_spin_budget(&spin, SPIN_US), 0);
 	/* Without turns it is at nobody's expense. */
 	spin = (struct cw_spin){0};
 	for (int i = 0; i < 1000; i++) {
