@@ -154,9 +154,9 @@ void cw_spin_lost(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 
 void cw_spin_slept(struct cw_spin *spin, uint32_t max_us, uint64_t waited)
 {
-	if (cw_rests(&spin->rest) || waited < least_of(max_us))
-		cw_rest_slept(&spin->rest);
-	else if (waited < max_us * cw_ticks_per_us() && spin->losses <= LOSSES_BEFORE_SHORT_LOOKS)
+	if (cw_rest_slept(&spin->rest) || waited < least_of(max_us))
+		return;
+	if (waited < max_us * cw_ticks_per_us() && spin->losses <= LOSSES_BEFORE_SHORT_LOOKS)
 		cw_spin_paid(spin, max_us);
 	else
 		cw_spin_lost(spin, max_us, waited);
