@@ -245,6 +245,8 @@ void cw_service_after_fork(int connection, bool in_child)
 		cw_table_take(old);
 		cw_raw_close(old);
 		atomic_store_explicit(&cw_service_fd, -1, memory_order_relaxed);
+	} else if (cw_moving && cw_streams_used()) {
+		cw_service_make_room(); /* the child's table is as large as what was open asks for */
 	}
 	blank_book();
 	cw_service.next_try = 0;

@@ -22,6 +22,8 @@ static inline long cw_policy_spin_us(void)
 
 /* At the start of the process: what the environment says of the service and the run. */
 void cw_service_start(const char *name, uint64_t run);
+/* The same, if something may be moved, and in a child: room for our descriptors while it costs nothing. */
+void cw_service_make_room(void);
 bool cw_service_register(void);
 
 void cw_service_offer(struct cw_stream *stream, int fd);
