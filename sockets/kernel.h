@@ -10,9 +10,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
+#ifdef __GLIBC__
+#include <sys/single_threaded.h>
+#endif
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -40,6 +45,22 @@ struct cw_kernel {
 };
 
 extern struct cw_kernel cw_kernel;
+
+/* pthread_cancel has been called (remap/cancel.c). */
+extern _Atomic bool cw_cancels;
+
+/*
+ * A thread without others can be cancelled by nobody but itself. Then a call that may block can be a bare one, as within libc: its text is cold
+ * after a sleep, and going by it is a good part of what the call costs.
+ */
+static inline bool cw_sole_thread(void)
+{
+#ifdef __GLIBC__
+	return __libc_single_threaded && !atomic_load_explicit(&cw_cancels, memory_order_relaxed);
+#else
+	return false;
+#endif
+}
 
 #if defined(__x86_64__)
 static inline long cw_raw(long number, long a, long b, long c, long d, long e, long f)

@@ -24,17 +24,28 @@ static int number(const struct waiting *waiting)
 	return cw_likely(cw_set_of(waiting->epfd) == waiting->set) ? waiting->epfd : waiting->set->epfd;
 }
 
-static int wait_by(int epfd, const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
+/* By a bare system call, whose times are 64 bits wide on every machine. */
+static long wait_bare(int epfd, const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
+{
+	struct {
+		int64_t seconds, nanoseconds;
+	} rest;
+	int64_t left;
+
+	if (!sleep || waiting->deadline <= 0)
+		return cw_raw(SYS_epoll_pwait, epfd, (long)events, max, sleep ? waiting->deadline : 0, (long)waiting->mask, 8);
+	left = waiting->deadline - (int64_t)cw_monotonic_ns();
+	if (left < 0)
+		left = 0;
+	rest.seconds = left / 1000000000;
+	rest.nanoseconds = left % 1000000000;
+	return cw_raw(SYS_epoll_pwait2, epfd, (long)events, max, (long)&rest, (long)waiting->mask, 8);
+}
+
+static int wait_by_libc(int epfd, const struct waiting *waiting, struct epoll_event *events, int max)
 {
 	int64_t left;
 
-	if (!sleep || !waiting->deadline) {
-		long count = cw_raw(SYS_epoll_pwait, epfd, (long)events, max, 0, (long)waiting->mask, 8);
-
-		if (count < 0)
-			errno = (int)-count;
-		return count < 0 ? -1 : (int)count;
-	}
 	if (waiting->deadline < 0)
 		return cw_kernel.epoll_pwait(epfd, events, max, -1, waiting->mask);
 	left = waiting->deadline - (int64_t)cw_monotonic_ns();
@@ -51,6 +62,21 @@ static int wait_by(int epfd, const struct waiting *waiting, struct epoll_event *
 #endif
 	/* An old kernel, or a debugger that is one. Whole milliseconds as epoll_wait has them, rounded up: never early. */
 	return cw_kernel.epoll_pwait(epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
+}
+
+static int wait_by(int epfd, const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
+{
+	bool waits = sleep && waiting->deadline;
+	long count;
+
+	if (waits && !cw_sole_thread())
+		return wait_by_libc(epfd, waiting, events, max);
+	count = wait_bare(epfd, waiting, events, max, sleep);
+	if (waits && count == -ENOSYS)
+		return wait_by_libc(epfd, waiting, events, max);
+	if (count < 0)
+		errno = (int)-count;
+	return count < 0 ? -1 : (int)count;
 }
 
 static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
@@ -230,14 +256,21 @@ static void cancelled_napping(void *set)
 	cw_set_release(set);
 }
 
-static __attribute__((noinline)) int nap_in_kernel(const struct waiting *waiting)
+static __attribute__((noinline)) int wait_until_cancelled(const struct waiting *waiting, void (*clean_up)(void *))
 {
 	int count;
 
-	pthread_cleanup_push(cancelled_napping, waiting->set);
+	pthread_cleanup_push(clean_up, waiting->set);
 	count = wait_in_kernel(waiting, waiting->events, waiting->max, true);
 	pthread_cleanup_pop(0);
 	return count;
+}
+
+static int wait_and_sleep(const struct waiting *waiting, void (*clean_up)(void *))
+{
+	if (cw_sole_thread())
+		return wait_in_kernel(waiting, waiting->events, waiting->max, true);
+	return wait_until_cancelled(waiting, clean_up);
 }
 
 static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting, uint64_t start, bool looked)
@@ -246,9 +279,7 @@ static int sleep_in_kernel(struct cw_set *set, const struct waiting *waiting, ui
 	int count, error;
 
 	cw_count(CW_COUNT_sleeps);
-	pthread_cleanup_push(cancelled, set);
-	count = wait_in_kernel(waiting, waiting->events, waiting->max, true);
-	pthread_cleanup_pop(0);
+	count = wait_and_sleep(waiting, cancelled);
 	error = errno;
 	cw_slept(start, looked);
 	cw_set_rise(set); /* which goes by that */
@@ -273,7 +304,7 @@ static int nap(struct cw_set *set, const struct waiting *waiting)
 
 	if (turn.deadline < 0 || turn.deadline > end)
 		turn.deadline = end;
-	count = nap_in_kernel(&turn);
+	count = wait_and_sleep(&turn, cancelled_napping);
 	return count > 0 ? complete(set, waiting, asked_at, count) : count;
 }
 

@@ -17,6 +17,7 @@ struct cw_stream cw_streams[CW_BOOK_ENTRIES] CW_TABLE;
 _Atomic uint32_t cw_table[CW_DESCRIPTORS] CW_FIRST_TABLE;
 _Atomic uint32_t cw_table_highest;
 struct cw_kernel cw_kernel;
+_Atomic bool cw_cancels;
 union cw_book_memory cw_book_memory CW_TABLE __attribute__((aligned(CW_BOOK_ALIGNMENT)));
 
 /* The free entries: a stack whose head carries a count of its changes, so that a signal handler or thread in the middle of a take does no

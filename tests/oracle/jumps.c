@@ -9,7 +9,11 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/select.h>
+#ifdef __GLIBC__
+#include <sys/single_threaded.h>
+#endif
 #include <sys/time.h>
+#include <sys/wait.h>
 
 static sigjmp_buf back;
 static int handler_fd;
@@ -275,6 +279,33 @@ SCENARIO(waits_cancelled, 0)
 		peer_wait();
 		RECV(e, recv(e->fd, room, 100, 0));
 		look(w.set, 0);
+	}
+}
+
+/* The only thread: what it asks for itself is done at the next call that may wait. A program that looks at libc's variable has a copy of it,
+ * as those in C++ have, which pthread_cancel leaves as it is (glibc 2.36). */
+SCENARIO(cancels_itself, ALONE)
+{
+#ifdef __GLIBC__
+	say("one thread: %d", __libc_single_threaded);
+#endif
+	for (int how = 0; how < 4; how++) {
+		struct waiter w = {e->fd, new_set(), how};
+		int status;
+		pid_t child = CHILD({
+			alarm(5);
+			MUST(control(w.set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+			MUST(-pthread_cancel(pthread_self()));
+			if (how < 3)
+				wait_for_ever(&w);
+			else
+				recv(e->fd, room, 10, 0);
+			_exit(7);
+		});
+
+		MUST(waitpid(child, &status, 0));
+		say("ended by %d, with %d", WTERMSIG(status), WEXITSTATUS(status));
+		close(w.set);
 	}
 }
 
