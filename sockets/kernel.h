@@ -50,8 +50,8 @@ extern struct cw_kernel cw_kernel;
 extern _Atomic bool cw_cancels;
 
 /*
- * A thread without others can be cancelled by nobody but itself. Then a call that may block can be a bare one, as within libc: its text is cold
- * after a sleep, and going by it is a good part of what the call costs.
+ * A thread without others can be cancelled by nobody but itself. Then a call that may block can be a bare one, as within libc: its text is
+ * cold after a sleep, and going by it is a good part of what the call costs.
  */
 static inline bool cw_sole_thread(void)
 {

@@ -282,8 +282,8 @@ SCENARIO(waits_cancelled, 0)
 	}
 }
 
-/* The only thread: what it asks for itself is done at the next call that may wait. A program that looks at libc's variable has a copy of it,
- * as those in C++ have, which pthread_cancel leaves as it is (glibc 2.36). */
+/* The only thread: what it asks for itself is done at the next call that may wait. A program that looks at libc's variable has a copy of
+ * it, as those in C++ have, which pthread_cancel leaves as it is (glibc 2.36). */
 SCENARIO(cancels_itself, ALONE)
 {
 #ifdef __GLIBC__
