@@ -78,7 +78,11 @@ struct cw_set {
 	bool turning, turned;   /* it has told something; that one again */
 	uint8_t by_kernel;      /* answers in a row that the kernel filled */
 	uint64_t asked;         /* ticks, when the kernel was last asked while awake */
+	uint64_t inner_round;   /* inner sets that were told in an answer since then wait for the others */
+	uint8_t first_kind;     /* with which an answer begins */
 };
+
+enum cw_set_kind { CW_SET_STREAMS, CW_SET_DATAGRAMS, CW_SET_INNER, CW_SET_KINDS };
 
 #define CW_SETS      1024
 #define CW_SET_DEPTH 6 /* the kernel allows five sets within each other */

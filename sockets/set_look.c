@@ -115,14 +115,12 @@ static bool was_told(struct cw_set *set, const struct cw_item *item, bool ready)
 	return told;
 }
 
-/* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
-int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
+static int collect_streams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
 	struct cw_item *item, *next, *last = NULL;
 	int count = 0;
 	uint64_t edge;
 
-	cw_set_sweep(set);
 	for (item = set->look; item && count < max; item = next) {
 		bool ready = cw_item_ready(item, &edge);
 
@@ -162,20 +160,69 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 		first->look_before = &tail->look_next;
 		last->look_next = NULL;
 	}
-	if (set->datagrams && count < max)
-		count += cw_set_collect_datagrams(set, epfd, events + count, max - count, ask);
-	for (item = set->nested ? set->items : NULL; item && count < max; item = item->next) {
+	return count;
+}
+
+/* Those that were not told since the answer `round`. */
+static int collect_inner_since(struct cw_set *set, uint64_t round, int epfd, struct epoll_event *events, int max, bool *passed_over)
+{
+	int count = 0;
+
+	for (struct cw_item *item = set->items; item && count < max; item = item->next) {
 		uint64_t pulse = 0;
 
-		if (!cw_item_waits_for_inner(item) || !cw_set_ready_within(item->inner, 1, &pulse))
+		if (!cw_item_waits_for_inner(item))
 			continue;
-		if ((item->events & EPOLLET) && pulse == item->seen)
+		if (item->told >= round) {
+			*passed_over = true;
+			continue;
+		}
+		if (!cw_set_ready_within(item->inner, 1, &pulse) || ((item->events & EPOLLET) && pulse == item->seen))
 			continue;
 		item->seen = pulse;
+		item->told = set->answer;
 		events[count].events = item->events & (EPOLLIN | EPOLLRDNORM);
 		events[count++].data.u64 = item->data;
 		if (item->events & EPOLLONESHOT)
 			disarm(item, epfd);
 	}
+	return count;
+}
+
+/* Who was told waits until all others have been. */
+static int collect_inner(struct cw_set *set, int epfd, struct epoll_event *events, int max)
+{
+	bool passed_over = false;
+	int count = !set->nested ? 0 : collect_inner_since(set, set->inner_round, epfd, events, max, &passed_over);
+
+	if (!passed_over || count == max)
+		return count;
+	set->inner_round = set->answer;
+	return count + collect_inner_since(set, set->answer, epfd, events + count, max - count, &passed_over);
+}
+
+/* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
+int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
+{
+	int count = 0;
+
+	cw_set_sweep(set);
+	if (cw_likely(!set->datagrams && !set->nested))
+		return collect_streams(set, epfd, events, max, ask);
+	for (unsigned i = 0; i < CW_SET_KINDS && count < max; i++) {
+		switch ((set->first_kind + i) % CW_SET_KINDS) {
+		case CW_SET_STREAMS:
+			count += collect_streams(set, epfd, events + count, max - count, ask);
+			break;
+		case CW_SET_DATAGRAMS:
+			count += cw_set_collect_datagrams(set, epfd, events + count, max - count, ask);
+			break;
+		case CW_SET_INNER:
+			count += collect_inner(set, epfd, events + count, max - count);
+		}
+	}
+	/* Full: the next begins with others. */
+	if (count == max)
+		set->first_kind = (set->first_kind + 1) % CW_SET_KINDS;
 	return count;
 }
