@@ -97,6 +97,7 @@ struct cw_datagram {
 	uint32_t next_in;       /* whose turn it is */
 	struct cw_lock tx_lock, rx_lock;
 	_Atomic uint32_t registered; /* in event sets, so many times */
+	uint64_t edges_before;       /* of flows that have ended */
 	uint32_t in_count;
 	struct cw_flow *in[CW_FLOWS_IN]; /* moved, in_count of them, under rx_lock */
 	struct cw_flow *_Atomic to[CW_FLOW_PEERS], *_Atomic from[CW_FLOW_PEERS];
@@ -186,8 +187,8 @@ bool cw_flow_next(struct cw_flow *flow, uint64_t *at, size_t *length, bool *late
 
 /* ---- flow_sleep.c ---- */
 bool cw_datagram_ready(struct cw_datagram *socket, uint64_t *edge);
-/* A ring has datagrams, and the kernel those that come before them. */
-bool cw_datagram_behind_kernel(struct cw_datagram *socket);
+/* The same for who is told by edges and knows of `told`: also of datagrams behind those that are unread in the kernel. */
+bool cw_datagram_has_news(struct cw_datagram *socket, uint64_t told, uint64_t *edge);
 /* The kernel has nothing to add to what poll says of it: no error can be waiting. */
 bool cw_datagram_known(const struct cw_datagram *socket);
 /* About to wait in the kernel. told: that much (cw_datagram_ready's edge) the program knows of. False: don't, there is something. */

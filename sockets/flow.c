@@ -223,6 +223,8 @@ void cw_flow_drop(struct cw_flow *flow)
 	if (flow->slot) {
 		struct cw_book_entry *entry = &cw_own_book.entry[socket->entry->number];
 
+		if (!flow->sends) /* the next one begins at 0, and no edge may be as one before it */
+			socket->edges_before += atomic_load_explicit(&flow->way->widx, memory_order_relaxed);
 		cw_service_release_flow(flow);
 		flow->slot = NULL;
 		flow->way = NULL;

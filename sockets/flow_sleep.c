@@ -21,7 +21,7 @@ static bool look(struct cw_datagram *socket, uint64_t *edge, bool *later)
 {
 	bool locked = cw_rx_enter(socket), ready = false;
 
-	*edge = 0;
+	*edge = socket->edges_before;
 	*later = false;
 	for (uint32_t i = 0; i < socket->in_count; i++) {
 		struct cw_flow *flow = socket->in[i];
@@ -49,25 +49,29 @@ bool cw_datagram_ready(struct cw_datagram *socket, uint64_t *edge)
 	return true;
 }
 
-static bool kernel_has(const struct cw_datagram *socket, long within_ns)
+bool cw_datagram_has_news(struct cw_datagram *socket, uint64_t told, uint64_t *edge)
 {
-	struct pollfd readable = {.fd = socket->entry->fd, .events = POLLIN};
-	struct timespec turn = {.tv_nsec = within_ns};
+	bool later;
 
-	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0) != 0;
+	*edge = 0;
+	if (!atomic_load_explicit(&socket->moved_in, memory_order_acquire))
+		return false;
+	for (;;) {
+		bool ready = look(socket, edge, &later);
+
+		if (*edge == told || (!ready && !later))
+			return false;
+		if (ready || cw_datagram_nap(socket))
+			return true;
+	}
 }
 
 bool cw_datagram_nap(struct cw_datagram *socket)
 {
-	return kernel_has(socket, CW_FLOW_WAIT_NS / 10);
-}
+	struct pollfd readable = {.fd = socket->entry->fd, .events = POLLIN};
+	struct timespec turn = {.tv_nsec = CW_FLOW_WAIT_NS / 10};
 
-bool cw_datagram_behind_kernel(struct cw_datagram *socket)
-{
-	uint64_t edge;
-	bool later;
-
-	return !look(socket, &edge, &later) && later && kernel_has(socket, 0);
+	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0) != 0;
 }
 
 bool cw_datagram_known(const struct cw_datagram *socket)
@@ -95,18 +99,18 @@ static void offer_all(struct cw_datagram *socket)
 		offer(socket->in[i]);
 }
 
-static bool unread(const struct cw_flow *flow, uint64_t *widx)
+static bool unread(const struct cw_flow *flow)
 {
 	uint64_t roff = atomic_load_explicit(&flow->way->roff, memory_order_relaxed);
+	uint64_t widx = atomic_load_explicit(&flow->way->widx, memory_order_seq_cst);
 
-	*widx = atomic_load_explicit(&flow->way->widx, memory_order_seq_cst);
-	return !(roff & CW_CLAIMED) && *widx != roff;
+	return !(roff & CW_CLAIMED) && widx != roff;
 }
 
 /* may_leave: what is unread now the program knows of. */
 static bool settle(struct cw_flow *flow, bool may_leave)
 {
-	uint64_t word = atomic_load_explicit(&flow->way->state, memory_order_acquire), before, after;
+	uint64_t word = atomic_load_explicit(&flow->way->state, memory_order_acquire);
 
 	for (;;) {
 		switch (cw_state_of(word)) {
@@ -115,20 +119,20 @@ static bool settle(struct cw_flow *flow, bool may_leave)
 				continue;
 			return true;
 		case CW_LIVE:
-			if (unread(flow, &before) && !may_leave)
+			if (!may_leave && unread(flow))
 				return false;
 			if (!cw_state_step(&flow->way->state, &word, CW_ASLEEP))
 				continue;
 			/* B: the second look, pairs with A of the writer. */
-			if (!unread(flow, &after) || (may_leave && after == before))
+			if (may_leave || !unread(flow))
 				return true;
 			if (!(word & CW_MARK_LEFT))
 				cw_state_step(&flow->way->state, &word, CW_LIVE);
 			return false;
 		case CW_ASLEEP:
-			return !unread(flow, &before) || may_leave;
+			return may_leave || !unread(flow);
 		case CW_TAKEN: /* it has left, and what is unread stays in its ring */
-			return !(word & CW_MARK_LEFT) || !unread(flow, &before) || may_leave;
+			return may_leave || !(word & CW_MARK_LEFT) || !unread(flow);
 		default:
 			return true;
 		}
@@ -161,7 +165,7 @@ void cw_datagram_offer(struct cw_datagram *socket)
 
 static uint64_t edge_of(const struct cw_datagram *socket)
 {
-	uint64_t edge = 0;
+	uint64_t edge = socket->edges_before;
 
 	for (uint32_t i = 0; i < socket->in_count; i++)
 		edge += atomic_load_explicit(&socket->in[i]->way->widx, memory_order_seq_cst);
@@ -175,7 +179,7 @@ bool cw_datagram_settle(struct cw_datagram *socket, bool by_edge, uint64_t told)
 
 	for (uint32_t i = 0; i < socket->in_count && fine; i++)
 		fine = settle(socket->in[i], may_leave);
-	/* The second look (B) for what may be left: a writer that came between the first and the end of LIVE rings no bell. */
+	/* The second look (B) for what may be left unread: a writer that came after the first, and before ASLEEP, rings no bell. */
 	if (fine && may_leave)
 		fine = edge_of(socket) == told;
 	if (fine) {

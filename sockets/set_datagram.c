@@ -58,10 +58,9 @@ static bool is_ready(struct cw_item *item, uint64_t *edge)
 {
 	if (!item->armed || !(item->events & INPUT))
 		return false;
-	/* Who has left datagrams unread in the kernel is told of those that came behind them by ring: an edge. */
-	if (!cw_datagram_ready(item->datagram, edge))
-		return (item->events & EPOLLET) && *edge != item->seen && cw_datagram_behind_kernel(item->datagram);
-	return !(item->events & EPOLLET) || *edge != item->seen;
+	if (item->events & EPOLLET)
+		return cw_datagram_has_news(item->datagram, item->seen, edge);
+	return cw_datagram_ready(item->datagram, edge);
 }
 
 bool cw_set_datagrams_ready(struct cw_set *set, uint64_t *pulse)
@@ -172,6 +171,7 @@ void cw_item_admit_datagram(struct cw_item *item, int epfd)
 {
 	struct epoll_event kick = {.events = EPOLLOUT, .data.u64 = item->data};
 
+	rise(item); /* settled for what it was before */
 	if (!item->set->sleepers || settle(item))
 		return;
 	/* It has datagrams in a ring: asking for room to write wakes the sleeper, who puts the interest back (set_kernel.c). */

@@ -375,6 +375,47 @@ SCENARIO(in_a_set_by_edge, UNOPENED | ITS_OWN)
 	in_a_set(e, EPOLLIN | EPOLLET);
 }
 
+struct waiter {
+	int set, events;
+};
+
+static void *wait_in_thread(void *argument)
+{
+	struct waiter *w = argument;
+	struct epoll_event event;
+
+	w->events = epoll_wait(w->set, &event, 1, 8000);
+	return NULL;
+}
+
+/* What it has been told of, and not read, it is told again: a registration that is changed is a new one. */
+SCENARIO(changed_under_a_sleeper, UNOPENED | ITS_OWN)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET}, told[4];
+	struct waiter w = {.set = (int)MUST(epoll_create1(0))};
+
+	open_udp(e);
+	MUST(epoll_ctl(w.set, EPOLL_CTL_ADD, e->fd, &event));
+	for (int i = 0; i < 4; i++) {
+		pthread_t thread;
+
+		peer_gives(e, 10);
+		rest();
+		CALL(epoll_wait(w.set, told, 4, 2000));
+		MUST(-pthread_create(&thread, NULL, wait_in_thread, &w));
+		settle_down();
+		event.events = i % 2 ? EPOLLIN | EPOLLET : EPOLLIN;
+		CALL(epoll_ctl(w.set, EPOLL_CTL_MOD, e->fd, &event));
+		pthread_join(thread, NULL);
+		say("told: %d", w.events);
+		event.events = EPOLLIN | EPOLLET;
+		CALL(epoll_ctl(w.set, EPOLL_CTL_MOD, e->fd, &event));
+		TAKE(e, recv(e->fd, room, ROOM, 0));
+		CALL(recv(e->fd, room, ROOM, MSG_DONTWAIT));
+	}
+	close(w.set);
+}
+
 /* The second comes while the first, which has woken the program, is unread. */
 SCENARIO(in_a_set_one_behind_the_other, UNOPENED | ITS_OWN)
 {

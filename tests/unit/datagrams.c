@@ -13,7 +13,7 @@
 #define WINDOW 40 /* unread at a time, less than any receive buffer holds */
 
 static struct {
-	struct cw_arena arena;
+	struct cw_arena arena, *mapped;
 	int memory, fd[2];
 	struct sockaddr_in name[2];
 	struct cw_datagram *socket[2];
@@ -82,34 +82,32 @@ static void open_end(unsigned end)
 }
 
 /* As a grant does it. */
-static void attach(struct cw_arena *arena, unsigned end)
+static void attach(unsigned end)
 {
 	struct cw_peer peer = cw_peer_of((struct sockaddr *)&ends.name[1 - end], sizeof(ends.name[0]));
 	struct cw_flow *flow = cw_flow_find(ends.socket[end], &peer, end == 0);
 
 	flow->stage = CW_FLOW_OFFERED;
 	ends.socket[end]->offered++;
-	if (!cw_flow_attach((uint32_t)(flow - cw_flows), flow->generation, arena, 0, end, &peer.address))
+	if (!cw_flow_attach((uint32_t)(flow - cw_flows), flow->generation, ends.mapped, 0, end, &peer.address))
 		give_up("end %u was not attached", end);
 	ends.flow[end] = flow;
 }
 
 static void open_flow(long spin_us)
 {
-	struct cw_arena *arena;
-
 	pair_start(spin_us);
 	cw_service_start("nobody's", 0);
 	cw_moving = true;
 	ends.memory = cw_arena_make(&ends.arena, PAIR_ARENA, 1, false);
 	cw_arena_slot_reset(&ends.arena, 0);
-	arena = cw_arena_map(ends.memory, PAIR_ARENA);
-	if (ends.memory < 0 || !arena)
+	ends.mapped = cw_arena_map(ends.memory, PAIR_ARENA);
+	if (ends.memory < 0 || !ends.mapped)
 		give_up("no arena: %m");
 	for (unsigned end = 0; end < 2; end++)
 		open_end(end);
 	for (unsigned end = 0; end < 2; end++)
-		attach(arena, end);
+		attach(end);
 }
 
 static void close_flow(void)
@@ -280,6 +278,72 @@ START_TEST(dropped_when_full)
 }
 END_TEST
 
+/* ---- edges ---- */
+
+static void one_by_ring(void)
+{
+	uint64_t before = cw_counters(ends.socket[0]->entry)[CW_COUNT_bytes_ring_out];
+
+	ck_assert_int_eq(send_one("12345678", 8), 8);
+	ck_assert_uint_eq(cw_counters(ends.socket[0]->entry)[CW_COUNT_bytes_ring_out], before + 8);
+}
+
+static void take_one(void)
+{
+	unsigned char bytes[100];
+
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 8);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+}
+
+/* What the program was told of may stay unread beside a sleeper, and nothing else. */
+START_TEST(asleep_beside_what_was_told)
+{
+	unsigned char bytes[100];
+	uint64_t edge, later;
+
+	open_flow(20);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	one_by_ring();
+	ck_assert(!cw_datagram_settle(ends.socket[1], true, 0));
+	ck_assert(cw_datagram_has_news(ends.socket[1], 0, &edge));
+	ck_assert(!cw_datagram_settle(ends.socket[1], false, edge));
+	ck_assert(cw_datagram_settle(ends.socket[1], true, edge));
+	cw_datagram_rise(ends.socket[1]);
+	ck_assert(!cw_datagram_has_news(ends.socket[1], edge, &later));
+	one_by_ring();
+	ck_assert(!cw_datagram_settle(ends.socket[1], true, edge));
+	ck_assert(cw_datagram_has_news(ends.socket[1], edge, &later));
+	ck_assert_uint_ne(edge, later);
+	close_flow();
+}
+END_TEST
+
+/* A flow ends, and the next one's first datagram is as long as that one's was. */
+START_TEST(no_edge_comes_twice)
+{
+	unsigned char bytes[100];
+	uint64_t first, second;
+
+	open_flow(20);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	one_by_ring();
+	ck_assert(cw_datagram_has_news(ends.socket[1], 0, &first));
+	take_one();
+	cw_datagram_leave_sending(ends.socket[0], ends.fd[0]);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	ck_assert_uint_eq(ends.socket[1]->moved_in, 0);
+	cw_arena_slot_reset(&ends.arena, 0);
+	for (unsigned end = 0; end < 2; end++)
+		attach(end);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	one_by_ring();
+	ck_assert(cw_datagram_has_news(ends.socket[1], first, &second));
+	ck_assert(!cw_datagram_settle(ends.socket[1], true, first));
+	close_flow();
+}
+END_TEST
+
 /* ---- nonsense ---- */
 
 static uint64_t a_word(uint64_t *seed)
@@ -378,6 +442,8 @@ int main(void)
 	tcase_add_loop_test(units, whole_once_and_in_order, 0, (int)CW_ARRAY_SIZE(spins));
 	tcase_add_loop_test(units, leaving_with_unread, 0, 2);
 	tcase_add_test(units, dropped_when_full);
+	tcase_add_test(units, asleep_beside_what_was_told);
+	tcase_add_test(units, no_edge_comes_twice);
 	tcase_add_loop_test(units, nonsense_in_the_slot, 0, TURNS_OF_NONSENSE);
 	return run_units(runner);
 }
