@@ -1,7 +1,4 @@
 /* pthread_cancel: from now on each call that may block is libc's own, which knows what is pending (cw_sole_thread). */
-#include "libc.h"
-
-#ifdef __GLIBC__
 #include <pthread.h>
 
 #include "call.h"
@@ -12,4 +9,3 @@ CW_EXPORT int pthread_cancel(pthread_t thread)
 	atomic_store_explicit(&cw_cancels, true, memory_order_relaxed);
 	return cw_real.pthread_cancel(thread);
 }
-#endif

@@ -18,16 +18,13 @@
 struct aiocb64;
 #define CW_REAL_CALLS_OF_THIS_LIBC(X)                                                                                                      \
 	X(FILE *, freopen64, (const char *, const char *, FILE *))                                                                         \
-	X(int, pthread_cancel, (pthread_t))                                                                                                \
 	X(int, aio_read64, (struct aiocb64 *))                                                                                             \
 	X(int, aio_write64, (struct aiocb64 *))                                                                                            \
 	X(int, lio_listio64, (int, struct aiocb64 *const[], int, struct sigevent *))                                                       \
 	X(int, fcntl64, (int, int, ...))                                                                                                   \
 	CW_TIME64_CALLS(X)
 #else
-#define CW_REAL_CALLS_OF_THIS_LIBC(X)                                                                                                      \
-	X(FILE *, freopen64, (const char *, const char *, FILE *))                                                                         \
-	X(int, pthread_cancel, (pthread_t))
+#define CW_REAL_CALLS_OF_THIS_LIBC(X) X(FILE *, freopen64, (const char *, const char *, FILE *))
 #endif
 typedef int cw_message_flags; /* of sendmmsg, recvmmsg */
 #define CW_RESTRICT

@@ -69,6 +69,7 @@ struct sigevent;
 	X(int, aio_write, (struct aiocb *))                                                                                                \
 	X(int, lio_listio, (int, struct aiocb *const[], int, struct sigevent *))                                                           \
 	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                                           \
+	X(int, pthread_cancel, (pthread_t))                                                                                                \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                                             \
 	X(sighandler_t, signal, (int, sighandler_t))                                                                                       \
 	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                                                           \

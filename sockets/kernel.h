@@ -1,7 +1,7 @@
 /*
  * The kernel, in two ways. cw_kernel.NAME is libc's own function, found behind ours: for calls that may block, since they are cancellation
- * points and follow the program's EINTR rules. cw_raw() is the bare system call, for those that never block: it returns -errno and leaves
- * errno alone.
+ * points. cw_raw() is the bare system call, for those that never block, and for a thread that nobody can cancel (cw_sole_thread): it
+ * returns -errno and leaves errno alone.
  */
 #ifndef CW_SOCKETS_KERNEL_H
 #define CW_SOCKETS_KERNEL_H
@@ -50,8 +50,9 @@ extern struct cw_kernel cw_kernel;
 extern _Atomic bool cw_cancels;
 
 /*
- * A thread without others can be cancelled by nobody but itself. Then a call that may block can be a bare one, as within libc: its text is
- * cold after a sleep, and going by it is a good part of what the call costs.
+ * A thread without others is cancelled by nobody but itself, and libc too asks once, before such a call, whether there are any: a handler
+ * that interrupts it may do what it likes. So the call may be a bare one. After a sleep libc's text is cold, and the way through it a good
+ * part of what the call costs.
  */
 static inline bool cw_sole_thread(void)
 {

@@ -24,24 +24,7 @@ static int number(const struct waiting *waiting)
 	return cw_likely(cw_set_of(waiting->epfd) == waiting->set) ? waiting->epfd : waiting->set->epfd;
 }
 
-/* By a bare system call, whose times are 64 bits wide on every machine. */
-static long wait_bare(int epfd, const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
-{
-	struct {
-		int64_t seconds, nanoseconds;
-	} rest;
-	int64_t left;
-
-	if (!sleep || waiting->deadline <= 0)
-		return cw_raw(SYS_epoll_pwait, epfd, (long)events, max, sleep ? waiting->deadline : 0, (long)waiting->mask, 8);
-	left = waiting->deadline - (int64_t)cw_monotonic_ns();
-	if (left < 0)
-		left = 0;
-	rest.seconds = left / 1000000000;
-	rest.nanoseconds = left % 1000000000;
-	return cw_raw(SYS_epoll_pwait2, epfd, (long)events, max, (long)&rest, (long)waiting->mask, 8);
-}
-
+/* As libc's own, which is a cancellation point. */
 static int wait_by_libc(int epfd, const struct waiting *waiting, struct epoll_event *events, int max)
 {
 	int64_t left;
@@ -64,22 +47,47 @@ static int wait_by_libc(int epfd, const struct waiting *waiting, struct epoll_ev
 	return cw_kernel.epoll_pwait(epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
 }
 
-static int wait_by(int epfd, const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
+static long wait_bare(int epfd, const struct waiting *waiting, struct epoll_event *events, int max)
 {
-	bool waits = sleep && waiting->deadline;
+	struct {
+		int64_t seconds, nanoseconds; /* on machines with 32 bits too */
+	} rest;
+	int64_t left;
+
+	if (waiting->deadline < 0)
+		return cw_raw(SYS_epoll_pwait, epfd, (long)events, max, -1, (long)waiting->mask, 8);
+	left = waiting->deadline - (int64_t)cw_monotonic_ns();
+	if (left < 0)
+		left = 0;
+	rest.seconds = left / 1000000000;
+	rest.nanoseconds = left % 1000000000;
+	return cw_raw(SYS_epoll_pwait2, epfd, (long)events, max, (long)&rest, (long)waiting->mask, 8);
+}
+
+enum sleep { DO_NOT, BARE, BY_LIBC };
+
+static int wait_by(int epfd, const struct waiting *waiting, struct epoll_event *events, int max, enum sleep sleep)
+{
+	static _Atomic bool lacks_pwait2;
 	long count;
 
-	if (waits && !cw_sole_thread())
-		return wait_by_libc(epfd, waiting, events, max);
-	count = wait_bare(epfd, waiting, events, max, sleep);
-	if (waits && count == -ENOSYS)
-		return wait_by_libc(epfd, waiting, events, max);
+	if (sleep == DO_NOT || !waiting->deadline) {
+		count = cw_raw(SYS_epoll_pwait, epfd, (long)events, max, 0, (long)waiting->mask, 8);
+	} else {
+		if (sleep == BY_LIBC || atomic_load_explicit(&lacks_pwait2, memory_order_relaxed))
+			return wait_by_libc(epfd, waiting, events, max);
+		count = wait_bare(epfd, waiting, events, max);
+		if (cw_unlikely(count == -ENOSYS)) {
+			atomic_store_explicit(&lacks_pwait2, true, memory_order_relaxed);
+			return wait_by_libc(epfd, waiting, events, max);
+		}
+	}
 	if (count < 0)
 		errno = (int)-count;
 	return count < 0 ? -1 : (int)count;
 }
 
-static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *events, int max, bool sleep)
+static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *events, int max, enum sleep sleep)
 {
 	for (;;) {
 		int epfd = number(waiting), count = wait_by(epfd, waiting, events, max, sleep);
@@ -99,7 +107,7 @@ static int ask_kernel(struct cw_set *set, const struct waiting *waiting, struct 
 		cw_set_flush(set);
 		cw_set_unlock(set, locked);
 	}
-	return wait_in_kernel(waiting, events, max, false);
+	return wait_in_kernel(waiting, events, max, DO_NOT);
 }
 
 static uint64_t doubts(const struct cw_set *set)
@@ -261,7 +269,7 @@ static __attribute__((noinline)) int wait_until_cancelled(const struct waiting *
 	int count;
 
 	pthread_cleanup_push(clean_up, waiting->set);
-	count = wait_in_kernel(waiting, waiting->events, waiting->max, true);
+	count = wait_in_kernel(waiting, waiting->events, waiting->max, BY_LIBC);
 	pthread_cleanup_pop(0);
 	return count;
 }
@@ -269,7 +277,7 @@ static __attribute__((noinline)) int wait_until_cancelled(const struct waiting *
 static int wait_and_sleep(const struct waiting *waiting, void (*clean_up)(void *))
 {
 	if (cw_sole_thread())
-		return wait_in_kernel(waiting, waiting->events, waiting->max, true);
+		return wait_in_kernel(waiting, waiting->events, waiting->max, BARE);
 	return wait_until_cancelled(waiting, clean_up);
 }
 
@@ -369,7 +377,7 @@ int cw_set_wait(int epfd, struct epoll_event *events, int max, int64_t timeout_n
 	int count;
 
 	if (!waiting.set)
-		return wait_by(epfd, &waiting, events, max, true);
+		return wait_by(epfd, &waiting, events, max, cw_sole_thread() ? BARE : BY_LIBC);
 	count = wait(waiting.set, &waiting);
 	cw_set_release(waiting.set);
 	return count;
