@@ -246,7 +246,9 @@ void cw_service_after_fork(int connection, bool in_child)
 		cw_raw_close(old);
 		atomic_store_explicit(&cw_service_fd, -1, memory_order_relaxed);
 	} else if (cw_moving && cw_streams_used()) {
-		cw_service_make_room(); /* the child's table is as large as what was open asks for */
+		cw_service_make_room();
+	} else {
+		atomic_store_explicit(&cw_service_has_room, false, memory_order_relaxed);
 	}
 	blank_book();
 	cw_service.next_try = 0;

@@ -55,16 +55,16 @@ int cw_service_move_high(int fd)
 	return (int)high;
 }
 
-/*
- * The kernel's table of descriptors grows in some microseconds as long as the program has one thread. With more it waits until no
- * processor looks at the old one (expand_fdtable, fs/file.c): 10 ms and more, in the middle of a call of the program's.
- */
+_Atomic bool cw_service_has_room;
+
 void cw_service_make_room(void)
 {
-	long fd = cw_raw(SYS_openat, AT_FDCWD, (long)"/", O_PATH | O_CLOEXEC, 0, 0, 0); /* whose closing takes nobody's locks */
+	/* Closing it gives up none of the program's record locks, as it is no descriptor to read by (O_PATH). */
+	long fd = cw_raw(SYS_openat, AT_FDCWD, (long)"/", O_PATH | O_CLOEXEC, 0, 0, 0);
 
 	if (fd >= 0)
 		cw_raw_close(cw_service_move_high((int)fd));
+	atomic_store_explicit(&cw_service_has_room, true, memory_order_relaxed);
 }
 
 int cw_service_open(void)

@@ -97,6 +97,8 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	struct cw_book_entry *entry;
 	uint32_t number;
 
+	if (cw_unlikely(!atomic_load_explicit(&cw_service_has_room, memory_order_relaxed)) && cw_moving && cw_sole_thread())
+		cw_service_make_room();
 	if ((unsigned)fd >= CW_DESCRIPTORS || !take_entry(&number)) {
 		count_total(&cw_own_book.totals.made, 1);
 		count_total(&cw_own_book.totals.reasons[CW_REASON_too_many], 1);
