@@ -32,10 +32,13 @@ static int by_execveat(int fd, const char *path, char *const arguments[], char *
 	return (int)told(cw_raw(SYS_execveat, fd, (long)path, (long)arguments, (long)environment, flags, 0));
 }
 
-static int by_epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
+/* It stays absent in cw_kernel: made by its number it is no cancellation point. */
+int cw_epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
 {
 	int64_t limit[2] = {timeout ? timeout->tv_sec : 0, timeout ? timeout->tv_nsec : 0};
 
+	if (cw_kernel.epoll_pwait2)
+		return cw_kernel.epoll_pwait2(epfd, events, max, timeout, mask);
 	return (int)told(cw_raw(SYS_epoll_pwait2, epfd, (long)events, max, timeout ? (long)limit : 0, (long)mask, 8));
 }
 
@@ -49,8 +52,6 @@ void cw_real_stand_in(void)
 		cw_real.close_range = by_close_range;
 	if (!cw_real.execveat)
 		cw_real.execveat = by_execveat;
-	if (!cw_kernel.epoll_pwait2)
-		cw_kernel.epoll_pwait2 = by_epoll_pwait2;
 	if (!cw_kernel.sendfile64)
 		*(void **)&cw_kernel.sendfile64 = dlsym(RTLD_NEXT, "sendfile");
 }

@@ -1,4 +1,5 @@
-/* pthread_cancel: from now on each call that may block is libc's own, which knows what is pending (cw_sole_thread). */
+/* pthread_cancel: from now on each call that may block is libc's own, which knows what is pending (cw_sole_thread). In musl
+ * they are so always. */
 #include <pthread.h>
 
 #include "call.h"

@@ -57,5 +57,6 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int f
 
 /* absent.c: stand-ins for what libc hasn't. */
 void cw_real_stand_in(void);
+int cw_epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask);
 
 #endif

@@ -62,7 +62,7 @@ void cw_start(void)
 	cw_process_start();
 	run = getenv("CAUSEWAY_RUN");
 	cw_service_start(getenv("CAUSEWAY_SERVICE"), run ? strtoull(run, NULL, 10) : 0);
-	if (cw_moving)
+	if (cw_moving && !cw_service_room)
 		cw_service_make_room();
 	if (run)
 		cw_service_register();

@@ -29,6 +29,23 @@ bool cw_ready_known(const struct cw_stream *stream)
 	       in_ring(atomic_load_explicit(&rx->roff, memory_order_relaxed), atomic_load_explicit(&rx->up, memory_order_relaxed));
 }
 
+/*
+ * Asleep beside bytes that an edge has told (cw_ready_settle), and no byte came since: they stay where they are, for all who look for them
+ * by other ways. Where one has come the writer takes all of them back.
+ */
+static bool left_unread(const struct cw_stream *stream, uint64_t word)
+{
+	uint64_t left = atomic_load_explicit(&stream->left_at, memory_order_relaxed);
+
+	return cw_state_of(word) == CW_ASLEEP && !(word & CW_MARK_RESEND) && cw_switch_unread_asleep(stream) &&
+	       atomic_load_explicit(&stream->rx->widx, memory_order_acquire) == left;
+}
+
+bool cw_ready_left(const struct cw_stream *stream)
+{
+	return stream->slot && left_unread(stream, atomic_load_explicit(&stream->rx->state, memory_order_acquire));
+}
+
 bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 {
 	struct cw_direction *rx = stream->rx;
@@ -37,6 +54,10 @@ bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 	enum cw_state state = cw_state_of(word);
 
 	*edge = 0;
+	if (cw_unlikely(state == CW_ASLEEP)) {
+		*edge = atomic_load_explicit(&stream->left_at, memory_order_relaxed);
+		return left_unread(stream, word);
+	}
 	if (state != CW_LIVE && state != CW_SEALED)
 		return state >= CW_STATES; /* nonsense: the read will say so */
 	*edge = atomic_load_explicit(&rx->widx, memory_order_acquire);
@@ -45,15 +66,6 @@ bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge)
 	if (!in_ring(roff, up)) /* what comes first comes through the kernel, which tells when it is there */
 		return false;
 	return cw_switch_unread(stream, word, roff, NULL) != 0; /* nonsense too */
-}
-
-bool cw_ready_to_read(const struct cw_stream *stream)
-{
-	uint64_t edge;
-
-	if (cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_relaxed)) == CW_ASLEEP)
-		return cw_switch_unread_asleep(stream) && cw_set_by_edges(stream);
-	return cw_ready_by_ring(stream, &edge);
 }
 
 bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggered)
@@ -87,12 +99,15 @@ bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggere
 				seen = roff;
 			if (widx != seen)
 				return false;
+			atomic_store_explicit(&stream->left_at, seen, memory_order_relaxed);
 			if (cw_switch_fall_asleep(stream, &word, seen))
 				return true;
 			continue;
 		case CW_CONSENT:
 			cw_switch_withdraw(stream, &word);
 			continue;
+		case CW_ASLEEP:
+			return !left_unread(stream, word) || (edge_triggered && widx == seen);
 		default:
 			return true;
 		}

@@ -4,10 +4,11 @@
 
 #include "stream.h"
 
-/* The ring has bytes to read now. *edge: a number that changes when more have come (for edge-triggered sets). */
+/* The ring has bytes to read now, also such as an edge-triggered set sleeps with, having told them. *edge: a number that changes when more
+ * have come. */
 bool cw_ready_by_ring(const struct cw_stream *stream, uint64_t *edge);
-/* The same for who asks for this stream alone: also what an edge-triggered set sleeps with, having told it (switch.h). */
-bool cw_ready_to_read(const struct cw_stream *stream);
+/* The latter. */
+bool cw_ready_left(const struct cw_stream *stream);
 
 /* The ring has bytes that can't be read yet: others come before them through the kernel. */
 bool cw_ready_later(const struct cw_stream *stream);

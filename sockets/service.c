@@ -248,7 +248,7 @@ void cw_service_after_fork(int connection, bool in_child)
 	} else if (cw_moving && cw_streams_used()) {
 		cw_service_make_room();
 	} else {
-		atomic_store_explicit(&cw_service_has_room, false, memory_order_relaxed);
+		atomic_store_explicit(&cw_service_room, 0, memory_order_relaxed);
 	}
 	blank_book();
 	cw_service.next_try = 0;

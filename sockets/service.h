@@ -26,10 +26,10 @@ void cw_service_start(const char *name, uint64_t run);
  * Room for our descriptors, which are high ones. The kernel's table of descriptors grows in some microseconds as long as the program has
  * one thread; with more it waits until no processor looks at the old one (expand_fdtable, fs/file.c): 10 ms and more, in the middle of a
  * call of the program's. So it is made at the start, and in a child, whose table is only as large as what it inherits asks for: at once if
- * it inherits sockets, else with its first.
+ * its parent had sockets, else with its first one, if it has one thread then.
  */
 void cw_service_make_room(void);
-extern _Atomic bool cw_service_has_room;
+extern _Atomic int cw_service_room; /* up to this number; 0: not made */
 bool cw_service_register(void);
 
 void cw_service_offer(struct cw_stream *stream, int fd);

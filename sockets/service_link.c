@@ -8,6 +8,7 @@
 #define ROOM_NS          2000000
 #define NO_ROOM_NS       50000000ull
 #define HIGH_DESCRIPTORS 4096 /* ours goes below this, or below the limit if that is lower */
+#define BELOW_LIMIT      32
 
 static bool trusted(int fd)
 {
@@ -39,15 +40,19 @@ static int connect_to(const char *name)
 	return -1;
 }
 
+_Atomic int cw_service_room;
+
 /* Out of the way of the program's own numbers. */
 int cw_service_move_high(int fd)
 {
 	struct rlimit limit;
-	long low = HIGH_DESCRIPTORS, high = -1;
+	long low = HIGH_DESCRIPTORS, high = -1, room = atomic_load_explicit(&cw_service_room, memory_order_relaxed);
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < HIGH_DESCRIPTORS)
 		low = (long)limit.rlim_cur;
-	for (long from = low - 32; from > 3 && high < 0; from -= 256)
+	if (room && room < low) /* the limit may be higher by now, but not the table */
+		low = room;
+	for (long from = low - BELOW_LIMIT; from > 3 && high < 0; from -= 256)
 		high = cw_raw_fcntl(fd, F_DUPFD_CLOEXEC, from);
 	if (high < 0)
 		return fd;
@@ -55,16 +60,16 @@ int cw_service_move_high(int fd)
 	return (int)high;
 }
 
-_Atomic bool cw_service_has_room;
-
 void cw_service_make_room(void)
 {
 	/* Closing it gives up none of the program's record locks, as it is no descriptor to read by (O_PATH). */
 	long fd = cw_raw(SYS_openat, AT_FDCWD, (long)"/", O_PATH | O_CLOEXEC, 0, 0, 0);
 
-	if (fd >= 0)
-		cw_raw_close(cw_service_move_high((int)fd));
-	atomic_store_explicit(&cw_service_has_room, true, memory_order_relaxed);
+	if (fd < 0)
+		return;
+	fd = cw_service_move_high((int)fd);
+	cw_raw_close((int)fd);
+	atomic_store_explicit(&cw_service_room, (int)fd + BELOW_LIMIT, memory_order_relaxed);
 }
 
 int cw_service_open(void)

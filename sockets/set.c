@@ -212,8 +212,10 @@ void cw_set_after_fork(void)
 		atomic_store_explicit(&cw_sets[i].users, 0, memory_order_relaxed);
 		cw_sets[i].shared = true;
 		for (struct cw_item *item = cw_sets[i].items; item; item = item->next)
-			if (item->carried)
+			if (item->carried || item->settled) {
 				item->carried = 0;
+				item->settled = false;
+			}
 	}
 	for (uint32_t i = 0; i < used; i++)
 		if (atomic_exchange_explicit(&cw_sets[i].orphaned, false, memory_order_relaxed))

@@ -61,7 +61,6 @@ void cw_set_heat(struct cw_item *in_set);
 bool cw_set_asleep(const struct cw_stream *stream);
 bool cw_set_alone(const struct cw_stream *stream); /* in one set, or none; under the rx lock, which ADD passes through */
 bool cw_set_shared(const struct cw_stream *stream);
-bool cw_set_by_edges(const struct cw_stream *stream);
 bool cw_set_hot_or_none(const struct cw_stream *stream);
 /* A stream offered or awake without a set has been registered meanwhile. */
 void cw_set_notice(struct cw_stream *stream);

@@ -147,8 +147,8 @@ bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const str
 		if (!item->gone)
 			cw_set_registered(set, item->data);
 		defer(item);
-		if (!item->gone && cw_item_awake(stream))
-			cw_item_heat(item);
+		if (!item->gone)
+			cw_item_admit(item, epfd);
 	}
 	cw_set_unlock(set, locked);
 	return done;

@@ -137,7 +137,7 @@ bool cw_item_stays(const struct cw_stream *stream)
 
 void cw_item_admit(struct cw_item *item, int epfd)
 {
-	if (!cw_item_awake(item->stream))
+	if (!cw_item_awake(item->stream) && !cw_ready_left(item->stream))
 		return;
 	cw_item_heat(item);
 	if (item->set->sleepers)

@@ -161,6 +161,7 @@ bool cw_item_ready(struct cw_item *item, uint64_t *edge);
 bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse);
 /* What the rings have, up to max events. *ask is set if the kernel's answer belongs to it. */
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
+int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
 
 /* set_datagram.c: the same for datagram sockets. */
 void cw_set_add_datagram(struct cw_set *set, struct cw_item *item);

@@ -134,11 +134,6 @@ static inline bool is_asleep(const struct cw_item *item)
 	return item->set->sleepers || item->set->shared;
 }
 
-static inline bool is_by_edges(const struct cw_item *item)
-{
-	return (item->events & EPOLLET) != 0;
-}
-
 static inline bool is_cold(const struct cw_item *item)
 {
 	return !item->hot;
@@ -152,11 +147,6 @@ bool cw_set_asleep(const struct cw_stream *stream)
 bool cw_set_shared(const struct cw_stream *stream)
 {
 	return any(stream, is_shared);
-}
-
-bool cw_set_by_edges(const struct cw_stream *stream)
-{
-	return any(stream, is_by_edges);
 }
 
 bool cw_set_hot_or_none(const struct cw_stream *stream)

@@ -115,7 +115,7 @@ static bool was_told(struct cw_set *set, const struct cw_item *item, bool ready)
 	return told;
 }
 
-static int collect_streams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
+int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
 	struct cw_item *item, *next, *last = NULL;
 	int count = 0;
@@ -204,15 +204,17 @@ static int collect_inner(struct cw_set *set, int epfd, struct epoll_event *event
 /* What the rings have, up to max events, under the lock. *ask is set if the kernel's answer belongs to it. */
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
+	bool streams = false;
 	int count = 0;
 
 	cw_set_sweep(set);
 	if (cw_likely(!set->datagrams && !set->nested))
-		return collect_streams(set, epfd, events, max, ask);
+		return cw_set_collect_streams(set, epfd, events, max, ask);
 	for (unsigned i = 0; i < CW_SET_KINDS && count < max; i++) {
 		switch ((set->first_kind + i) % CW_SET_KINDS) {
 		case CW_SET_STREAMS:
-			count += collect_streams(set, epfd, events + count, max - count, ask);
+			streams = true;
+			count += cw_set_collect_streams(set, epfd, events + count, max - count, ask);
 			break;
 		case CW_SET_DATAGRAMS:
 			count += cw_set_collect_datagrams(set, epfd, events + count, max - count, ask);
@@ -221,8 +223,10 @@ int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int
 			count += collect_inner(set, epfd, events + count, max - count);
 		}
 	}
-	/* Full: the next begins with others. */
-	if (count == max)
+	/* Full: the next begins with others. Streams that were told in this round may wait behind these. */
+	if (count == max) {
 		set->first_kind = (set->first_kind + 1) % CW_SET_KINDS;
+		set->repeats |= set->full && !streams;
+	}
 	return count;
 }

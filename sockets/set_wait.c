@@ -1,4 +1,5 @@
 /* epoll_wait and kin. */
+#include <limits.h>
 #include <pthread.h>
 
 #include "kernel.h"
@@ -34,17 +35,16 @@ static int wait_by_libc(int epfd, const struct waiting *waiting, struct epoll_ev
 	left = waiting->deadline - (int64_t)cw_monotonic_ns();
 	if (left < 0)
 		left = 0;
-#ifdef __GLIBC__ /* musl has none: one made by number would be no cancellation point */
-	if (cw_kernel.epoll_pwait2) {
+	if (cw_kernel.epoll_pwait2) { /* else libc has none, and one made by number would be no cancellation point */
 		struct timespec rest = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
 		int count = cw_kernel.epoll_pwait2(epfd, events, max, &rest, waiting->mask);
 
 		if (count >= 0 || errno != ENOSYS)
 			return count;
 	}
-#endif
 	/* An old kernel, or a debugger that is one. Whole milliseconds as epoll_wait has them, rounded up: never early. */
-	return cw_kernel.epoll_pwait(epfd, events, max, (int)((left + 999999) / 1000000), waiting->mask);
+	left = (left + 999999) / 1000000;
+	return cw_kernel.epoll_pwait(epfd, events, max, left < INT_MAX ? (int)left : INT_MAX, waiting->mask);
 }
 
 static long wait_bare(int epfd, const struct waiting *waiting, struct epoll_event *events, int max)
@@ -139,7 +139,7 @@ static void note_kernel(struct cw_set *set, const struct epoll_event *events, in
 		set->turned |= events[i].data.u64 == set->turn;
 }
 
-/* All others have been told, and if there is room a new round begins within the answer. Returns how many are told now. */
+/* All others have been told, and if there is room a new round of streams begins within the answer. Returns how many are told now. */
 static int end_answer(struct cw_set *set, const struct waiting *waiting, int count)
 {
 	bool ignored;
@@ -148,7 +148,7 @@ static int end_answer(struct cw_set *set, const struct waiting *waiting, int cou
 		int before = count;
 
 		set->round = set->answer;
-		count += cw_set_collect(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
+		count += cw_set_collect_streams(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
 		count = cw_set_merge(waiting->events, before, count);
 	}
 	set->by_kernel = set->fresh || !set->repeats ? 0 : (uint8_t)(set->by_kernel + 1);

@@ -97,7 +97,7 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	struct cw_book_entry *entry;
 	uint32_t number;
 
-	if (cw_unlikely(!atomic_load_explicit(&cw_service_has_room, memory_order_relaxed)) && cw_moving && cw_sole_thread())
+	if (cw_unlikely(!atomic_load_explicit(&cw_service_room, memory_order_relaxed)) && cw_moving && cw_sole_thread())
 		cw_service_make_room();
 	if ((unsigned)fd >= CW_DESCRIPTORS || !take_entry(&number)) {
 		count_total(&cw_own_book.totals.made, 1);
@@ -115,6 +115,7 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;
 	stream->lingered = 0;
+	atomic_store_explicit(&stream->left_at, 0, memory_order_relaxed);
 	stream->linger_shift = 0;
 	atomic_store_explicit(&stream->offered_up, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->offers_in_vain, 0, memory_order_relaxed);

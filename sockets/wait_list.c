@@ -105,7 +105,7 @@ static bool is_ready(const struct cw_wait_entry *entry)
 
 	if (entry->datagram)
 		return cw_datagram_ready(entry->datagram, &edge);
-	return entry->set ? cw_set_ready(entry->set) : cw_ready_to_read(entry->stream);
+	return entry->set ? cw_set_ready(entry->set) : cw_ready_by_ring(entry->stream, &edge);
 }
 
 /* Those who have sent lately may go on by ring while the thread is awake. */

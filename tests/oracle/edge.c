@@ -73,6 +73,68 @@ static void sleep_with_unread(struct end *e, int set)
 		look(set, 10);
 }
 
+/* What the set sleeps beside is there for whoever asks for it in another way: a registration that is changed, or new, or by level. */
+SCENARIO(unread_and_asked_for_otherwise, 0)
+{
+	int set = new_set(), other = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	sleep_with_unread(e, set);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET, 2));
+	look(set, 1000);
+	sleep_with_unread(e, set);
+	CALL(control(other, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 3));
+	look(other, 1000);
+	look(set, 0);
+	CALL(control(other, EPOLL_CTL_MOD, e->fd, EPOLLIN, 4));
+	look(other, 1000);
+	look(set, 0);
+	CALL(control(other, EPOLL_CTL_DEL, e->fd, 0, 0));
+	sleep_with_unread(e, set);
+	CALL(control(set, EPOLL_CTL_DEL, e->fd, 0, 0));
+	CALL(poll(&(struct pollfd){e->fd, POLLIN, 0}, 1, 1000));
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 5));
+	look(set, 1000);
+	sleep_with_unread(e, set);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN, 6));
+	look(set, 1000);
+	look(set, 1000);
+	RECV(e, recv(e->fd, room, 1000, 0));
+	look(set, 0);
+	there_and_back(e, 10, 10);
+	close(other);
+	close(set);
+}
+
+static void *look_in_thread(void *argument)
+{
+	struct epoll_event event = {0};
+
+	return (void *)(intptr_t)(epoll_wait(*(int *)argument, &event, 1, 8000) == 1 ? event.data.u32 : 0);
+}
+
+SCENARIO(unread_and_changed_under_a_sleeper, 0)
+{
+	int set = new_set();
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1));
+	for (unsigned i = 2; i < 6; i++) {
+		pthread_t thread;
+		void *told = NULL;
+
+		sleep_with_unread(e, set);
+		MUST(-pthread_create(&thread, NULL, look_in_thread, &set));
+		settle_down();
+		CALL(control(set, EPOLL_CTL_MOD, e->fd, i % 2 ? EPOLLIN : EPOLLIN | EPOLLET, i));
+		pthread_join(thread, &told);
+		say("told %d", (int)(intptr_t)told);
+		CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLET, i));
+		RECV(e, recv(e->fd, room, 1000, 0));
+		look(set, 0);
+	}
+	close(set);
+}
+
 SCENARIO(unread_and_asynchronous, 0)
 {
 	int set = new_set();
