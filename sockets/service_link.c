@@ -7,7 +7,7 @@
 
 #define ROOM_NS          2000000
 #define NO_ROOM_NS       50000000ull
-#define HIGH_DESCRIPTORS 4096 /* ours goes below this, or below the limit if that is lower */
+#define HIGH_DESCRIPTORS 1024 /* ours goes below this, or below the limit if that is lower: select looks at no more than the table has */
 #define BELOW_LIMIT      32
 
 static bool trusted(int fd)
