@@ -3,6 +3,7 @@
 
 #include <netinet/ip.h>
 #include <netinet/udp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -67,7 +68,7 @@ void cw_datagram_open(int fd, int family, bool nonblocking)
 		return;
 	}
 	atomic_store_explicit(&cw_own_book.entry[entry->number].protocol, 1, memory_order_relaxed);
-	memset((char *)socket + sizeof(socket->used), 0, sizeof(*socket) - sizeof(socket->used));
+	memset((char *)socket + offsetof(struct cw_datagram, moved_in), 0, sizeof(*socket) - offsetof(struct cw_datagram, moved_in));
 	socket->family = (uint16_t)family;
 	socket->entry = entry;
 	atomic_store_explicit(&entry->nonblocking, nonblocking, memory_order_relaxed);
@@ -322,9 +323,26 @@ static void vacate(struct cw_datagram *socket)
 void cw_datagram_awake(struct cw_datagram *socket)
 {
 	if (cw_unlikely(atomic_load_explicit(&socket->orphaned, memory_order_seq_cst)) &&
-	    !atomic_load_explicit(&socket->asleep, memory_order_seq_cst) &&
+	    !atomic_load_explicit(&socket->asleep, memory_order_seq_cst) && !atomic_load_explicit(&socket->users, memory_order_seq_cst) &&
 	    atomic_exchange_explicit(&socket->orphaned, false, memory_order_seq_cst))
 		vacate(socket);
+}
+
+bool cw_datagram_hold(struct cw_datagram *socket, int fd)
+{
+	/* As a set (cw_set_hold): counted, then the table is looked at again; who closes takes the number out, then looks at the count. */
+	atomic_fetch_add_explicit(&socket->users, 1, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (cw_likely(cw_datagram_of(fd) == socket))
+		return true;
+	cw_datagram_release(socket);
+	return false;
+}
+
+void cw_datagram_release(struct cw_datagram *socket)
+{
+	atomic_fetch_sub_explicit(&socket->users, 1, memory_order_seq_cst);
+	cw_datagram_awake(socket);
 }
 
 void cw_datagram_close(struct cw_datagram *socket, int fd)
@@ -344,6 +362,7 @@ void cw_datagram_close(struct cw_datagram *socket, int fd)
 	forget_peers(socket);
 	/* In the kernel the socket lives on as long as a thread waits for it, and so do its place and its entry here. */
 	atomic_store_explicit(&socket->orphaned, true, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
 	cw_datagram_awake(socket);
 }
 
@@ -386,7 +405,7 @@ void cw_datagrams_after_fork(void)
 			continue;
 		cw_lock_after_fork(&socket->tx_lock);
 		cw_lock_after_fork(&socket->rx_lock);
-		socket->asleep = 0;
+		socket->asleep = socket->users = 0;
 		if (socket->orphaned) {
 			cw_datagram_awake(socket);
 			continue;

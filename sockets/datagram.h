@@ -79,6 +79,7 @@ struct cw_flow {
 
 struct cw_datagram {
 	_Atomic bool used;
+	_Atomic int32_t users; /* that look for its datagrams; the next life's begins beside those who were late for the last */
 	/* Read at every call. */
 	_Atomic uint32_t moved_in, moved_out; /* flows by ring */
 	_Atomic uint32_t offered;
@@ -119,7 +120,10 @@ static inline struct cw_datagram *cw_datagram_of(int fd)
 void cw_datagram_open(int fd, int family, bool nonblocking);
 void cw_datagram_dup(struct cw_datagram *socket, int fd);
 void cw_datagram_close(struct cw_datagram *socket, int fd);
-/* Behind each waking: `asleep` has been lowered. */
+/* While it is held its place and its entry are its own, whoever closes it. False: the number means something else by now. */
+bool cw_datagram_hold(struct cw_datagram *socket, int fd);
+void cw_datagram_release(struct cw_datagram *socket);
+/* Behind each waking: `asleep`, or `users`, has been lowered. */
 void cw_datagram_awake(struct cw_datagram *socket);
 /* Behind connect, in any of its forms: what it was moved for is over. */
 void cw_datagram_connected(struct cw_datagram *socket, int fd);

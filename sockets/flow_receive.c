@@ -331,7 +331,7 @@ static ssize_t sleep_in_kernel(struct cw_datagram *socket, int fd, const struct 
 }
 
 /* With flows by ring. */
-static ssize_t receive_moved(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
+static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
 {
 	uint64_t start = 0;
 	int error = errno;
@@ -387,6 +387,18 @@ static ssize_t simply(int fd, const struct cw_taking *taking)
 	if (taking->iovcnt == 1)
 		return cw_kernel.recvfrom(fd, taking->iov->iov_base, taking->iov->iov_len, taking->flags, taking->name, taking->size);
 	return cw_kernel.recvmsg(fd, &message, taking->flags);
+}
+
+/* Another thread may close it meanwhile. */
+static ssize_t receive_moved(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
+{
+	ssize_t got;
+
+	if (!cw_datagram_hold(socket, fd))
+		return simply(fd, taking);
+	got = receive_held(socket, fd, taking);
+	cw_datagram_release(socket);
+	return got;
 }
 
 /* S: pairs with the offer, which looks at `asleep` behind `moved_in`: another thread that gets the first flow offers nothing meanwhile. */

@@ -15,7 +15,7 @@ void cw_wait_list_begin(struct cw_wait_list *list)
 {
 	list->entry = list->few;
 	list->room = CW_WAIT_ENTRIES;
-	list->count = list->moved = list->sets = 0;
+	list->count = list->moved = list->held = 0;
 }
 
 static void unmap(struct cw_wait_list *list)
@@ -26,9 +26,11 @@ static void unmap(struct cw_wait_list *list)
 
 void cw_wait_list_end(struct cw_wait_list *list)
 {
-	for (size_t i = 0; i < list->count && cw_unlikely(list->sets); i++)
+	for (size_t i = 0; i < list->count && cw_unlikely(list->held); i++)
 		if (list->entry[i].set)
 			cw_set_release(list->entry[i].set);
+		else if (list->entry[i].datagram)
+			cw_datagram_release(list->entry[i].datagram);
 	unmap(list);
 }
 
@@ -53,7 +55,7 @@ static bool put(struct cw_wait_list *list, const struct cw_wait_entry *entry)
 		return false;
 	list->entry[list->count++] = *entry;
 	list->moved += entry->moved;
-	list->sets += entry->set != NULL;
+	list->held += entry->set || entry->datagram;
 	return true;
 }
 
@@ -66,13 +68,20 @@ static bool is_same(const struct cw_wait_entry *entry)
 /* One that gets its first flow while somebody sleeps is offered to nobody, as long as the sleep is counted. */
 static bool add_datagram(struct cw_wait_list *list, struct cw_wait_entry *entry)
 {
+	bool fits;
+
 	if (atomic_load_explicit(&entry->datagram->stays, memory_order_relaxed) &&
 	    !atomic_load_explicit(&entry->datagram->moved_in, memory_order_relaxed))
 		return true;
 	if (atomic_load_explicit(&entry->datagram->offered, memory_order_relaxed) && cw_service_has_mail())
 		cw_service_take_mail();
+	if (!cw_datagram_hold(entry->datagram, entry->fd))
+		return true; /* closed meanwhile: the kernel tells it */
 	entry->moved = atomic_load_explicit(&entry->datagram->moved_in, memory_order_acquire) != 0;
-	return put(list, entry);
+	fits = put(list, entry);
+	if (!fits)
+		cw_datagram_release(entry->datagram);
+	return fits;
 }
 
 bool cw_wait_list_add(struct cw_wait_list *list, int fd, uint32_t index)

@@ -23,7 +23,8 @@ struct cw_wait_entry {
 
 struct cw_wait_list {
 	struct cw_wait_entry *entry;
-	size_t count, room, sets;
+	size_t count, room;
+	size_t held;  /* sets and datagram sockets, until the end */
 	size_t moved; /* streams with a slot, and sets: those worth looking at */
 	struct cw_wait_entry few[CW_WAIT_ENTRIES];
 };

@@ -9,6 +9,7 @@
 #include <sys/time.h>
 
 #include "sockets/datagram.h"
+#include "sockets/wait_list.h"
 
 #define WINDOW 40 /* unread at a time, less than any receive buffer holds */
 
@@ -344,6 +345,98 @@ START_TEST(no_edge_comes_twice)
 }
 END_TEST
 
+/* ---- closed under a thread that looks ---- */
+
+static void *receive_in_thread(void *argument)
+{
+	unsigned char bytes[100];
+
+	receive_one(bytes, sizeof(bytes), 0);
+	return argument;
+}
+
+static void close_end(unsigned end)
+{
+	cw_table_take(ends.fd[end]);
+	cw_datagram_close(ends.socket[end], ends.fd[end]);
+}
+
+START_TEST(closed_while_it_looks)
+{
+	open_flow(20000);
+	for (int i = 0; i < 20; i++) {
+		pthread_t thread;
+
+		ck_assert_int_eq(pthread_create(&thread, NULL, receive_in_thread, NULL), 0);
+		usleep(200 + (unsigned)i * 100);
+		close_end(1);
+		pthread_join(thread, NULL);
+		ck_assert(!ends.socket[1]->used);
+		close(ends.fd[1]);
+		cw_datagram_leave_sending(ends.socket[0], ends.fd[0]);
+		cw_arena_slot_reset(&ends.arena, 0);
+		open_end(1);
+		for (unsigned end = 0; end < 2; end++)
+			attach(end);
+	}
+	close_flow();
+}
+END_TEST
+
+static int ask_kernel(struct cw_wait_call *call, bool signals, int64_t ns)
+{
+	struct timespec limit = {.tv_nsec = ns};
+	struct pollfd readable = {.fd = ends.fd[1], .events = POLLIN};
+
+	(void)call, (void)signals;
+	return ppoll(&readable, 1, &limit, NULL);
+}
+
+static int merge_rings(struct cw_wait_call *call, int ready)
+{
+	return ready + (call->list.count && call->list.entry[0].ready);
+}
+
+static int sleep_a_little(struct cw_wait_call *call)
+{
+	return ask_kernel(call, true, 200000000);
+}
+
+static struct cw_wait_call a_wait(void)
+{
+	return (struct cw_wait_call){
+		.ask = ask_kernel, .merge = merge_rings, .sleep = sleep_a_little, .deadline = (int64_t)cw_monotonic_ns() + 200000000};
+}
+
+static void *wait_in_thread(void *argument)
+{
+	struct cw_wait_call call = a_wait();
+
+	cw_wait_list_begin(&call.list);
+	ck_assert(cw_wait_list_add(&call.list, ends.fd[1], 0));
+	atomic_store(&received, 1);
+	usleep(1000);
+	cw_wait_list_wait(&call);
+	cw_wait_list_end(&call.list);
+	return argument;
+}
+
+START_TEST(closed_while_it_is_waited_for)
+{
+	pthread_t thread;
+
+	open_flow(20000);
+	atomic_store(&received, 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, wait_in_thread, NULL), 0);
+	while (!atomic_load(&received))
+		sched_yield();
+	close_end(1);
+	ck_assert(ends.socket[1]->used);
+	pthread_join(thread, NULL);
+	ck_assert(!ends.socket[1]->used);
+}
+END_TEST
+
 /* ---- nonsense ---- */
 
 static uint64_t a_word(uint64_t *seed)
@@ -444,6 +537,8 @@ int main(void)
 	tcase_add_test(units, dropped_when_full);
 	tcase_add_test(units, asleep_beside_what_was_told);
 	tcase_add_test(units, no_edge_comes_twice);
+	tcase_add_test(units, closed_while_it_looks);
+	tcase_add_test(units, closed_while_it_is_waited_for);
 	tcase_add_loop_test(units, nonsense_in_the_slot, 0, TURNS_OF_NONSENSE);
 	return run_units(runner);
 }
