@@ -173,11 +173,12 @@ static bool is_over(const struct cw_flow *flow)
 	return (roff & CW_CLAIMED) || atomic_load_explicit(&flow->way->widx, memory_order_acquire) == roff;
 }
 
-/* From the rings, in turn. -1: nothing; *later: something that can't be read yet. Under rx_lock. */
-static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *taking, bool *later)
+/* Each flow in turn. *dropped: one has ended, and the last one, that is in its place, may not have had its turn. */
+static ssize_t go_over(struct cw_datagram *socket, const struct cw_taking *taking, bool *later, bool *dropped)
 {
 	uint32_t which = socket->next_in;
 
+	*dropped = false;
 	for (uint32_t i = 0; i < socket->in_count; i++, which++) {
 		struct cw_flow *flow;
 		uint64_t at;
@@ -197,13 +198,25 @@ static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *ta
 			socket->next_in = which + (socket->peeked ? 0 : 1);
 			return got;
 		}
-		/* The last one is in its place then: it has its turn at the next call. */
 		if (which < socket->in_count && socket->in[which] == flow && is_over(flow))
 			cw_flow_drop(flow);
+		*dropped |= which >= socket->in_count || socket->in[which] != flow;
 	}
-	if (!socket->peeked)
-		socket->kept = false;
 	return -1;
+}
+
+/* From the rings. -1: nothing; *later: something that can't be read yet. Under rx_lock. */
+static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *taking, bool *later)
+{
+	bool dropped;
+	ssize_t got;
+
+	do
+		got = go_over(socket, taking, later, &dropped);
+	while (got < 0 && dropped);
+	if (got < 0 && !socket->peeked)
+		socket->kept = false;
+	return got;
 }
 
 /* ---- the kernel's queue ---- */

@@ -15,9 +15,9 @@
 
 static struct {
 	struct cw_arena arena, *mapped;
-	int memory, fd[2];
-	struct sockaddr_in name[2];
-	struct cw_datagram *socket[2];
+	int memory, fd[3]; /* the third is another sender, of some tests */
+	struct sockaddr_in name[3];
+	struct cw_datagram *socket[3];
 	struct cw_flow *flow[2];
 } ends;
 
@@ -83,16 +83,21 @@ static void open_end(unsigned end)
 }
 
 /* As a grant does it. */
-static void attach(unsigned end)
+static struct cw_flow *attach_between(unsigned own, unsigned other, uint32_t slot)
 {
-	struct cw_peer peer = cw_peer_of((struct sockaddr *)&ends.name[1 - end], sizeof(ends.name[0]));
-	struct cw_flow *flow = cw_flow_find(ends.socket[end], &peer, end == 0);
+	struct cw_peer peer = cw_peer_of((struct sockaddr *)&ends.name[other], sizeof(ends.name[0]));
+	struct cw_flow *flow = cw_flow_find(ends.socket[own], &peer, own != 1);
 
 	flow->stage = CW_FLOW_OFFERED;
-	ends.socket[end]->offered++;
-	if (!cw_flow_attach((uint32_t)(flow - cw_flows), flow->generation, ends.mapped, 0, end, &peer.address))
-		give_up("end %u was not attached", end);
-	ends.flow[end] = flow;
+	ends.socket[own]->offered++;
+	if (!cw_flow_attach((uint32_t)(flow - cw_flows), flow->generation, ends.mapped, slot, own == 1, &peer.address))
+		give_up("end %u was not attached", own);
+	return flow;
+}
+
+static void attach(unsigned end)
+{
+	ends.flow[end] = attach_between(end, 1 - end, 0);
 }
 
 static void open_flow(long spin_us)
@@ -100,8 +105,9 @@ static void open_flow(long spin_us)
 	pair_start(spin_us);
 	cw_service_start("nobody's", 0);
 	cw_moving = true;
-	ends.memory = cw_arena_make(&ends.arena, PAIR_ARENA, 1, false);
-	cw_arena_slot_reset(&ends.arena, 0);
+	ends.memory = cw_arena_make(&ends.arena, PAIR_ARENA, 2, false);
+	for (uint32_t slot = 0; slot < 2; slot++)
+		cw_arena_slot_reset(&ends.arena, slot);
 	ends.mapped = cw_arena_map(ends.memory, PAIR_ARENA);
 	if (ends.memory < 0 || !ends.mapped)
 		give_up("no arena: %m");
@@ -120,13 +126,18 @@ static void close_flow(void)
 	}
 }
 
-static ssize_t send_one(const void *bytes, size_t length)
+static ssize_t send_from(unsigned end, const void *bytes, size_t length)
 {
 	struct iovec iov = {(void *)bytes, length};
 	struct cw_giving giving = {
 		.name = (struct sockaddr *)&ends.name[1], .size = sizeof(ends.name[1]), .iov = &iov, .iovcnt = 1, .flags = MSG_NOSIGNAL};
 
-	return cw_datagram_send(ends.socket[0], ends.fd[0], &giving);
+	return cw_datagram_send(ends.socket[end], ends.fd[end], &giving);
+}
+
+static ssize_t send_one(const void *bytes, size_t length)
+{
+	return send_from(0, bytes, length);
 }
 
 static ssize_t receive_one(void *bytes, size_t room, int flags)
@@ -345,6 +356,40 @@ START_TEST(no_edge_comes_twice)
 }
 END_TEST
 
+/* ---- two senders ---- */
+
+static void open_two_flows(void)
+{
+	open_flow(20);
+	open_end(2);
+	attach_between(2, 1, 1);
+	attach_between(1, 2, 1);
+}
+
+static void close_two_flows(void)
+{
+	cw_table_take(ends.fd[2]);
+	cw_datagram_close(ends.socket[2], ends.fd[2]);
+	close(ends.fd[2]);
+	close_flow();
+}
+
+/* The flow of the one ends as the reader goes over both; the other's takes its place, and is not passed over. */
+START_TEST(heard_behind_one_that_ends)
+{
+	unsigned char bytes[100];
+
+	open_two_flows();
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	ck_assert_int_eq(send_from(2, "1234", 4), 4);
+	ck_assert_uint_eq(cw_counters(ends.socket[2]->entry)[CW_COUNT_bytes_ring_out], 4);
+	cw_datagram_leave_sending(ends.socket[0], ends.fd[0]);
+	ck_assert_uint_eq(ends.socket[1]->in_count, 2);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 4);
+	close_two_flows();
+}
+END_TEST
+
 /* ---- closed under a thread that looks ---- */
 
 static void *receive_in_thread(void *argument)
@@ -537,6 +582,7 @@ int main(void)
 	tcase_add_test(units, dropped_when_full);
 	tcase_add_test(units, asleep_beside_what_was_told);
 	tcase_add_test(units, no_edge_comes_twice);
+	tcase_add_test(units, heard_behind_one_that_ends);
 	tcase_add_test(units, closed_while_it_looks);
 	tcase_add_test(units, closed_while_it_is_waited_for);
 	tcase_add_loop_test(units, nonsense_in_the_slot, 0, TURNS_OF_NONSENSE);
