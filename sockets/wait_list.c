@@ -176,6 +176,7 @@ static bool settle(struct cw_wait_list *list)
 		}
 		if (entry->datagram) {
 			fine = entry->settled = cw_datagram_settle(entry->datagram, false, 0);
+			entry->moved |= !fine; /* its first flow may have come since the call began */
 			continue;
 		}
 		if (entry->stream->broken)

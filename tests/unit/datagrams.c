@@ -100,7 +100,7 @@ static void attach(unsigned end)
 	ends.flow[end] = attach_between(end, 1 - end, 0);
 }
 
-static void open_flow(long spin_us)
+static void open_ends(long spin_us)
 {
 	pair_start(spin_us);
 	cw_service_start("nobody's", 0);
@@ -113,6 +113,11 @@ static void open_flow(long spin_us)
 		give_up("no arena: %m");
 	for (unsigned end = 0; end < 2; end++)
 		open_end(end);
+}
+
+static void open_flow(long spin_us)
+{
+	open_ends(spin_us);
 	for (unsigned end = 0; end < 2; end++)
 		attach(end);
 }
@@ -482,6 +487,29 @@ START_TEST(closed_while_it_is_waited_for)
 }
 END_TEST
 
+/* ---- moved while it is waited for ---- */
+
+START_TEST(first_flow_after_the_wait_began)
+{
+	struct cw_wait_call call;
+	unsigned char bytes[100];
+
+	open_ends(20);
+	call = a_wait();
+	cw_wait_list_begin(&call.list);
+	ck_assert(cw_wait_list_add(&call.list, ends.fd[1], 0));
+	ck_assert_uint_eq(call.list.moved, 0);
+	for (unsigned end = 0; end < 2; end++)
+		attach(end);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	one_by_ring();
+	ck_assert_int_eq(cw_wait_list_wait(&call), 1);
+	cw_wait_list_end(&call.list);
+	take_one();
+	close_flow();
+}
+END_TEST
+
 /* ---- nonsense ---- */
 
 static uint64_t a_word(uint64_t *seed)
@@ -585,6 +613,7 @@ int main(void)
 	tcase_add_test(units, heard_behind_one_that_ends);
 	tcase_add_test(units, closed_while_it_looks);
 	tcase_add_test(units, closed_while_it_is_waited_for);
+	tcase_add_test(units, first_flow_after_the_wait_began);
 	tcase_add_loop_test(units, nonsense_in_the_slot, 0, TURNS_OF_NONSENSE);
 	return run_units(runner);
 }
