@@ -75,11 +75,13 @@ static void defer(struct cw_item *item)
 
 static struct cw_item *find(struct cw_set *set, struct cw_stream *stream, struct cw_set *inner, int fd)
 {
+	struct cw_datagram *datagram;
 	struct cw_item *item;
 
 	if (!stream && !inner) {
+		datagram = cw_datagram_of(fd); /* one that had the number before is there as long as it has another */
 		for (item = set->datagrams; item; item = item->next_datagram)
-			if (item->fd == fd)
+			if (item->fd == fd && item->datagram == datagram)
 				return item;
 		return NULL;
 	}

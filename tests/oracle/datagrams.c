@@ -467,3 +467,35 @@ SCENARIO(in_a_set_that_is_polled, UNOPENED | ITS_OWN)
 		CALL(poll(&ready, 1, 0));
 	}
 }
+
+/* The socket lives on by another number, and the set goes on telling of it, beside the new one that has its number. */
+SCENARIO(in_a_set_when_its_number_is_used_again, UNOPENED | ITS_OWN)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 1}, told[4];
+	int set = (int)MUST(epoll_create1(0)), kept, fresh;
+
+	open_udp(e);
+	MUST(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
+	kept = (int)MUST(dup(e->fd));
+	fresh = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	MUST(dup2(fresh, e->fd));
+	event.data.u64 = 2;
+	CALL(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
+	CALL(epoll_ctl(set, EPOLL_CTL_MOD, e->fd, &event));
+	close(fresh);
+	fresh = e->fd;
+	e->fd = kept;
+	for (int i = 0; i < 4; i++) {
+		CALL(recv(e->fd, room, ROOM, MSG_DONTWAIT));
+		peer_gives(e, 10);
+		rest();
+		told[0] = (struct epoll_event){0};
+		CALL(epoll_wait(set, told, 4, 500));
+		say("%s, number %d", EPOLLED(told[0].events), (int)told[0].data.u64);
+		TAKE(e, recv(e->fd, room, ROOM, 0));
+		CALL(epoll_wait(set, told, 4, 0));
+	}
+	CALL(epoll_ctl(set, EPOLL_CTL_DEL, fresh, NULL));
+	close(fresh);
+	close(set);
+}
