@@ -19,12 +19,17 @@ union name {
 	struct sockaddr_storage room;
 };
 
-static bool kernel_has(int fd)
+static short kernel_tells(int fd)
 {
 	struct pollfd readable = {.fd = fd, .events = POLLIN};
 	struct timespec none = {0};
 
-	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) != 0;
+	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) < 0 ? POLLNVAL : readable.revents;
+}
+
+static bool kernel_has(int fd)
+{
+	return kernel_tells(fd) != 0;
 }
 
 /* ---- what a flow has ---- */
@@ -450,6 +455,15 @@ ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_
 	return got;
 }
 
+/* Who asks before each receive has had each of them from a ring: it is the kernel's turn here too. Under rx_lock. */
+static bool is_kernels_turn(struct cw_datagram *socket, int fd)
+{
+	if (socket->peeked || socket->kept || ++socket->turn < KERNEL_TURN)
+		return false;
+	socket->turn = 0;
+	return kernel_tells(fd) & POLLIN;
+}
+
 int cw_datagram_pending(struct cw_datagram *socket, int fd)
 {
 	bool locked, later = false;
@@ -458,6 +472,10 @@ int cw_datagram_pending(struct cw_datagram *socket, int fd)
 	if (!atomic_load_explicit(&socket->moved_in, memory_order_acquire) || socket->peeked < 0)
 		return -1;
 	locked = cw_rx_enter(socket);
+	if (is_kernels_turn(socket, fd)) {
+		socket->peeked = -1;
+		cw_raw(SYS_ioctl, fd, FIONREAD, (long)&size, 0, 0, 0);
+	}
 	for (uint32_t i = 0; i < socket->in_count && size < 0; i++) {
 		struct cw_flow *flow = socket->in[(socket->next_in + i) % socket->in_count];
 		uint64_t at;

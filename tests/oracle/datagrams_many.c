@@ -181,6 +181,33 @@ SCENARIO(both_sources_are_heard, UNOPENED | ITS_OWN)
 	say("heard: %d", heard);
 }
 
+/* The same of a program that asks each time how much there is. */
+SCENARIO(both_sources_are_heard_when_asked, UNOPENED | ITS_OWN)
+{
+	int other = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0)), heard = 0;
+	unsigned char one = 1;
+
+	open_udp(e);
+	exchange(e, 30);
+	MUST(sendto(other, &one, 1, 0, at(&own), own.length));
+	for (int i = 0; i < 200; i++) {
+		int pending = -1;
+		long got;
+
+		peer_gives_many(e, 100, 1);
+		await(e);
+		MUST(ioctl(e->fd, FIONREAD, &pending));
+		got = recv(e->fd, room, ROOM, 0);
+		if (got != pending)
+			complain("%d pending: %s", pending, RESULT(got));
+		if (got == 1)
+			heard++;
+		else
+			check_content(e, got, false);
+	}
+	say("heard: %d", heard);
+}
+
 SCENARIO(to_itself, UNOPENED | ITS_OWN)
 {
 	open_udp(e);
