@@ -219,12 +219,26 @@ static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *ta
 	do
 		got = go_over(socket, taking, later, &dropped);
 	while (got < 0 && dropped);
-	if (got < 0 && !socket->peeked)
+	if (got < 0 && !socket->peeked && !*later)
 		socket->kept = false;
 	return got;
 }
 
 /* ---- the kernel's queue ---- */
+
+/* A flow that was left, and is read to its end, waits for what its writer had sent by the kernel before. */
+static void note_kept(struct cw_datagram *socket, const struct cw_peer *peer, const struct cw_flow *but)
+{
+	bool locked = cw_rx_enter(socket);
+
+	for (uint32_t i = 0; i < socket->in_count; i++) {
+		struct cw_flow *flow = socket->in[i];
+
+		if (memcmp(&flow->peer, peer, sizeof(*peer)) == 0 && flow != but)
+			flow->seen++;
+	}
+	cw_rx_exit(socket, locked);
+}
 
 /* Counted for the flow that it belongs to, or may come to belong to. */
 static void note_source(struct cw_datagram *socket, int fd, const struct sockaddr *name, socklen_t size)
@@ -232,6 +246,8 @@ static void note_source(struct cw_datagram *socket, int fd, const struct sockadd
 	struct cw_peer peer = name && size ? cw_peer_of(name, size) : socket->connected;
 	struct cw_flow *flow = peer.port ? cw_flow_find(socket, &peer, false) : NULL;
 
+	if (cw_unlikely(socket->kept) && peer.port)
+		note_kept(socket, &peer, flow);
 	if (!flow)
 		return;
 	flow->seen++;

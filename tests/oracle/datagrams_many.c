@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 #define BATCH 8
 
@@ -248,6 +249,47 @@ SCENARIO(connected_elsewhere, UNOPENED | ITS_OWN)
 	MUST(getsockname(e->fd, at(&own), &own.length));
 	own_there = own;
 	exchange(e, 30);
+}
+
+static void fork_once(struct end *e)
+{
+	pid_t child = (pid_t)MUST(fork());
+
+	if (child == 0)
+		_exit(0);
+	MUST(waitpid(child, NULL, 0));
+}
+
+/* One is unread in a ring when its flow ends, behind some that are with the kernel, and before another. */
+static void left_with_some_of_each(struct end *e, void (*leave)(struct end *e))
+{
+	exchange(e, 30);
+	CALL(recv(e->fd, room, ROOM, MSG_DONTWAIT));
+	peer_gives(e, 65001); /* is the kernel's, and so are those behind it */
+	peer_gives(e, 10);
+	peer_gives(e, 11);
+	rest();
+	TAKE(e, recv(e->fd, room, ROOM, 0));
+	peer_gives(e, 12);
+	leave(e);
+	peer_gives(e, 13);
+	rest();
+	for (int i = 0; i < 4; i++)
+		TAKE(e, recv(e->fd, room, ROOM, MSG_DONTWAIT));
+	CALL(recv(e->fd, room, ROOM, MSG_DONTWAIT));
+}
+
+SCENARIO(connected_with_some_of_each, UNOPENED | ITS_OWN)
+{
+	open_udp(e);
+	for (int i = 0; i < 3; i++)
+		left_with_some_of_each(e, connect_udp);
+}
+
+SCENARIO(forked_with_some_of_each, UNOPENED | ITS_OWN)
+{
+	open_udp(e);
+	left_with_some_of_each(e, fork_once);
 }
 
 SCENARIO(shut_down, UNOPENED | ITS_OWN)
