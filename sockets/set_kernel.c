@@ -39,21 +39,51 @@ void cw_set_undo_kicks(struct cw_set *set)
 		undo_kicks(set, set->epfd, NULL, 0);
 }
 
-/*
- * The kernel has told a ONESHOT registration, and disarmed it. Not armed: the ring told it first, and this is the second time. In doubt: it
- * may be the arm before that was told; the newest one is made anew, and what is there is told again at once.
- */
-static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at)
+/* As the kernel would tell it now. */
+static bool in_kernels_eyes(const struct cw_item *item)
+{
+	struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
+	struct timespec none = {0};
+
+	return cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) != 0;
+}
+
+static void arm_anew(struct cw_item *item, int epfd)
 {
 	struct epoll_event own = {.events = item->events, .data.u64 = item->data};
 
-	if (!item->armed)
+	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
+}
+
+/*
+ * A registration that isn't ours may have the same data, such as a connection's timer: the event can be that one's. If nothing is there
+ * the arm is made anew all the same, as somebody may have read it since it was told; that changes nothing where it was not told.
+ */
+static bool is_of_another(struct cw_item *item, int epfd, uint32_t events)
+{
+	if (!item->armed || (events & ~(item->events | EPOLLERR | EPOLLHUP)))
+		return true;
+	if (in_kernels_eyes(item))
 		return false;
+	arm_anew(item, epfd);
+	return true;
+}
+
+/*
+ * The kernel has told a ONESHOT registration, and disarmed it. In doubt: it may be the arm before that was told; the newest one, if the
+ * ring has not told it by now, is made anew, and what is there is told again at once.
+ */
+static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at, uint32_t events)
+{
 	if (item->doubted > asked_at) {
-		cw_item_doubt(item);
-		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
+		if (item->armed) {
+			arm_anew(item, epfd);
+			cw_item_doubt(item); /* behind it: what is asked for from now on is of this arm */
+		}
 		return false;
 	}
+	if (is_of_another(item, epfd, events))
+		return true;
 	item->armed = false;
 	if (item->inner)
 		cw_item_admit_inner(item);
@@ -66,7 +96,7 @@ static void tell_oneshots(struct cw_set *set, int epfd, uint64_t asked_at, struc
 		if (!(item->events & EPOLLONESHOT))
 			continue;
 		for (int i = 0; i < count; i++)
-			if (events[i].data.u64 == item->data && !told_once(item, epfd, asked_at))
+			if (events[i].events && events[i].data.u64 == item->data && !told_once(item, epfd, asked_at, events[i].events))
 				events[i].events = 0;
 	}
 }

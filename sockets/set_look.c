@@ -69,8 +69,8 @@ static void disarm(struct cw_item *item, int epfd)
 	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
 
 	item->armed = false;
-	cw_item_doubt(item);
 	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
+	cw_item_doubt(item); /* behind it: what is asked for from now on can't be of this one */
 	if (item->inner)
 		cw_item_admit_inner(item);
 }

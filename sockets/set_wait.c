@@ -324,6 +324,11 @@ static int ask_kernel_alone(struct cw_set *set, const struct waiting *waiting)
 	return count > 0 ? complete(set, waiting, asked_at, count) : count;
 }
 
+static bool is_over(const struct waiting *waiting)
+{
+	return waiting->deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting->deadline;
+}
+
 static int wait(struct cw_set *set, struct waiting *waiting)
 {
 	uint64_t start = cw_ticks();
@@ -355,7 +360,7 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 			set->lingers = false;
 			if (count)
 				return count;
-			if (waiting->deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting->deadline)
+			if (is_over(waiting))
 				return look(set, waiting, true);
 			restless = true;
 			continue;
@@ -363,6 +368,8 @@ static int wait(struct cw_set *set, struct waiting *waiting)
 		count = sleep_in_kernel(set, waiting, start, rings && !sparse);
 		if (count != -2)
 			return count;
+		if (is_over(waiting))
+			return look(set, waiting, true);
 	}
 }
 

@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 
 #define STREAMS 6
 #define WORKERS 3
@@ -145,4 +146,32 @@ SCENARIO(armed_again_by_threads, UNOPENED)
 SCENARIO(armed_again_while_armed, UNOPENED)
 {
 	run(true);
+}
+
+/* A connection's socket and its bell, with one number for both. */
+SCENARIO(shares_its_number, 0)
+{
+	int set = new_set(), bell = (int)MUST(eventfd(0, EFD_NONBLOCK));
+	uint64_t one = 1;
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLONESHOT, 1));
+	CALL(control(set, EPOLL_CTL_ADD, bell, EPOLLIN, 1));
+	MUST(write(bell, &one, sizeof(one)));
+	look(set, 1000);
+	MUST(read(bell, &one, sizeof(one)));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look(set, 1000);
+	look(set, 0);
+	/* Told, and not armed again. */
+	MUST(write(bell, &one, sizeof(one)));
+	look(set, 200);
+	look(set, 0);
+	MUST(read(bell, &one, sizeof(one)));
+	look(set, 0);
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLONESHOT, 1));
+	look(set, 1000);
+	RECV(e, recv(e->fd, room, 100, 0));
+	close(bell);
+	close(set);
 }
