@@ -63,14 +63,14 @@ static bool is_ready(struct cw_item *item, uint64_t *edge)
 	return cw_datagram_ready(item->datagram, edge);
 }
 
-bool cw_set_datagrams_ready(struct cw_set *set, uint64_t *pulse)
+bool cw_set_datagrams_ready(struct cw_set *set)
 {
 	bool ready = false;
 	uint64_t edge;
 
 	for (struct cw_item *item = set->datagrams; item; item = item->next_datagram)
 		if (is_ready(item, &edge)) {
-			*pulse += edge + (uint64_t)item->fd;
+			cw_item_pulse(item, edge);
 			ready = true;
 		}
 	return ready;

@@ -20,8 +20,9 @@ struct cw_item {
 	int fd;
 	uint32_t events;
 	uint64_t data;
-	uint64_t seen; /* the edge last told */
-	uint64_t told; /* in which of the set's answers, by ring */
+	uint64_t seen;   /* the edge last told */
+	uint64_t pulsed; /* and last counted in the set's pulses */
+	uint64_t told;   /* in which of the set's answers, by ring */
 	/* By the ring, with something behind it in the kernel: the state word then, how much, and with the end? */
 	uint64_t word;
 	uint32_t behind;
@@ -57,6 +58,7 @@ struct cw_set {
 	uint64_t swept; /* ticks, when all hot ones were last looked at */
 	uint32_t hot_count, nested, oneshots;
 	_Atomic uint32_t outers;
+	uint64_t pulses;          /* edges of what is in it, as far as somebody around it has looked */
 	_Atomic int32_t sleepers; /* threads of this process that sleep in it, or in a set around it */
 	_Atomic bool shared;      /* with another process, by fork: its sleepers can't be seen, so nothing in it is looked at */
 	_Atomic uint64_t doubts;  /* see cw_set_after_kernel */
@@ -156,9 +158,13 @@ void cw_item_doze(struct cw_item *item);
 void cw_item_forget(struct cw_item *item);
 void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told */
 
-/* set_look.c. edge, pulse: change when there is more. */
+/*
+ * set_look.c. The edge changes when there is more. For those around it a set counts the edges of all that is in it, each once, whoever
+ * looks first: what is read doesn't change that number.
+ */
 bool cw_item_ready(struct cw_item *item, uint64_t *edge);
-bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse);
+void cw_item_pulse(struct cw_item *item, uint64_t edge);
+bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulses);
 /* What the rings have, up to max events. *ask is set if the kernel's answer belongs to it. */
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
 int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
@@ -167,7 +173,7 @@ int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *eve
 void cw_set_add_datagram(struct cw_set *set, struct cw_item *item);
 void cw_set_remove_datagram(struct cw_item *item);
 bool cw_set_has_datagrams(const struct cw_set *set); /* with flows by ring */
-bool cw_set_datagrams_ready(struct cw_set *set, uint64_t *pulse);
+bool cw_set_datagrams_ready(struct cw_set *set);
 int cw_set_collect_datagrams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
 void cw_set_offer_datagrams(struct cw_set *set);
 bool cw_set_settle_datagrams(struct cw_set *set);

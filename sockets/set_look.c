@@ -33,7 +33,13 @@ bool cw_item_ready(struct cw_item *item, uint64_t *edge)
 	return !(item->events & EPOLLET) || *edge != item->seen;
 }
 
-bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse)
+void cw_item_pulse(struct cw_item *item, uint64_t edge)
+{
+	item->set->pulses += edge != item->pulsed;
+	item->pulsed = edge;
+}
+
+bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulses)
 {
 	struct cw_item *item;
 	uint64_t edge;
@@ -41,26 +47,29 @@ bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulse)
 
 	for (item = set->hot; item; item = item->hot_next)
 		if (cw_item_ready(item, &edge)) {
-			*pulse += edge + (uint64_t)item->fd;
+			cw_item_pulse(item, edge);
 			ready = true;
 		}
-	if (cw_set_datagrams_ready(set, pulse))
+	if (cw_set_datagrams_ready(set))
 		ready = true;
 	for (item = set->nested && depth < CW_SET_DEPTH ? set->items : NULL; item; item = item->next)
-		if (cw_item_waits_for_inner(item) && cw_set_ready_within(item->inner, depth + 1, pulse))
+		if (cw_item_waits_for_inner(item) && cw_set_ready_within(item->inner, depth + 1, &edge)) {
+			cw_item_pulse(item, edge);
 			ready = true;
+		}
+	*pulses = set->pulses;
 	cw_set_unlock(set, locked);
 	return ready;
 }
 
 bool cw_set_ready(struct cw_set *set)
 {
-	uint64_t pulse = 0;
+	uint64_t ignored;
 	bool locked = cw_set_lock(set);
 
 	cw_set_flush(set); /* its own descriptor is about to be asked for */
 	cw_set_unlock(set, locked);
-	return cw_set_ready_within(set, 0, &pulse);
+	return cw_set_ready_within(set, 0, &ignored);
 }
 
 /* ONESHOT told by ring: the kernel must not tell it again. */
@@ -169,7 +178,7 @@ static int collect_inner_since(struct cw_set *set, uint64_t round, int epfd, str
 	int count = 0;
 
 	for (struct cw_item *item = set->items; item && count < max; item = item->next) {
-		uint64_t pulse = 0;
+		uint64_t pulses;
 
 		if (!cw_item_waits_for_inner(item))
 			continue;
@@ -177,9 +186,9 @@ static int collect_inner_since(struct cw_set *set, uint64_t round, int epfd, str
 			*passed_over = true;
 			continue;
 		}
-		if (!cw_set_ready_within(item->inner, 1, &pulse) || ((item->events & EPOLLET) && pulse == item->seen))
+		if (!cw_set_ready_within(item->inner, 1, &pulses) || ((item->events & EPOLLET) && pulses == item->seen))
 			continue;
-		item->seen = pulse;
+		item->seen = pulses;
 		item->told = set->answer;
 		events[count].events = item->events & (EPOLLIN | EPOLLRDNORM);
 		events[count++].data.u64 = item->data;

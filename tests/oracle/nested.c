@@ -62,6 +62,36 @@ SCENARIO(edge_outside, 0)
 	close(inner);
 }
 
+/* What is read makes no edge, and what is asked for anew makes one, though the same is ready then as before. */
+SCENARIO(edge_outside_of_two, 0)
+{
+	int inner = new_set(), outer = new_set();
+	struct end other;
+
+	open_end(&other, AF_INET, false);
+	CALL(control(inner, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	CALL(control(inner, EPOLL_CTL_ADD, other.fd, EPOLLIN, 3));
+	CALL(control(outer, EPOLL_CTL_ADD, inner, EPOLLIN | EPOLLET, 2));
+	peer_send(e, 10);
+	peer_send(&other, 10);
+	arrive(e, 10);
+	arrive(&other, 10);
+	look(outer, 1000);
+	look(outer, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	look(outer, 0);
+	CALL(control(inner, EPOLL_CTL_MOD, other.fd, 0, 3));
+	look(outer, 0);
+	look(inner, 0); /* else the kernel's set thinks that it has been there all the time */
+	CALL(control(inner, EPOLL_CTL_MOD, other.fd, EPOLLIN, 3));
+	look(outer, 1000);
+	look(outer, 0);
+	look(inner, 0);
+	close(other.fd);
+	close(outer);
+	close(inner);
+}
+
 SCENARIO(edge_inside, 0)
 {
 	int inner = new_set(), outer = new_set();
