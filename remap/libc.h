@@ -13,10 +13,15 @@
 #include <sys/uio.h>
 
 #ifdef __GLIBC__
+#define CW_GLIBC_PRINTS(X)                                                                                                                 \
+	X(int, vdprintf, (int, const char *, va_list))                                                                                     \
+	X(int, __vdprintf_chk, (int, int, const char *, va_list))                                                                          \
+	X(void, perror, (const char *))
 #if __SIZEOF_LONG__ == 4
 #include "time64.h"
 struct aiocb64;
 #define CW_REAL_CALLS_OF_THIS_LIBC(X)                                                                                                      \
+	CW_GLIBC_PRINTS(X)                                                                                                                 \
 	X(FILE *, freopen64, (const char *, const char *, FILE *))                                                                         \
 	X(int, aio_read64, (struct aiocb64 *))                                                                                             \
 	X(int, aio_write64, (struct aiocb64 *))                                                                                            \
@@ -24,7 +29,9 @@ struct aiocb64;
 	X(int, fcntl64, (int, int, ...))                                                                                                   \
 	CW_TIME64_CALLS(X)
 #else
-#define CW_REAL_CALLS_OF_THIS_LIBC(X) X(FILE *, freopen64, (const char *, const char *, FILE *))
+#define CW_REAL_CALLS_OF_THIS_LIBC(X)                                                                                                      \
+	CW_GLIBC_PRINTS(X)                                                                                                                 \
+	X(FILE *, freopen64, (const char *, const char *, FILE *))
 #endif
 typedef int cw_message_flags; /* of sendmmsg, recvmmsg */
 #define CW_RESTRICT

@@ -10,9 +10,7 @@
 #ifndef __GLIBC__
 
 #include <dlfcn.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "sockets/leave.h"
@@ -128,38 +126,6 @@ CW_EXPORT FILE *fdopen(int fd, const char *mode)
 	file->write = write_file;
 	file->close = close_file;
 	return made;
-}
-
-static int print(int fd, const char *format, va_list list)
-{
-	struct cw_stream *stream = cw_stream_for(fd);
-	char *text = NULL;
-	int length;
-	size_t done;
-
-	if (!stream)
-		return cw_real.vdprintf(fd, format, list);
-	length = vasprintf(&text, format, list);
-	if (length >= 0 && !write_all(fd, (unsigned char *)text, (size_t)length, &done))
-		length = -1;
-	free(text);
-	return length;
-}
-
-CW_EXPORT int vdprintf(int fd, const char *restrict format, va_list list)
-{
-	return print(fd, format, list);
-}
-
-CW_EXPORT int dprintf(int fd, const char *restrict format, ...)
-{
-	va_list list;
-	int length;
-
-	va_start(list, format);
-	length = print(fd, format, list);
-	va_end(list);
-	return length;
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <sys/time.h>
+#include <wchar.h>
 
 SCENARIO(closed_with_unwritten, 0)
 {
@@ -198,6 +199,30 @@ SCENARIO(three_standard_streams, ALONE)
 		done += (size_t)n;
 	}
 	say("%s", text);
+}
+
+/* In a program that has not used stderr, perror prints by a FILE and a number of its own. */
+SCENARIO(perror_unused, ALONE)
+{
+	MUST(send(e->fd, "hello\n", 6, 0));
+	mirror(e, 6);
+	CALL(recv(e->fd, room, 10, 0));
+	pid_t child = CHILD({
+		dup2(e->fd, 2);
+		for (int i = 0; i < 3; i++) {
+			CALL(send(e->fd, "before\n", 7, 0));
+			errno = ENOENT;
+			perror(i == 1 ? NULL : "error");
+			CALL(dprintf(2, "%s\n", "printed"));
+		}
+		CALL(fwide(stderr, 0));
+		CALL(send(e->fd, "behind\n", 7, 0));
+	});
+
+	reap(child);
+	echo(e, 3 * 15 + 2 * 33 + 26 + 7);
+	say("  still open: %d", (int)send(e->fd, "more", 4, 0));
+	echo(e, 4);
 }
 
 SCENARIO(beside_raw_calls, 0)

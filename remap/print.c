@@ -1,0 +1,116 @@
+/*
+ * What libc prints to a descriptor by a write of its own that no table knows: musl's dprintf, glibc's from 2.37 on. And glibc's perror,
+ * which prints by a FILE of a number that it made itself as long as nobody has used stderr: our tables don't know it for a stream's.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "call.h"
+
+static bool write_text(int fd, const char *text, size_t count)
+{
+	while (count) {
+		ssize_t sent = write(fd, text, count);
+
+		if (sent < 0)
+			return false;
+		text += sent;
+		count -= (size_t)sent;
+	}
+	return true;
+}
+
+/* length: vasprintf's of text, which it frees; what it sent may be told, so errno is the write's. */
+static int print_made(int fd, char *text, int length)
+{
+	int error;
+
+	if (length < 0)
+		return length;
+	if (!write_text(fd, text, (size_t)length))
+		length = -1;
+	error = errno;
+	free(text);
+	errno = error;
+	return length;
+}
+
+static int print(int fd, const char *format, va_list list)
+{
+	char *text = NULL;
+	int length;
+
+	if (!cw_stream_for(fd))
+		return cw_real.vdprintf(fd, format, list);
+	length = vasprintf(&text, format, list);
+	return print_made(fd, text, length);
+}
+
+CW_EXPORT int vdprintf(int fd, const char *restrict format, va_list list)
+{
+	return print(fd, format, list);
+}
+
+CW_EXPORT int dprintf(int fd, const char *restrict format, ...)
+{
+	va_list list;
+	int length;
+
+	va_start(list, format);
+	length = print(fd, format, list);
+	va_end(list);
+	return length;
+}
+
+#ifdef __GLIBC__
+int __vasprintf_chk(char **text, int flag, const char *format, va_list list);
+int __vdprintf_chk(int fd, int flag, const char *format, va_list list);
+int __dprintf_chk(int fd, int flag, const char *format, ...);
+
+static int print_checked(int fd, int flag, const char *format, va_list list)
+{
+	char *text = NULL;
+	int length;
+
+	if (!cw_stream_for(fd))
+		return cw_real.__vdprintf_chk(fd, flag, format, list);
+	length = __vasprintf_chk(&text, flag, format, list);
+	return print_made(fd, text, length);
+}
+
+CW_EXPORT int __vdprintf_chk(int fd, int flag, const char *format, va_list list)
+{
+	return print_checked(fd, flag, format, list);
+}
+
+CW_EXPORT int __dprintf_chk(int fd, int flag, const char *format, ...)
+{
+	va_list list;
+	int length;
+
+	va_start(list, format);
+	length = print_checked(fd, flag, format, list);
+	va_end(list);
+	return length;
+}
+
+/* stderr stays without orientation, and what is in its buffer stays there, as with libc's. */
+CW_EXPORT void perror(const char *what)
+{
+	int error = errno, fd = fileno(stderr);
+	bool named = what && *what;
+	char room[1024];
+
+	if (!cw_stream_for(fd) || fwide(stderr, 0)) {
+		errno = error;
+		cw_real.perror(what);
+		return;
+	}
+	if (dprintf(fd, "%s%s%s\n", named ? what : "", named ? ": " : "", strerror_r(error, room, sizeof(room))) < 0)
+		stderr->_flags |= 0x20; /* _IO_ERR_SEEN */
+}
+#endif
