@@ -57,6 +57,7 @@ ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count);
 	({                                                                                                                                 \
 		ssize_t result_;                                                                                                           \
 		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->rx_busy)) {                                             \
+			cw_cancellation_point();                                                                                           \
 			result_ = (moved_call);                                                                                            \
 		} else {                                                                                                                   \
 			uint32_t life_ = cw_stream_life(stream);                                                                           \
@@ -71,6 +72,7 @@ ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count);
 	({                                                                                                                                 \
 		ssize_t result_;                                                                                                           \
 		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->tx_busy)) {                                             \
+			cw_cancellation_point();                                                                                           \
 			result_ = (moved_call);                                                                                            \
 		} else {                                                                                                                   \
 			uint32_t life_ = cw_stream_life(stream);                                                                           \

@@ -24,6 +24,7 @@ ssize_t cw_datagram_put_iov(struct cw_datagram *socket, int fd, const struct iov
 
 	if (count < 0 || !sensible(iov, (size_t)count))
 		return cw_real.writev(fd, iov, count);
+	cw_cancellation_point();
 	return cw_datagram_send(socket, fd, &giving);
 }
 
@@ -36,6 +37,7 @@ ssize_t cw_datagram_get_iov(struct cw_datagram *socket, int fd, const struct iov
 		return cw_real.readv(fd, iov, count);
 	for (int i = 0; i < count; i++)
 		room |= iov[i].iov_len;
+	cw_cancellation_point();
 	return room ? cw_datagram_receive(socket, fd, &taking) : 0;
 }
 
@@ -52,6 +54,7 @@ ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msg
 	giving.iovcnt = message->msg_iovlen;
 	giving.name = message->msg_name;
 	giving.size = message->msg_namelen;
+	cw_cancellation_point();
 	return cw_datagram_send(socket, fd, &giving);
 }
 
@@ -63,6 +66,7 @@ ssize_t cw_datagram_recvmsg(struct cw_datagram *socket, int fd, struct msghdr *m
 		return cw_kernel.recvmsg(fd, message, flags);
 	taking.iov = message->msg_iov;
 	taking.iovcnt = message->msg_iovlen;
+	cw_cancellation_point();
 	return cw_datagram_receive(socket, fd, &taking);
 }
 

@@ -10,6 +10,7 @@ static inline ssize_t cw_datagram_put(struct cw_datagram *socket, int fd, const 
 	struct iovec iov = {(void *)bytes, count};
 	struct cw_giving giving = {.name = to, .size = to ? size : 0, .iov = &iov, .iovcnt = 1, .flags = flags};
 
+	cw_cancellation_point();
 	return cw_datagram_send(socket, fd, &giving);
 }
 
@@ -19,6 +20,7 @@ static inline ssize_t cw_datagram_get(struct cw_datagram *socket, int fd, void *
 	struct iovec iov = {bytes, count};
 	struct cw_taking taking = {.name = from, .size = size, .iov = &iov, .iovcnt = 1, .flags = flags};
 
+	cw_cancellation_point();
 	return cw_datagram_receive(socket, fd, &taking);
 }
 

@@ -2,6 +2,7 @@
 #include <linux/net.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
@@ -276,14 +277,31 @@ bool cw_by_number(long number, const long a[6], long *result)
 	return known;
 }
 
+/* By calls that are cancellation points, where libc's syscall is none. */
+static cw_noinline bool by_number_uncancelled(long number, const long a[6], long *result)
+{
+	int before;
+	bool known;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	known = cw_by_number(number, a, result);
+	pthread_setcancelstate(before, NULL);
+	return known;
+}
+
 CW_EXPORT long syscall(long number, ...)
 {
 	va_list list;
 	long a[6], result;
+	bool known;
 
 	va_start(list, number);
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(list, long);
 	va_end(list);
-	return cw_by_number(number, a, &result) ? result : by_kernel(number, a);
+	if (cw_unlikely(atomic_load_explicit(&cw_cancels, memory_order_relaxed)))
+		known = by_number_uncancelled(number, a, &result);
+	else
+		known = cw_by_number(number, a, &result);
+	return known ? result : by_kernel(number, a);
 }

@@ -115,4 +115,12 @@ static inline void cw_ensure_started(void)
 		cw_start();
 }
 
+/* libc's calls act on what is pending before all else, even if they need not wait. So where one begins that may do without libc's: nothing
+ * is held there. */
+static inline void cw_cancellation_point(void)
+{
+	if (cw_unlikely(atomic_load_explicit(&cw_cancels, memory_order_relaxed)))
+		pthread_testcancel();
+}
+
 #endif

@@ -12,6 +12,7 @@ CW_EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
 	if (cw_is_plain())
 		return cw_kernel.poll(fds, count, timeout);
+	cw_cancellation_point();
 	return cw_poll(fds, count, timeout);
 }
 
@@ -22,6 +23,7 @@ CW_EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *tim
 	mask = cw_raw_mask(mask, &room);
 	if (cw_is_plain())
 		return cw_kernel.ppoll(fds, count, timeout, mask);
+	cw_cancellation_point();
 	return cw_ppoll(fds, count, timeout, mask);
 }
 
@@ -29,6 +31,7 @@ CW_EXPORT int select(int count, fd_set *readable, fd_set *writable, fd_set *urge
 {
 	if (cw_is_plain())
 		return cw_kernel.select(count, readable, writable, urgent, timeout);
+	cw_cancellation_point();
 	return cw_select(count, readable, writable, urgent, timeout);
 }
 
@@ -39,6 +42,7 @@ CW_EXPORT int pselect(int count, fd_set *readable, fd_set *writable, fd_set *urg
 	mask = cw_raw_mask(mask, &room);
 	if (cw_is_plain())
 		return cw_kernel.pselect(count, readable, writable, urgent, timeout, mask);
+	cw_cancellation_point();
 	return cw_pselect(count, readable, writable, urgent, timeout, mask);
 }
 
@@ -81,6 +85,7 @@ CW_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int tim
 	sigset_t room;
 
 	cw_ensure_started();
+	cw_cancellation_point();
 	mask = cw_raw_mask(mask, &room);
 	set = cw_set_of(epfd);
 	if (set && max > 0 && cw_nowhere(events, 1) && cw_set_ready(set))
@@ -104,6 +109,7 @@ CW_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max, const 
 	sigset_t room;
 
 	cw_ensure_started();
+	cw_cancellation_point();
 	mask = cw_raw_mask(mask, &room);
 	set = cw_set_of(epfd);
 	if (!set || max <= 0 || cw_nowhere(events, 1) ||

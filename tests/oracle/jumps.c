@@ -12,6 +12,7 @@
 #ifdef __GLIBC__
 #include <sys/single_threaded.h>
 #endif
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 static sigjmp_buf back;
@@ -304,6 +305,110 @@ SCENARIO(cancels_itself, ALONE)
 		reap(child);
 		close(w.set);
 	}
+}
+
+/* What is pending is done at the beginning of a call, though it need not wait. */
+static void *begin_cancelled(void *argument)
+{
+	const struct waiter *w = argument;
+	struct pollfd p = {w->fd, POLLIN, 0};
+	struct epoll_event event;
+	char bytes[10] = "";
+	fd_set in;
+
+	FD_ZERO(&in);
+	FD_SET(w->fd, &in);
+	pthread_cancel(pthread_self());
+	switch (w->how) {
+	case 0:
+		recv(w->fd, bytes, sizeof(bytes), 0);
+		break;
+	case 1:
+		send(w->fd, bytes, sizeof(bytes), 0);
+		break;
+	case 2:
+		poll(&p, 1, 0);
+		break;
+	case 3:
+		epoll_wait(w->set, &event, 1, 0);
+		break;
+	case 4:
+		select(w->fd + 1, &in, NULL, NULL, &(struct timeval){0, 0});
+		break;
+	case 5:
+		recvmsg(w->fd, &(struct msghdr){.msg_iov = &(struct iovec){bytes, sizeof(bytes)}, .msg_iovlen = 1}, MSG_DONTWAIT);
+		break;
+	}
+	return NULL;
+}
+
+SCENARIO(cancelled_at_the_beginning, 0)
+{
+	struct waiter w = {e->fd, new_set(), 0};
+
+	MUST(control(w.set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
+	for (; w.how < 6; w.how++) {
+		pthread_t thread;
+		void *result = NULL;
+
+		peer_send(e, 10);
+		arrive(e, 10);
+		MUST(-pthread_create(&thread, NULL, begin_cancelled, &w));
+		CALL(pthread_join(thread, &result));
+		say("cancelled: %d", result == PTHREAD_CANCELED);
+		look(w.set, 0);
+		RECV(e, recv(e->fd, room, 100, MSG_DONTWAIT));
+		SEND(e, 10, send(e->fd, room, 10, 0));
+		peer_recv_all(e, 10);
+	}
+	close(w.set);
+}
+
+struct called {
+	int stream, pipe;
+	long got, taken;
+	bool behind;
+};
+
+static void *call_cancelled(void *argument)
+{
+	struct called *c = argument;
+	char bytes[10];
+
+	pthread_cancel(pthread_self());
+	c->got = syscall(SYS_read, c->pipe, bytes, sizeof(bytes));
+#ifdef SYS_recvfrom
+	c->taken = syscall(SYS_recvfrom, c->stream, bytes, sizeof(bytes), 0, NULL, NULL);
+#else
+	c->taken = syscall(SYS_read, c->stream, bytes, sizeof(bytes));
+#endif
+	c->behind = true;
+	pthread_testcancel();
+	return NULL;
+}
+
+/* A call by its number is no cancellation point. */
+SCENARIO(cancelled_by_number, 0)
+{
+	struct called c = {.stream = e->fd};
+	pthread_t thread;
+	void *result = NULL;
+	int ends[2];
+
+	MUST(pipe(ends));
+	MUST(write(ends[1], "x", 1));
+	c.pipe = ends[0];
+	peer_send(e, 10);
+	arrive(e, 10);
+	MUST(-pthread_create(&thread, NULL, call_cancelled, &c));
+	CALL(pthread_join(thread, &result));
+	say("cancelled: %d, behind the calls: %d, got %ld, %ld", result == PTHREAD_CANCELED, c.behind, c.got, c.taken);
+	e->taken += 10;
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+	close(ends[0]);
+	close(ends[1]);
 }
 
 static void *receive_much(void *argument)
