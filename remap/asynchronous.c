@@ -3,9 +3,11 @@
 
 #include <aio.h>
 #include <dlfcn.h>
+#include <linux/aio_abi.h>
 
 #include "call.h"
 #include "sockets/leave.h"
+#include "sockets/memory.h"
 
 /* ---- POSIX asynchronous input and output ---- */
 
@@ -89,6 +91,26 @@ CW_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int count, st
 	return cw_real.lio_listio64(mode, list, count, event);
 }
 #endif
+
+/* ---- the kernel's own, whose requests name their sockets; what becomes of them later is seen by nobody ---- */
+
+static void leave_for_good(int fd)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (stream)
+		cw_leave_whole(stream, fd, CW_REASON_asynchronous);
+	else if (cw_datagram_of(fd))
+		cw_datagram_leave_to(cw_datagram_of(fd), fd, CW_REASON_asynchronous);
+}
+
+void cw_before_submit(struct iocb *const *list, long count)
+{
+	if (count <= 0 || cw_nowhere(list, 1))
+		return;
+	for (long i = 0; i < count && !cw_nowhere(list[i], sizeof(*list[i])); i++)
+		leave_for_good((int)list[i]->aio_fildes);
+}
 
 /* ---- io_uring: which sockets it will be given is seen by nobody, so the process goes back to kernel TCP ---- */
 

@@ -228,6 +228,9 @@ static long by_name(long number, const long a[6], bool *known)
 	case SYS_seccomp:
 		cw_before_filter(a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2]));
 		break;
+	case SYS_io_submit:
+		cw_before_submit((struct iocb *const *)a[2], a[1]);
+		break;
 	case SYS_io_uring_setup:
 		return cw_uring_made((int)by_kernel(number, a));
 	}

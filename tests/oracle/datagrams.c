@@ -2,12 +2,14 @@
 #define FAMILY "datagrams"
 #include "datagrams.h"
 
+#include <linux/aio_abi.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 static void sizes(struct end *e)
@@ -542,4 +544,27 @@ SCENARIO(in_a_set_when_its_number_is_used_again, UNOPENED | ITS_OWN)
 	CALL(epoll_ctl(set, EPOLL_CTL_DEL, fresh, NULL));
 	close(fresh);
 	close(set);
+}
+
+/* The kernel's own asynchronous calls: a poll for the socket. */
+SCENARIO(submitted_poll, UNOPENED | ITS_OWN)
+{
+	struct timespec limit = {3, 0};
+	struct io_event event = {0};
+	aio_context_t context = 0;
+	struct iocb block = {.aio_lio_opcode = IOCB_CMD_POLL, .aio_buf = POLLIN}, *list[1] = {&block};
+
+	open_udp(e);
+	if (syscall(SYS_io_setup, 8, &context) < 0) {
+		say("no io_setup here");
+		return;
+	}
+	block.aio_fildes = (uint32_t)e->fd;
+	CALL(syscall(SYS_io_submit, context, 1, list));
+	later(40);
+	peer_gives(e, 10);
+	CALL(syscall(SYS_io_getevents, context, 1, 1, &event, &limit));
+	peer_wait();
+	TAKE(e, recv(e->fd, room, 100, MSG_DONTWAIT));
+	CALL(syscall(SYS_io_destroy, context));
 }

@@ -1,12 +1,15 @@
-/* io_uring, whose requests no library sees. Without liburing: the few lines that are needed. */
+/* io_uring, whose requests no library sees, and the kernel's older asynchronous calls. Without liburing: the few lines that are needed. */
 #define FAMILY "uring"
 #include "oracle.h"
 #include "peer.h"
 
+#include <linux/aio_abi.h>
 #include <linux/io_uring.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 struct uring {
 	int fd;
@@ -71,4 +74,82 @@ SCENARIO(receive_and_send, 0)
 	peer_send(e, 100);
 	RECV(e, request(&u, IORING_OP_READ, e->fd, 1000));
 	peer_wait();
+}
+
+/* One request of io_submit(2), given by its number. */
+static void submit(aio_context_t context, int what, int fd, size_t count)
+{
+	static struct iocb block;
+	struct iocb *list[1] = {&block};
+
+	block = (struct iocb){.aio_lio_opcode = (uint16_t)what, .aio_fildes = (uint32_t)fd};
+	block.aio_buf = what == IOCB_CMD_POLL ? POLLIN : (uintptr_t)room;
+	block.aio_nbytes = count;
+	CALL(syscall(SYS_io_submit, context, 1, list));
+}
+
+/* What became of it, within so many milliseconds. */
+static long got(aio_context_t context, long ms)
+{
+	struct timespec limit = {ms / 1000, ms % 1000 * 1000000};
+	struct io_event event = {0};
+	long events = syscall(SYS_io_getevents, context, 1, 1, &event, &limit);
+
+	say("  %ld done", events);
+	errno = event.res < 0 ? (int)-event.res : 0;
+	return events != 1 ? 0 : event.res < 0 ? -1 : (long)event.res;
+}
+
+static bool open_context(aio_context_t *context)
+{
+	*context = 0;
+	if (syscall(SYS_io_setup, 8, context) == 0)
+		return true;
+	say("no io_setup here");
+	return false;
+}
+
+SCENARIO(submitted_poll, 0)
+{
+	aio_context_t context;
+
+	if (!open_context(&context))
+		return;
+	for (int i = 0; i < 2; i++) {
+		submit(context, IOCB_CMD_POLL, e->fd, 0);
+		say("nothing yet: %ld", got(context, 20));
+		later(40);
+		peer_send(e, 10);
+		CALL(got(context, 3000));
+		peer_wait();
+		RECV(e, recv(e->fd, room, 100, 0));
+		SEND(e, 10, send(e->fd, room, 10, 0));
+		peer_recv_all(e, 10);
+	}
+	CALL(syscall(SYS_io_submit, context, 1, NULL));
+	CALL(syscall(SYS_io_submit, context, 1, (struct iocb *[1]){NULL}));
+	CALL(syscall(SYS_io_submit, context, -1, NULL));
+	CALL(syscall(SYS_io_destroy, context));
+}
+
+SCENARIO(submitted_bytes, 0)
+{
+	aio_context_t context;
+
+	if (!open_context(&context))
+		return;
+	peer_send(e, 10);
+	arrive(e, 10);
+	submit(context, IOCB_CMD_PREAD, e->fd, 100);
+	RECV(e, got(context, 3000));
+	SEND(e, 20, send(e->fd, room, 20, 0));
+	fill(e, room, 10);
+	submit(context, IOCB_CMD_PWRITE, e->fd, 10);
+	gave(e, CALL(got(context, 3000)));
+	SEND(e, 20, send(e->fd, room, 20, 0));
+	peer_recv_all(e, 50);
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+	CALL(syscall(SYS_io_destroy, context));
 }
