@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -127,6 +128,32 @@ static int by_kernel(struct call *call)
 		.ask = ask, .merge = merge, .sleep = sleep_in_kernel, .deadline = -1                                                       \
 	}
 
+/* The kernel looks at no more of the sets than its table has places for descriptors, whatever the count: a program may name a count beyond
+ * the memory that its sets have. */
+static int clipped(int count)
+{
+	static const char name[] = "\nFDSize:";
+	char status[1024];
+	const char *line;
+	long fd, got;
+	int64_t size = 0;
+
+	if (count <= FD_SETSIZE)
+		return count;
+	fd = cw_raw(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	if (fd < 0)
+		return FD_SETSIZE;
+	got = cw_raw(SYS_read, fd, (long)status, sizeof(status) - 1, 0, 0, 0);
+	cw_raw_close((int)fd);
+	status[got > 0 ? got : 0] = '\0';
+	line = strstr(status, name);
+	if (!line)
+		return FD_SETSIZE;
+	for (line += strspn(line + sizeof(name) - 1, "\t ") + sizeof(name) - 1; *line >= '0' && *line <= '9' && size < count; line++)
+		size = size * 10 + (*line - '0');
+	return size < count ? (int)size : count;
+}
+
 static int start(struct call *call)
 {
 	static const struct bits nothing;
@@ -134,6 +161,7 @@ static int start(struct call *call)
 	bool fits = true;
 	int result;
 
+	call->count = clipped(call->count);
 	if (call->count <= 0 || call->count > MAX_WORDS * WORD_BITS || !call->set[0])
 		return by_kernel(call);
 	for (int i = 0; i < 3; i++)

@@ -558,3 +558,44 @@ SCENARIO(told_in_vain, 0)
 	}
 	close(set);
 }
+
+static struct {
+	fd_set in;
+	unsigned char behind[16384];
+} large;
+
+static void select_beyond(const struct end *e, int count, int seconds)
+{
+	struct timeval limit = {seconds, seconds ? 0 : 10000};
+	size_t touched = 0;
+	unsigned char before = large.behind[0];
+
+	FD_ZERO(&large.in);
+	FD_SET(e->fd, &large.in);
+	CALL(select(count, &large.in, NULL, NULL, &limit));
+	for (size_t i = 0; i < sizeof(large.behind); i++)
+		touched += large.behind[i] != before;
+	say("  %d, touched behind: %zu", FD_ISSET(e->fd, &large.in), touched);
+}
+
+/* A count of more descriptors than there can be: the kernel looks no further than its table, so no further than the set. */
+SCENARIO(selected_beyond_the_set, 0)
+{
+	static const int counts[] = {1025, 2000, 65536, 70000, 130000};
+
+	for (int round = 0; round < 2; round++) {
+		memset(large.behind, round ? 0xa5 : 0, sizeof(large.behind));
+		for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+			peer_send(e, 10);
+			arrive(e, 10);
+			select_beyond(e, counts[i], 2);
+			RECV(e, recv(e->fd, room, 100, 0));
+			select_beyond(e, counts[i], 0);
+			later(40);
+			peer_send(e, 10);
+			select_beyond(e, counts[i], 2);
+			peer_wait();
+			RECV(e, recv(e->fd, room, 100, 0));
+		}
+	}
+}
