@@ -284,6 +284,28 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 	}
 }
 
+/* Nothing is taken, and yet it waits until there is something. TCP waits once, and what ended that is the next call's to tell. */
+static ssize_t receive_nothing(struct cw_stream *stream, int fd, int flags)
+{
+	char byte;
+	struct iovec iov = {&byte, 1};
+	struct cw_receiving request = {.iov = &iov, .iovcnt = 1, .total = 1, .life = cw_stream_life(stream)};
+	ssize_t got;
+
+	request.flags = (flags & RING_FLAGS & ~(MSG_WAITALL | MSG_TRUNC)) | MSG_PEEK | MSG_DONTWAIT;
+	got = cw_receive_peeking(stream, fd, &request);
+	request.flags &= ~MSG_DONTWAIT | (flags & MSG_DONTWAIT);
+	if (got < 0 && errno == EAGAIN && cw_receive_blocking(stream, fd, &request)) {
+		request.error = 0;
+		got = cw_receive_peeking(stream, fd, &request);
+		if (got < 0 && !stream->is_unix) {
+			cw_error_keep(stream, errno);
+			return 0;
+		}
+	}
+	return got > 0 ? 0 : got;
+}
+
 static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags, struct msghdr *control)
 {
 	struct cw_receiving request = {
@@ -324,7 +346,7 @@ static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec 
 		return -1;
 	}
 	if (!request.total)
-		return cw_pending_in(stream, fd) > 0 ? 0 : cw_kernel.recvmsg(fd, &message, flags);
+		return cw_pending_in(stream, fd) > 0 ? 0 : receive_nothing(stream, fd, flags);
 	if (flags & MSG_PEEK)
 		return cw_receive_peeking(stream, fd, &request);
 	return receive(stream, fd, &request, false);

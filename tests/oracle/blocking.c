@@ -176,6 +176,38 @@ SCENARIO(receive_time_out, 0)
 	peer_wait();
 }
 
+/* Of no bytes: it takes none, and waits for some. */
+SCENARIO(receive_of_nothing, 0)
+{
+	struct msghdr m = {0};
+
+	receive_limit(e->fd, 2000);
+	for (int way = 0; way < 3; way++) {
+		uint64_t begin = now_ms();
+
+		later(60);
+		peer_send(e, 10);
+		if (way == 0)
+			CALL(recv(e->fd, room, 0, 0));
+		else if (way == 1)
+			CALL(recv(e->fd, room, 0, MSG_PEEK | MSG_WAITALL));
+		else
+			CALL(recvmsg(e->fd, &m, 0));
+		say("waited: %d", now_ms() - begin >= 50 && now_ms() - begin < 1500);
+		peer_wait();
+		RECV(e, recv(e->fd, room, 100, 0));
+		CALL(recv(e->fd, room, 0, MSG_DONTWAIT));
+	}
+	receive_limit(e->fd, 80);
+	CALL(recv(e->fd, room, 0, 0));
+	receive_limit(e->fd, 2000);
+	later(60);
+	peer_shutdown(e, SHUT_WR);
+	CALL(recv(e->fd, room, 0, 0));
+	peer_wait();
+	CALL(recv(e->fd, room, 10, 0));
+}
+
 SCENARIO(receive_time_out_by_dup, 0)
 {
 	int twin = (int)MUST(dup(e->fd));
