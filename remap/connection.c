@@ -2,6 +2,7 @@
 #include "call.h"
 #include "sockets/error.h"
 #include "sockets/leave.h"
+#include "sockets/memory.h"
 #include "sockets/switch.h"
 #include "sockets/unix.h"
 #include "stdio.h"
@@ -89,7 +90,7 @@ CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 	const struct sockaddr *to = *(const struct sockaddr **)&address;
 	int result, error;
 
-	if (stream && !stream->is_unix && to && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
+	if (stream && !stream->is_unix && !cw_nowhere(to, sizeof(*to)) && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
 		return disconnect(stream, fd, to, size);
 	result = cw_real.connect(fd, to, size);
 	if (!stream && cw_datagram_of(fd)) {

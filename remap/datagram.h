@@ -3,6 +3,7 @@
 #define CW_REMAP_DATAGRAM_H
 
 #include "call.h"
+#include "sockets/memory.h"
 
 static inline ssize_t cw_datagram_put(struct cw_datagram *socket, int fd, const void *bytes, size_t count, int flags,
 				      const struct sockaddr *to, socklen_t size)
@@ -11,7 +12,19 @@ static inline ssize_t cw_datagram_put(struct cw_datagram *socket, int fd, const 
 	struct cw_giving giving = {.name = to, .size = to ? size : 0, .iov = &iov, .iovcnt = 1, .flags = flags};
 
 	cw_cancellation_point();
+	if (cw_unlikely(cw_nowhere(bytes, count)) || (to && cw_unlikely(cw_nowhere(to, size))))
+		return cw_kernel.sendto(fd, bytes, count, flags, to, size); /* the kernel has the errno */
 	return cw_datagram_send(socket, fd, &giving);
+}
+
+/* The kernel takes a datagram before it looks where to put it: only an empty one has a place nowhere. */
+static inline ssize_t cw_datagram_lose(struct cw_datagram *socket, int fd, int flags)
+{
+	struct iovec iov = {NULL, 0};
+	struct cw_taking taking = {.iov = &iov, .iovcnt = 1, .flags = flags | MSG_TRUNC};
+	ssize_t got = cw_datagram_receive(socket, fd, &taking);
+
+	return got > 0 ? cw_bad_address() : got;
 }
 
 static inline ssize_t cw_datagram_get(struct cw_datagram *socket, int fd, void *bytes, size_t count, int flags, struct sockaddr *from,
@@ -21,6 +34,8 @@ static inline ssize_t cw_datagram_get(struct cw_datagram *socket, int fd, void *
 	struct cw_taking taking = {.name = from, .size = size, .iov = &iov, .iovcnt = 1, .flags = flags};
 
 	cw_cancellation_point();
+	if (cw_unlikely(cw_nowhere(bytes, count)))
+		return cw_datagram_lose(socket, fd, flags);
 	return cw_datagram_receive(socket, fd, &taking);
 }
 

@@ -125,7 +125,7 @@ ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 
 	if (!stream && cw_datagram_of(fd))
 		cw_datagram_leave(cw_datagram_of(fd), fd, CW_REASON_splice);
-	if (cw_likely(!stream))
+	if (cw_likely(!stream) || (offset && cw_nowhere(offset, sizeof(*offset))))
 		return cw_kernel.sendfile64(fd, from, offset, count);
 	return CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count), cw_send_file(stream, fd, from, offset, count));
 }

@@ -166,7 +166,7 @@ CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_mess
 	if (!stream && cw_datagram_of(fd) && !cw_datagram_sends_by_ring(cw_datagram_of(fd)))
 		return cw_datagram_sendmmsg(cw_datagram_of(fd), fd, messages, count, flags);
 	if (cw_likely(!stream && !cw_datagram_of(fd))) {
-		for (unsigned i = 0; i < count; i++)
+		for (unsigned i = 0; i < count && !cw_nowhere(messages, 1); i++)
 			if (messages[i].msg_hdr.msg_controllen)
 				cw_before_passing(&messages[i].msg_hdr);
 		return cw_real.sendmmsg(fd, messages, count, (int)flags);
@@ -237,7 +237,8 @@ CW_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_mess
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 	struct cw_datagram *datagram = cw_datagram_of(fd);
-	bool sensible = !timeout || (timeout->tv_sec >= 0 && (unsigned long)timeout->tv_nsec <= 999999999ul);
+	bool sensible = !timeout ||
+			(!cw_nowhere(timeout, sizeof(*timeout)) && timeout->tv_sec >= 0 && (unsigned long)timeout->tv_nsec <= 999999999ul);
 
 	if (datagram && (!sensible || ((int)flags & MSG_ERRQUEUE)))
 		return cw_real.recvmmsg(fd, messages, count, (int)flags, timeout);

@@ -5,11 +5,13 @@
 
 static bool peek_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, struct msghdr *message)
 {
-	long got = cw_raw_recvmsg(fd, message, MSG_PEEK | MSG_DONTWAIT);
+	long got = cw_raw_recvmsg(fd, message, (request->flags & MSG_TRUNC) | MSG_PEEK | MSG_DONTWAIT);
 
 	if (got < 0)
 		cw_error_keep(stream, (int)-got);
-	else
+	if (got == -EFAULT && !request->done)
+		request->error = EFAULT;
+	if (got > 0)
 		request->done += (size_t)got;
 	/* Descriptors end a look, as they end a read. */
 	return got >= 0 && !(stream->is_unix && (message->msg_flags & MSG_CTRUNC));
@@ -40,7 +42,9 @@ static bool peek_locked(struct cw_stream *stream, int fd, struct cw_receiving *r
 	count = last - (roff + before);
 	if (count > request->total - request->done)
 		count = request->total - request->done;
-	request->done += cw_ring_get_iov(&ring, roff + before, request->iov, request->iovcnt, request->done, count);
+	if (!(request->flags & MSG_TRUNC))
+		cw_ring_get_iov(&ring, roff + before, request->iov, request->iovcnt, request->done, count);
+	request->done += count;
 	if (cw_state_of(word) == CW_SEALED && !before && request->done < request->total &&
 	    !(request->done && cw_receive_at_mark(stream, fd))) {
 		message.msg_iovlen = cw_receive_unfilled(request, request->total - request->done, rest);
@@ -111,6 +115,8 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 		request->done = 0;
 		if (peek(stream, fd, request))
 			return cw_receive_result(stream, request, CW_BYTES);
+		if (request->error)
+			return cw_receive_result(stream, request, CW_FAILED);
 		if (request->done && (last || !more_to_come(stream, fd, request, begin)))
 			return cw_receive_result(stream, request, CW_BYTES);
 		if (request->done) {

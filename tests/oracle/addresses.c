@@ -1,13 +1,13 @@
 /* Bad pointers, as far as the kernel says what happens; lengths at the end of a mapping. */
 #define FAMILY "addresses"
-#include "oracle.h"
-#include "peer.h"
+#include "datagrams.h"
 
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 
 /* Volatile, so that the compiler doesn't see what it is. */
 static void *volatile nowhere = (void *)16;
@@ -122,4 +122,76 @@ SCENARIO(bad_poll, 0)
 	CALL(ioctl(e->fd, FIONREAD, nowhere));
 	CALL(getsockopt(e->fd, SOL_SOCKET, SO_ERROR, nowhere, &(socklen_t){4}));
 	close(set);
+}
+
+/* Only counted. */
+SCENARIO(look_at_nowhere, 0)
+{
+	peer_send(e, 100);
+	arrive(e, 100);
+	CALL(recv(e->fd, NULL, 30, MSG_PEEK | MSG_TRUNC));
+	CALL(recv(e->fd, NULL, 300, MSG_PEEK | MSG_TRUNC));
+	RECV(e, recv(e->fd, room, 40, 0));
+	CALL(recv(e->fd, NULL, 300, MSG_PEEK | MSG_TRUNC));
+	RECV(e, recv(e->fd, room, 100, 0));
+}
+
+SCENARIO(names_nowhere, 0)
+{
+	int file = file_of(100);
+
+	CALL(connect(e->fd, nowhere, 16));
+	CALL(connect(e->fd, nowhere, 2));
+	CALL(sendfile(e->fd, file, nowhere, 10));
+	CALL(lseek(file, 0, SEEK_CUR));
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	close(file);
+}
+
+SCENARIO(many_messages_nowhere, 0)
+{
+	struct iovec v = {room, 10};
+	struct mmsghdr m = {.msg_hdr = {.msg_iov = &v, .msg_iovlen = 1}};
+	volatile int none = -1;
+
+	CALL(sendmmsg(none, nowhere, 1, 0));
+	CALL(sendmmsg(STDOUT_FILENO, nowhere, 1, 0));
+	CALL(sendmmsg(e->fd, nowhere, 1, 0));
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(recvmmsg(e->fd, &m, 1, 0, nowhere));
+	CALL(recvmmsg(none, &m, 1, 0, nowhere));
+	CALL(recvmmsg(STDOUT_FILENO, &m, 1, 0, nowhere));
+	RECV(e, recv(e->fd, room, 100, 0));
+}
+
+static void lose(struct end *e, long count, void *to, int flags)
+{
+	peer_gives(e, count);
+	await(e);
+	CALL(recv(e->fd, to, 30, flags));
+	CALL(recv(e->fd, room, 30, MSG_DONTWAIT));
+}
+
+SCENARIO(datagrams_nowhere, UNOPENED | ITS_OWN)
+{
+	struct iovec v = {room, 10};
+	struct mmsghdr m = {.msg_hdr = {.msg_iov = &v, .msg_iovlen = 1}};
+
+	open_udp(e);
+	connect_udp(e);
+	exchange(e, 30);
+	CALL(send(e->fd, nowhere, 10, 0));
+	CALL(write(e->fd, nowhere, 10));
+	CALL(sendto(e->fd, nowhere, 10, 0, at(&theirs), theirs.length));
+	CALL(sendto(e->fd, room, 1, 0, nowhere, 16));
+	CALL(sendmmsg(e->fd, nowhere, 1, 0));
+	CALL(recv(e->fd, nowhere, 10, MSG_DONTWAIT));
+	CALL(recvmmsg(e->fd, &m, 1, MSG_DONTWAIT, nowhere));
+	lose(e, 100, nowhere, 0);
+	lose(e, 100, nowhere, MSG_TRUNC);
+	lose(e, 100, nowhere, MSG_PEEK);
+	lose(e, 0, nowhere, 0);
+	lose(e, 10, NULL, 0);
 }
