@@ -9,6 +9,8 @@
 
 #include <sys/uio.h>
 
+#define MOST_MESSAGES 1024u /* the kernel sends no more by one call */
+
 /* readv of nothing is 0 at once, where recvmsg of nothing waits. */
 static ssize_t read_vector(struct cw_stream *stream, int fd, const struct iovec *iov, int count, int flags)
 {
@@ -158,11 +160,23 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	return CW_SEND(stream, fd, cw_kernel.sendmsg(fd, message, flags), send_moved(stream, fd, message, flags));
 }
 
+/* The kernel ends behind a message that it sent a part of. */
+static bool is_whole(const struct msghdr *message, size_t sent)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < (size_t)message->msg_iovlen && total <= sent; i++)
+		total += message->msg_iov[i].iov_len;
+	return total <= sent;
+}
+
 CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_message_flags flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 	unsigned done = 0;
 
+	if (count > MOST_MESSAGES)
+		count = MOST_MESSAGES;
 	if (!stream && cw_datagram_of(fd) && !cw_datagram_sends_by_ring(cw_datagram_of(fd)))
 		return cw_datagram_sendmmsg(cw_datagram_of(fd), fd, messages, count, flags);
 	if (cw_likely(!stream && !cw_datagram_of(fd))) {
@@ -171,12 +185,16 @@ CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_mess
 				cw_before_passing(&messages[i].msg_hdr);
 		return cw_real.sendmmsg(fd, messages, count, (int)flags);
 	}
-	for (; done < count; done++) {
-		ssize_t sent = sendmsg(fd, &messages[done].msg_hdr, (int)flags);
+	while (done < count) {
+		struct mmsghdr *message = &messages[done];
+		ssize_t sent = sendmsg(fd, &message->msg_hdr, (int)flags);
 
 		if (sent < 0)
 			return done ? (int)done : -1;
-		messages[done].msg_len = (unsigned)sent;
+		message->msg_len = (unsigned)sent;
+		done++;
+		if (stream && !is_whole(&message->msg_hdr, (size_t)sent))
+			break;
 	}
 	return (int)done;
 }

@@ -194,6 +194,29 @@ SCENARIO(many_messages, 0)
 	CALL(sendmmsg(e->fd, m, 0, 0));
 }
 
+SCENARIO(many_messages_without_room, 0)
+{
+	static struct iovec v[64];
+	struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = v, .msg_iovlen = 64}}};
+
+	for (int i = 0; i < 64; i++)
+		v[i] = (struct iovec){room, ROOM};
+	nonblocking(e->fd, true);
+	CALL(sendmmsg(e->fd, m, 2, 0));
+	say("  a part: %d", m[0].msg_len > 0 && m[0].msg_len < 64 * ROOM);
+}
+
+SCENARIO(more_messages_than_the_kernel_sends, 0)
+{
+	static struct mmsghdr m[1100];
+	struct iovec v = {room, 1};
+
+	for (int i = 0; i < 1100; i++)
+		m[i].msg_hdr = (struct msghdr){.msg_iov = &v, .msg_iovlen = i < 100};
+	fill(e, room, 1);
+	say("%d", (int)MUST(sendmmsg(e->fd, m, 1100, 0)));
+}
+
 SCENARIO(vectors_at_no_offset, 0)
 {
 	struct iovec v[2] = {{room, 40}, {room + 40, 60}};
