@@ -144,6 +144,17 @@ static void stop_receiving(struct cw_flow *flow, bool keep)
 			break;
 }
 
+/* Is what is unread there to be read next? The kernel's queue has none yet that was sent later. */
+static void look_at_order(struct cw_flow *flow)
+{
+	bool later;
+	uint64_t at;
+	size_t length;
+
+	if (flow->slot)
+		cw_flow_next(flow, &at, &length, &later);
+}
+
 static void leave_receiving(struct cw_datagram *socket, bool keep)
 {
 	bool locked = cw_rx_enter(socket);
@@ -152,7 +163,9 @@ static void leave_receiving(struct cw_datagram *socket, bool keep)
 	for (uint32_t i = 0; i < CW_FLOW_PEERS; i++) {
 		struct cw_flow *flow = atomic_load_explicit(&socket->from[i], memory_order_relaxed);
 
-		if (!flow)
+		if (flow && keep)
+			look_at_order(flow);
+		if (!flow || atomic_load_explicit(&socket->from[i], memory_order_relaxed) != flow)
 			continue;
 		stop_receiving(flow, keep);
 		atomic_store_explicit(&socket->from[i], NULL, memory_order_relaxed);

@@ -271,6 +271,24 @@ START_TEST(leaving_with_unread)
 }
 END_TEST
 
+/* The flow is left before its first datagram was read, and the next one goes by the kernel. */
+START_TEST(left_before_it_was_read)
+{
+	unsigned char bytes[100];
+
+	open_flow(20);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	ck_assert_int_eq(send_one("12345678", 8), 8);
+	ck_assert_uint_eq(cw_counters(ends.socket[0]->entry)[CW_COUNT_bytes_ring_out], 8);
+	usleep(3 * CW_FLOW_WAIT_NS / 1000);
+	cw_datagram_connected(ends.socket[1], ends.fd[1]);
+	ck_assert_int_eq(send_one("1234", 4), 4);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 8);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 4);
+	close_flow();
+}
+END_TEST
+
 /* As much as the receive buffer is, and no more; what is dropped is the last, as by the kernel. */
 START_TEST(dropped_when_full)
 {
@@ -607,6 +625,7 @@ int main(void)
 	tcase_add_test(units, headers_of_nonsense);
 	tcase_add_loop_test(units, whole_once_and_in_order, 0, (int)CW_ARRAY_SIZE(spins));
 	tcase_add_loop_test(units, leaving_with_unread, 0, 2);
+	tcase_add_test(units, left_before_it_was_read);
 	tcase_add_test(units, dropped_when_full);
 	tcase_add_test(units, asleep_beside_what_was_told);
 	tcase_add_test(units, no_edge_comes_twice);
