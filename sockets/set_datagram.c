@@ -95,6 +95,7 @@ static void disarm(struct cw_item *item, int epfd)
 
 	item->armed = false;
 	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
+	cw_item_doubt(item);
 }
 
 int cw_set_collect_datagrams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)

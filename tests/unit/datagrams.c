@@ -9,6 +9,7 @@
 #include <sys/time.h>
 
 #include "sockets/datagram.h"
+#include "sockets/set_item.h"
 #include "sockets/wait_list.h"
 
 #define WINDOW 40 /* unread at a time, less than any receive buffer holds */
@@ -354,6 +355,35 @@ START_TEST(asleep_beside_what_was_told)
 }
 END_TEST
 
+/* The kernel told one thread of an arm that the ring then tells another; that one arms it again before the first has come to it. */
+START_TEST(told_once_by_ring)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = 7}, told = event,
+			   before = {.events = EPOLLIN, .data.u64 = 7};
+	unsigned char bytes[100];
+	struct cw_set *set;
+	uint64_t asked_at;
+	int epfd;
+
+	open_flow(20);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	cw_set_open(epfd);
+	set = cw_set_of(epfd);
+	ck_assert_int_eq(cw_set_control(set, epfd, EPOLL_CTL_ADD, ends.fd[1], &event), 0);
+	asked_at = set->doubts;
+	one_by_ring();
+	ck_assert_int_eq(cw_set_wait(epfd, &told, 1, 0, NULL), 1);
+	take_one();
+	ck_assert_int_eq(cw_set_control(set, epfd, EPOLL_CTL_MOD, ends.fd[1], &event), 0);
+	ck_assert_int_eq(cw_set_after_kernel(set, epfd, asked_at, &before, 1), 0);
+	ck_assert(set->items->armed);
+	cw_set_close(cw_table_index(cw_table_take(epfd)), epfd);
+	close(epfd);
+	close_flow();
+}
+END_TEST
+
 /* A flow ends, and the next one's first datagram is as long as that one's was. */
 START_TEST(no_edge_comes_twice)
 {
@@ -628,6 +658,7 @@ int main(void)
 	tcase_add_test(units, left_before_it_was_read);
 	tcase_add_test(units, dropped_when_full);
 	tcase_add_test(units, asleep_beside_what_was_told);
+	tcase_add_test(units, told_once_by_ring);
 	tcase_add_test(units, no_edge_comes_twice);
 	tcase_add_test(units, heard_behind_one_that_ends);
 	tcase_add_test(units, closed_while_it_looks);
