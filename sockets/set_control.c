@@ -103,7 +103,8 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 	item->events = event->events;
 	item->data = event->data.u64;
 	item->armed = true;
-	item->kicked = false;
+	if (item->kicked)
+		cw_item_kick_over(item);
 	if (item->hot)
 		cw_item_look(item);
 	item->noted = false;
@@ -133,7 +134,7 @@ bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const str
 	locked = cw_set_lock(set);
 	item = set_is(set, epfd) ? find(set, stream, NULL, fd) : NULL;
 	*result = 0;
-	if (!locked || set->sleepers || set->shared || set->outers || !item || (item->events & IMMEDIATE) ||
+	if (!locked || set->sleepers || set->shared || set->outers || !item || item->kicked || (item->events & IMMEDIATE) ||
 	    (operation != EPOLL_CTL_DEL && (event->events & IMMEDIATE))) {
 		cw_set_flush(set);
 	} else if ((operation == EPOLL_CTL_ADD) != item->gone) {

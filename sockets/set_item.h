@@ -30,8 +30,9 @@ struct cw_item {
 	uint64_t roff; /* at the last sleep */
 	uint32_t idle; /* sleeps since bytes came */
 	struct cw_item *dirty_next;
-	uint64_t doubted;   /* the set's `doubts` when an arm of it was last taken away by other than being told */
-	uint32_t in_kernel; /* the interest that the kernel's set has */
+	uint64_t doubted;      /* the set's `doubts` when an arm of it was last taken away by other than being told */
+	uint64_t kicked_until; /* and when it was last no longer kicked */
+	uint32_t in_kernel;    /* the interest that the kernel's set has */
 	uint64_t kernel_data;
 	uint32_t carried; /* of an inner set: how many of the set's sleepers are counted there */
 	bool hot, looked, armed, kicked;
@@ -64,6 +65,7 @@ struct cw_set {
 	_Atomic uint64_t doubts;  /* see cw_set_after_kernel */
 	struct cw_set_gone gone[CW_SET_GONE];
 	uint32_t gone_next;
+	uint64_t kicked_until; /* `doubts`, when the last kick was over */
 	bool kicked;
 	bool noted;   /* one of its items may be */
 	bool lingers; /* not settled because of streams that linger (switch.h) */
@@ -196,6 +198,7 @@ void cw_set_registered(struct cw_set *set, uint64_t data);
 void cw_set_undo_kicks(struct cw_set *set); /* of an inner set: who was woken was told of the set alone */
 int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count);
 void cw_item_doubt(struct cw_item *item);
+void cw_item_kick_over(struct cw_item *item);
 /* An edge is told by ring: the kernel will tell one too of what is behind that, bytes or the end, which is told by this. */
 void cw_item_note_behind(struct cw_item *item);
 int cw_set_merge(struct epoll_event *events, int by_ring, int count);

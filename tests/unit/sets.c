@@ -318,6 +318,39 @@ START_TEST(told_once_without_waiting)
 }
 END_TEST
 
+/* Two threads are woken by one kick, and neither is told of room to write that nobody asked for. */
+START_TEST(woken_by_one_kick)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 4711}, kick = {.events = EPOLLOUT, .data.u64 = 4711}, told;
+	struct cw_set *set;
+	struct cw_item *item;
+	uint64_t asked_at;
+	int ignored;
+
+	setup(1, looks[_i]);
+	set = cw_set_of(test.epfd[0]);
+	ck_assert_int_eq(cw_set_control(set, test.epfd[0], EPOLL_CTL_ADD, test.fd, &event), 0);
+	item = cw_item_first(test.stream);
+	asked_at = set->doubts;
+	item->kicked = set->kicked = true;
+	ck_assert_int_eq(epoll_ctl(test.epfd[0], EPOLL_CTL_MOD, test.fd, &kick), 0);
+	for (int i = 0; i < 2; i++) {
+		told = kick;
+		ck_assert_int_eq(cw_set_after_kernel(set, test.epfd[0], asked_at, &told, 1), 0);
+	}
+	told = kick;
+	ck_assert_int_eq(cw_set_after_kernel(set, test.epfd[0], set->doubts, &told, 1), 1);
+	/* What the program changes meanwhile ends the kick too, and the kernel is told of it at once. */
+	item->kicked = set->kicked = true;
+	asked_at = set->doubts;
+	ck_assert(!cw_set_defer(set, test.epfd[0], EPOLL_CTL_MOD, test.fd, &event, &ignored));
+	ck_assert_int_eq(cw_set_control(set, test.epfd[0], EPOLL_CTL_MOD, test.fd, &event), 0);
+	ck_assert(!item->kicked);
+	told = kick;
+	ck_assert_int_eq(cw_set_after_kernel(set, test.epfd[0], asked_at, &told, 1), 0);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -329,5 +362,6 @@ int main(void)
 	tcase_add_loop_test(units, closed_under_those_who_wait, 0, 2);
 	tcase_add_loop_test(units, told_of_what_is_gone, 0, 2);
 	tcase_add_loop_test(units, told_once_without_waiting, 0, 2);
+	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
 	return run_units(runner);
 }
