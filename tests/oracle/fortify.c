@@ -1,9 +1,9 @@
 /* The calls as they are when a program was compiled with _FORTIFY_SOURCE: __read_chk and its kin. */
 #define FAMILY "fortified"
-#include "oracle.h"
-#include "peer.h"
+#include "files.h"
 
 #include <poll.h>
+#include <stdarg.h>
 
 static volatile size_t unknown;
 
@@ -32,4 +32,29 @@ SCENARIO(transfers, 0)
 	peer_wait();
 	CALL(ppoll(p, unknown, &t, NULL));
 	took(e, bytes, CALL(read(e->fd, bytes, unknown)));
+}
+
+static int print(int fd, const char *format, ...)
+{
+	va_list list;
+	int length;
+
+	va_start(list, format);
+	length = vdprintf(fd, format, list);
+	va_end(list);
+	return length;
+}
+
+SCENARIO(prints, 0)
+{
+	CALL(send(e->fd, "sent ", 5, 0));
+	CALL(dprintf(e->fd, "%s %d ", "printed", 12));
+	CALL(print(e->fd, "%5s|%m ", "there"));
+	CALL(send(e->fd, "sent", 4, 0));
+	echo(e, 5 + 11 + 14 + 4);
+	CALL(dprintf(-1, "%d", 1));
+	signal(SIGPIPE, SIG_IGN);
+	CALL(shutdown(e->fd, SHUT_WR));
+	CALL(dprintf(e->fd, "%d", 1));
+	CALL(print(e->fd, "%d", 1));
 }
