@@ -21,11 +21,14 @@ static bool sensible(const struct iovec *iov, size_t count)
 ssize_t cw_datagram_put_iov(struct cw_datagram *socket, int fd, const struct iovec *iov, int count, int flags)
 {
 	struct cw_giving giving = {.iov = iov, .iovcnt = (size_t)count, .flags = flags};
+	size_t length = 0;
 
 	if (count < 0 || !sensible(iov, (size_t)count))
 		return cw_real.writev(fd, iov, count);
+	for (int i = 0; i < count; i++)
+		length |= iov[i].iov_len;
 	cw_cancellation_point();
-	return cw_datagram_send(socket, fd, &giving);
+	return length ? cw_datagram_send(socket, fd, &giving) : 0; /* of nothing it sends nothing */
 }
 
 ssize_t cw_datagram_get_iov(struct cw_datagram *socket, int fd, const struct iovec *iov, int count, int flags)

@@ -16,10 +16,10 @@ static cw_noinline ssize_t read_ours(int fd, void *bytes, size_t count)
 
 	if (!stream && cw_datagram_of(fd) && count)
 		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, 0, NULL, NULL);
-	if (!stream)
+	if (!stream || cw_too_long(count))
 		return cw_real.read(fd, bytes, count);
 	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count),
-			  count ? cw_receive(stream, fd, bytes, count, 0) : cw_real.read(fd, bytes, 0));
+			  count ? cw_receive(stream, fd, bytes, cw_at_once(count), 0) : cw_real.read(fd, bytes, 0));
 }
 
 CW_EXPORT ssize_t read(int fd, void *bytes, size_t count)
@@ -35,9 +35,9 @@ static cw_noinline ssize_t write_ours(int fd, const void *bytes, size_t count)
 
 	if (!stream && cw_datagram_of(fd))
 		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, 0, NULL, 0);
-	if (!stream)
+	if (!stream || cw_too_long(count))
 		return cw_real.write(fd, bytes, count);
-	return CW_SEND(stream, fd, cw_real.write(fd, bytes, count), cw_send(stream, fd, bytes, count, 0));
+	return CW_SEND(stream, fd, cw_real.write(fd, bytes, count), cw_send(stream, fd, bytes, cw_at_once(count), 0));
 }
 
 CW_EXPORT ssize_t write(int fd, const void *bytes, size_t count)
@@ -56,12 +56,12 @@ CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)
 	if (cw_likely(!stream))
 		return cw_kernel.recv(fd, bytes, count, flags);
 	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recv(fd, bytes, count, flags)),
-			  cw_receive(stream, fd, bytes, count, flags));
+			  cw_receive(stream, fd, bytes, cw_at_once(count), flags));
 }
 
 static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags, struct sockaddr *from, socklen_t *size)
 {
-	ssize_t got = cw_receive(stream, fd, bytes, count, flags);
+	ssize_t got = cw_receive(stream, fd, bytes, cw_at_once(count), flags);
 
 	if (got > 0 && size && stream->is_unix)
 		cw_unix_name(fd, from, size);
@@ -87,7 +87,7 @@ static ssize_t send_moved(struct cw_stream *stream, int fd, const void *bytes, s
 {
 	if (cw_unlikely(flags & MSG_OOB))
 		cw_leave_sending(stream, fd, CW_REASON_urgent);
-	return cw_send(stream, fd, bytes, count, flags);
+	return cw_send(stream, fd, bytes, cw_at_once(count), flags);
 }
 
 CW_EXPORT ssize_t send(int fd, const void *bytes, size_t count, int flags)
@@ -125,9 +125,10 @@ ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 
 	if (!stream && cw_datagram_of(fd))
 		cw_datagram_leave(cw_datagram_of(fd), fd, CW_REASON_splice);
-	if (cw_likely(!stream) || (offset && cw_nowhere(offset, sizeof(*offset))))
+	if (cw_likely(!stream) || cw_too_long(count) || (offset && cw_nowhere(offset, sizeof(*offset))))
 		return cw_kernel.sendfile64(fd, from, offset, count);
-	return CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count), cw_send_file(stream, fd, from, offset, count));
+	return CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count),
+		       cw_send_file(stream, fd, from, offset, cw_at_once(count)));
 }
 
 #if __SIZEOF_LONG__ == 8

@@ -223,7 +223,9 @@ static int pending_error(struct cw_stream *stream, int fd)
 
 static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
-	int64_t deadline = timeout ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : 0;
+	/* For ever, if it is a life long. */
+	bool limited = timeout && timeout->tv_sec < 1000000000;
+	int64_t deadline = limited ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : 0;
 	unsigned done = 0;
 	int error = pending_error(stream, fd);
 
@@ -245,7 +247,7 @@ static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *me
 		if (flags & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
 		/* The time-out is looked at between messages only, as the kernel does it. */
-		if (timeout && time_is_over(timeout, deadline))
+		if (limited && time_is_over(timeout, deadline))
 			break;
 	}
 	return (int)done;

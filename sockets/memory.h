@@ -25,6 +25,26 @@ static inline bool cw_nowhere(const void *memory, size_t size)
 #endif
 }
 
+/* No call of the kernel's moves more. */
+#define CW_MOST_AT_ONCE ((size_t)0x7ffff000)
+
+static inline size_t cw_at_once(size_t count)
+{
+	return count < CW_MOST_AT_ONCE ? count : CW_MOST_AT_ONCE;
+}
+
+/* read, write and sendfile refuse what can't be memory, or a file's length; recv and send shorten it first, and so do all in 32 bits below
+ * a kernel of 64. */
+static inline bool cw_too_long(size_t count)
+{
+#if __SIZEOF_POINTER__ == 8
+	return count > CW_HIGHEST_ADDRESS;
+#else
+	(void)count;
+	return false;
+#endif
+}
+
 static inline ssize_t cw_bad_address(void)
 {
 	errno = EFAULT;

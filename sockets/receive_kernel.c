@@ -205,6 +205,14 @@ enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request)
 	return got == 0 ? CW_END : cw_receive_fail(request, (int)-got);
 }
 
+/* -1: no limit, or longer than poll can say. */
+static int milliseconds(const struct timeval *limit)
+{
+	if ((!limit->tv_sec && !limit->tv_usec) || limit->tv_sec >= INT_MAX / 1000)
+		return -1;
+	return (int)(limit->tv_sec * 1000 + (limit->tv_usec + 999) / 1000);
+}
+
 /* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
  * restarted. What came is taken before the state can leave the kernel's side. */
 enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request)
@@ -220,8 +228,7 @@ enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct 
 	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
 	CW_COUNT(stream, sleeps, 1);
 	pthread_cleanup_push(cancelled, &sleeper);
-	ready = cw_kernel.poll(&readable, 1,
-			       limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000) : -1);
+	ready = cw_kernel.poll(&readable, 1, milliseconds(&limit));
 	pthread_cleanup_pop(0);
 	if (cw_stream_ended(stream, request->life))
 		return cw_receive_closed(request, 0);

@@ -176,6 +176,24 @@ SCENARIO(receive_time_out, 0)
 	peer_wait();
 }
 
+/* More milliseconds than a number has. */
+SCENARIO(receive_long_time, 0)
+{
+	static const long seconds[] = {2147484, 4294967, 5000000};
+
+	for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) {
+		struct timeval limit = {seconds[i], 300000};
+
+		MUST(setsockopt(e->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
+		peer_send(e, 5);
+		arrive(e, 5);
+		later(800);
+		peer_send(e, 5);
+		RECV(e, recv(e->fd, room, 10, MSG_WAITALL));
+		peer_wait();
+	}
+}
+
 /* Of no bytes: it takes none, and waits for some. */
 SCENARIO(receive_of_nothing, 0)
 {

@@ -232,6 +232,24 @@ SCENARIO(empty_ones, UNOPENED | ITS_OWN)
 	CALL(recv(e->fd, room, ROOM, MSG_DONTWAIT));
 }
 
+/* Of nothing a vector sends nothing. */
+SCENARIO(empty_pieces, UNOPENED | ITS_OWN)
+{
+	struct iovec empty[2] = {{room, 0}, {room, 0}};
+	struct msghdr message = {.msg_iov = empty, .msg_iovlen = 2};
+
+	open_udp(e);
+	connect_udp(e);
+	exchange(e, 30);
+	CALL(writev(e->fd, empty, 2));
+	CALL(writev(e->fd, empty, 1));
+	CALL(pwritev2(e->fd, empty, 2, -1, 0));
+	GIVE(e, 7, send(e->fd, room, 7, 0));
+	peer_takes(e, 100);
+	GIVE(e, 0, sendmsg(e->fd, &message, 0));
+	peer_takes(e, 100);
+}
+
 SCENARIO(refused, UNOPENED | ITS_OWN)
 {
 	int error = 0;

@@ -426,6 +426,53 @@ SCENARIO(lengths_of_zero, 0)
 	CALL(recv(e->fd, room, 10, 0));
 }
 
+/* Volatile, so that the compiler doesn't see what they are. */
+static volatile size_t most = SIZE_MAX, less_than_most = SIZE_MAX / 2;
+
+SCENARIO(lengths_beyond_all, 0)
+{
+	size_t lengths[] = {most, less_than_most};
+
+	for (int i = 0; i < 2; i++) {
+		peer_send(e, 10);
+		arrive(e, 10);
+		if (sizeof(long) == 8)
+			CALL(read(e->fd, room, lengths[i]));
+		RECV(e, recv(e->fd, room, lengths[i], 0));
+		peer_send(e, 10);
+		arrive(e, 10);
+		RECV(e, recvfrom(e->fd, room, lengths[i], MSG_DONTWAIT, NULL, NULL));
+		CALL(recv(e->fd, room, lengths[i], MSG_DONTWAIT));
+		if (sizeof(long) == 8) /* else it may be memory */
+			CALL(write(e->fd, room, lengths[i]));
+	}
+	int file = file_at(e, 1000);
+
+	if (sizeof(long) == 8)
+		CALL(sendfile(e->fd, file, NULL, most));
+	gave(e, CALL(sendfile(e->fd, file, NULL, 1 << 30)));
+	peer_recv_all(e, 1000);
+	close(file);
+}
+
+/* Some way into the time that 64 bits of nanoseconds hold, and beyond. */
+SCENARIO(many_messages_for_ever, 0)
+{
+	static const long seconds[] = {1000000000, LONG_MAX / 1000000000 + 1, LONG_MAX};
+	struct iovec v[2] = {{room, 10}, {room + 10, 10}};
+	struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &v[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &v[1], .msg_iovlen = 1}}};
+
+	for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) {
+		struct timespec limit = {seconds[i], 0};
+
+		peer_send(e, 20);
+		arrive(e, 20);
+		say("%d", recvmmsg(e->fd, m, 2, MSG_DONTWAIT, &limit));
+		took(e, room, 20);
+		say("time left: %d", limit.tv_sec > 900000000);
+	}
+}
+
 /* Proxies: socket to pipe to socket. */
 SCENARIO(spliced_through, 0)
 {
