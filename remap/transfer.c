@@ -119,12 +119,27 @@ CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __C
 	return CW_SEND(stream, fd, cw_real.sendto(fd, bytes, count, flags, to, size), send_moved(stream, fd, bytes, count, flags));
 }
 
+static bool is_pipe(int fd)
+{
+	return cw_raw_fcntl(fd, F_GETPIPE_SZ, 0) >= 0;
+}
+
+/* Into a pipe the kernel splices, from whatever it is. */
+static ssize_t file_into_pipe(int pipe, int from, size_t count)
+{
+	unsigned flags = cw_raw_fcntl(pipe, F_GETFL, 0) & O_NONBLOCK ? SPLICE_F_NONBLOCK : 0;
+
+	return splice(from, NULL, pipe, NULL, cw_at_once(count), flags);
+}
+
 ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
 	if (!stream && cw_datagram_of(fd))
 		cw_datagram_leave(cw_datagram_of(fd), fd, CW_REASON_splice);
+	if (!stream && !offset && cw_unlikely(cw_stream_of(from) != NULL) && !cw_too_long(count) && is_pipe(fd))
+		return file_into_pipe(fd, from, count);
 	if (cw_likely(!stream) || cw_too_long(count) || (offset && cw_nowhere(offset, sizeof(*offset))))
 		return cw_kernel.sendfile64(fd, from, offset, count);
 	return CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count),
@@ -181,11 +196,6 @@ static ssize_t splice_from(struct cw_stream *stream, int from, int to, off64_t *
 			return -1;
 	}
 	return cw_real.splice(from, NULL, to, to_offset, count, flags);
-}
-
-static bool is_pipe(int fd)
-{
-	return cw_raw_fcntl(fd, F_GETPIPE_SZ, 0) >= 0;
 }
 
 CW_EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t count, unsigned flags)

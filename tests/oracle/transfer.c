@@ -340,6 +340,33 @@ SCENARIO(spliced, 0)
 	peer_recv_all(e, 10);
 }
 
+SCENARIO(file_into_a_pipe, 0)
+{
+	int pipes[2];
+
+	MUST(pipe(pipes));
+	nonblocking(pipes[0], true);
+	peer_send(e, 1000);
+	arrive(e, 1000);
+	CALL(sendfile(pipes[1], e->fd, NULL, 600));
+	took(e, room, CALL(read(pipes[0], room, ROOM)));
+	CALL(sendfile(pipes[1], e->fd, &(off_t){0}, 600));
+	nonblocking(pipes[1], true);
+	CALL(sendfile(pipes[1], e->fd, NULL, 1000));
+	took(e, room, CALL(read(pipes[0], room, ROOM)));
+	later(40);
+	peer_send(e, 100);
+	nonblocking(pipes[1], false);
+	CALL(sendfile(pipes[1], e->fd, NULL, 1000));
+	peer_wait();
+	took(e, room, CALL(read(pipes[0], room, ROOM)));
+	CALL(sendfile(pipes[1], e->fd, NULL, 0));
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 SCENARIO(little_reads, 0)
 {
 	static const size_t steps[] = {1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 1000};
