@@ -187,7 +187,8 @@ SCENARIO(datagrams_nowhere, UNOPENED | ITS_OWN)
 	CALL(sendto(e->fd, nowhere, 10, 0, at(&theirs), theirs.length));
 	CALL(sendto(e->fd, room, 1, 0, nowhere, 16));
 	CALL(recv(e->fd, nowhere, 10, MSG_DONTWAIT));
-	CALL(recvmmsg(e->fd, &m, 1, MSG_DONTWAIT, nowhere));
+	if (sizeof(long) == 8) /* else libc looks at the time */
+		CALL(recvmmsg(e->fd, &m, 1, MSG_DONTWAIT, nowhere));
 	lose(e, 100, nowhere, 0);
 	lose(e, 100, nowhere, MSG_TRUNC);
 	lose(e, 100, nowhere, MSG_PEEK);
