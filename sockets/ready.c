@@ -37,8 +37,9 @@ static bool left_unread(const struct cw_stream *stream, uint64_t word)
 {
 	uint64_t left = atomic_load_explicit(&stream->left_at, memory_order_relaxed);
 
-	return cw_state_of(word) == CW_ASLEEP && !(word & CW_MARK_RESEND) && cw_switch_unread_asleep(stream) &&
-	       atomic_load_explicit(&stream->rx->widx, memory_order_acquire) == left;
+	/* With an end behind them the kernel has something to tell. */
+	return cw_state_of(word) == CW_ASLEEP && !(word & (CW_MARK_RESEND | CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)) &&
+	       cw_switch_unread_asleep(stream) && atomic_load_explicit(&stream->rx->widx, memory_order_acquire) == left;
 }
 
 bool cw_ready_left(const struct cw_stream *stream)

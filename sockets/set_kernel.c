@@ -93,6 +93,9 @@ static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at, uint32_
 		}
 		return false;
 	}
+	/* Disarmed because the ring told it, which leaves these two on in the kernel. */
+	if (!item->armed && !(events & ~(uint32_t)(EPOLLERR | EPOLLHUP)))
+		return false;
 	if (is_of_another(item, epfd, events))
 		return true;
 	item->armed = false;
