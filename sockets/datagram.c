@@ -354,7 +354,12 @@ bool cw_datagram_hold(struct cw_datagram *socket, int fd)
 
 void cw_datagram_release(struct cw_datagram *socket)
 {
-	atomic_fetch_sub_explicit(&socket->users, 1, memory_order_seq_cst);
+	int32_t users = atomic_load_explicit(&socket->users, memory_order_relaxed);
+
+	/* A handler that forked had the child begin with none. */
+	while (users > 0 &&
+	       !atomic_compare_exchange_weak_explicit(&socket->users, &users, users - 1, memory_order_seq_cst, memory_order_relaxed))
+		;
 	cw_datagram_awake(socket);
 }
 

@@ -39,7 +39,8 @@ static bool left_unread(const struct cw_stream *stream, uint64_t word)
 
 	/* With an end behind them the kernel has something to tell. */
 	return cw_state_of(word) == CW_ASLEEP && !(word & (CW_MARK_RESEND | CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)) &&
-	       cw_switch_unread_asleep(stream) && atomic_load_explicit(&stream->rx->widx, memory_order_acquire) == left;
+	       cw_switch_unread_asleep(stream) && atomic_load_explicit(&stream->rx->widx, memory_order_acquire) == left &&
+	       !atomic_load_explicit(&stream->rx->rx_shared, memory_order_relaxed) && !cw_set_shared(stream); /* as a read asks */
 }
 
 bool cw_ready_left(const struct cw_stream *stream)

@@ -142,13 +142,13 @@ static int clipped(int count)
 		return count;
 	fd = cw_raw(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0, 0, 0);
 	if (fd < 0)
-		return FD_SETSIZE;
+		return count;
 	got = cw_raw(SYS_read, fd, (long)status, sizeof(status) - 1, 0, 0, 0);
 	cw_raw_close((int)fd);
 	status[got > 0 ? got : 0] = '\0';
 	line = strstr(status, name);
 	if (!line)
-		return FD_SETSIZE;
+		return count;
 	for (line += strspn(line + sizeof(name) - 1, "\t ") + sizeof(name) - 1; *line >= '0' && *line <= '9' && size < count; line++)
 		size = size * 10 + (*line - '0');
 	return size < count ? (int)size : count;

@@ -63,7 +63,8 @@ enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *
 
 	if (holder == self)
 		return CW_LOCK_NESTED;
-	++*contended;
+	/* Counted for the stream, which has two locks, and before this one is had. */
+	atomic_fetch_add_explicit((_Atomic uint64_t *)contended, 1, memory_order_relaxed);
 	for (int look = 0; look < LOOKS; look++) {
 		if (try(lock, 0, self))
 			return CW_LOCK_HELD;
