@@ -23,6 +23,7 @@ void cw_set_open(int epfd)
 			;
 		cw_sets[i].epfd = epfd;
 		cw_sets[i].shared = cw_sets[i].filled = false;
+		cw_sets[i].strangers = 0;
 		cw_table_put(epfd, CW_FD_SET, i);
 		return;
 	}

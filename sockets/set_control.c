@@ -223,8 +223,11 @@ static bool control(struct cw_set *set, int epfd, int operation, int fd, const s
 	struct cw_item *item;
 	bool nested;
 
-	if (!stream && !inner && !datagram)
+	if (!stream && !inner && !datagram) {
+		if (operation != EPOLL_CTL_DEL)
+			cw_set_stranger(set, event->data.u64);
 		return true;
+	}
 	item = find(set, stream, inner, fd);
 	if (operation == EPOLL_CTL_DEL && item) {
 		cw_item_forget(item);

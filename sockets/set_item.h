@@ -84,6 +84,7 @@ struct cw_set {
 	uint64_t asked;         /* ticks, when the kernel was last asked while awake */
 	uint64_t inner_round;   /* inner sets that were told in an answer since then wait for the others */
 	uint8_t first_kind;     /* with which an answer begins */
+	uint64_t strangers;     /* a bit for the data of each registration that isn't ours (cw_set_stranger) */
 };
 
 enum cw_set_kind { CW_SET_STREAMS, CW_SET_DATAGRAMS, CW_SET_INNER, CW_SET_KINDS };
@@ -194,6 +195,7 @@ void cw_item_admit_datagram(struct cw_item *item, int epfd);
  * use the data for something else by now; the last few are remembered for that, until the data is registered again.
  */
 void cw_item_gone(struct cw_item *item);
+void cw_set_stranger(struct cw_set *set, uint64_t data); /* such a registration is made, or changed */
 void cw_set_registered(struct cw_set *set, uint64_t data);
 void cw_set_undo_kicks(struct cw_set *set); /* of an inner set: who was woken was told of the set alone */
 int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count);

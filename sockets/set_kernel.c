@@ -50,6 +50,16 @@ void cw_set_undo_kicks(struct cw_set *set)
 		undo_kicks(set, set->epfd);
 }
 
+static uint64_t bit_of(uint64_t data)
+{
+	return 1ull << (data * 0x9e3779b97f4a7c15ull >> 58);
+}
+
+void cw_set_stranger(struct cw_set *set, uint64_t data)
+{
+	set->strangers |= bit_of(data);
+}
+
 /* As the kernel would tell it now. */
 static bool in_kernels_eyes(const struct cw_item *item)
 {
@@ -86,6 +96,8 @@ static bool is_of_another(struct cw_item *item, int epfd, uint32_t events)
  */
 static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at, uint32_t events)
 {
+	bool strangers = item->set->strangers & bit_of(item->data);
+
 	if (item->doubted > asked_at) {
 		if (item->armed) {
 			arm_anew(item, epfd);
@@ -94,9 +106,9 @@ static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at, uint32_
 		return false;
 	}
 	/* Disarmed because the ring told it, which leaves these two on in the kernel. */
-	if (!item->armed && !(events & ~(uint32_t)(EPOLLERR | EPOLLHUP)))
+	if (!item->armed && (!strangers || !(events & ~(uint32_t)(EPOLLERR | EPOLLHUP))))
 		return false;
-	if (is_of_another(item, epfd, events))
+	if (strangers && is_of_another(item, epfd, events))
 		return true;
 	item->armed = false;
 	if (item->inner)
