@@ -19,17 +19,9 @@ union name {
 	struct sockaddr_storage room;
 };
 
-static short kernel_tells(int fd)
-{
-	struct pollfd readable = {.fd = fd, .events = POLLIN};
-	struct timespec none = {0};
-
-	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) < 0 ? POLLNVAL : readable.revents;
-}
-
 static bool kernel_has(int fd)
 {
-	return kernel_tells(fd) != 0;
+	return cw_raw_poll(fd, POLLIN) != 0;
 }
 
 /* ---- what a flow has ---- */
@@ -474,10 +466,13 @@ ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_
 /* Who asks before each receive has had each of them from a ring: it is the kernel's turn here too. Under rx_lock. */
 static bool is_kernels_turn(struct cw_datagram *socket, int fd)
 {
+	long told;
+
 	if (socket->peeked || socket->kept || ++socket->turn < KERNEL_TURN)
 		return false;
 	socket->turn = 0;
-	return kernel_tells(fd) & POLLIN;
+	told = cw_raw_poll(fd, POLLIN);
+	return told > 0 && (told & POLLIN);
 }
 
 int cw_datagram_pending(struct cw_datagram *socket, int fd)

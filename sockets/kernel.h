@@ -137,6 +137,16 @@ static inline long cw_raw_fcntl(int fd, int command, long argument)
 	return cw_raw(SYS_fcntl, fd, command, argument, 0, 0, 0);
 }
 
+/* What poll(2) says of one descriptor at this moment: its bits, 0 or -errno. */
+static inline long cw_raw_poll(int fd, short events)
+{
+	struct pollfd one = {.fd = fd, .events = events};
+	struct timespec none = {0};
+	long ready = cw_raw(SYS_ppoll, (long)&one, 1, (long)&none, 0, 0, 0);
+
+	return ready > 0 ? (unsigned short)one.revents : ready;
+}
+
 static inline long cw_raw_close(int fd)
 {
 	return cw_raw(SYS_close, fd, 0, 0, 0, 0, 0);

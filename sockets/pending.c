@@ -42,10 +42,9 @@ int cw_pending_out(const struct cw_stream *stream)
 /* The peer's FIN has come. A reset shows as the end of the stream too, and so does our own shutdown. */
 static bool end_has_come(const struct cw_stream *stream, int fd)
 {
-	struct pollfd whole = {.fd = fd, .events = POLLRDHUP};
-	struct timespec none = {0};
+	long told = cw_raw_poll(fd, POLLRDHUP);
 
-	if (cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) <= 0 || (whole.revents & (POLLRDHUP | POLLERR)) != POLLRDHUP)
+	if (told <= 0 || (told & (POLLRDHUP | POLLERR)) != POLLRDHUP)
 		return false;
 	return !stream->shut_reading || cw_switch_fin_received(fd);
 }

@@ -170,12 +170,13 @@ bool cw_receive_at_mark(const struct cw_stream *stream, int fd)
 /* FIONREAD may count an end of the stream as a byte. */
 static bool error_is_next(const struct cw_stream *stream, int fd)
 {
-	struct pollfd whole = {.fd = fd};
-	struct timespec none = {0};
 	int unread = 0;
+	long told;
 
-	if (!(atomic_load_explicit(&stream->rx->state, memory_order_relaxed) & CW_MARKS) ||
-	    cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) <= 0 || !(whole.revents & POLLERR))
+	if (!(atomic_load_explicit(&stream->rx->state, memory_order_relaxed) & CW_MARKS))
+		return false;
+	told = cw_raw_poll(fd, 0);
+	if (told <= 0 || !(told & POLLERR))
 		return false;
 	return cw_raw(SYS_ioctl, fd, SIOCINQ, (long)&unread, 0, 0, 0) == 0 && unread <= 1;
 }
@@ -188,10 +189,7 @@ bool cw_receive_ends_here(const struct cw_stream *stream, int fd)
 /* Does the kernel have bytes, an end or an error? All stays there. */
 bool cw_receive_kernel_ready(int fd)
 {
-	struct pollfd readable = {.fd = fd, .events = POLLIN};
-	struct timespec none = {0};
-
-	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) > 0;
+	return cw_raw_poll(fd, POLLIN) > 0;
 }
 
 /* The same, and which; the error is taken, no byte: in LIVE, what is there may come after the ring's. */

@@ -94,10 +94,7 @@ static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *
 /* The kernel has seen the end: what a look finds from now on is all that comes. */
 static bool at_end(int fd)
 {
-	struct pollfd end = {.fd = fd, .events = POLLRDHUP};
-	struct timespec none = {0};
-
-	return cw_raw(SYS_ppoll, (long)&end, 1, (long)&none, 0, 0, 0) > 0;
+	return cw_raw_poll(fd, POLLRDHUP) > 0;
 }
 
 ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving *request)

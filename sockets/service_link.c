@@ -141,10 +141,9 @@ int cw_service_receive(int fd, struct cw_message *message, int descriptors[2], i
 /* The queue is full, but somebody is there to read it. */
 bool cw_service_is_there(void)
 {
-	struct pollfd connection = {.fd = atomic_load_explicit(&cw_service_fd, memory_order_relaxed)};
-	struct timespec none = {0};
+	int connection = atomic_load_explicit(&cw_service_fd, memory_order_relaxed);
 
-	return connection.fd >= 0 && cw_raw(SYS_ppoll, (long)&connection, 1, (long)&none, 0, 0, 0) == 0;
+	return connection >= 0 && cw_raw_poll(connection, 0) == 0;
 }
 
 bool cw_service_say(const struct cw_message *message)

@@ -79,13 +79,10 @@ bool cw_set_datagrams_ready(struct cw_set *set)
 /* What is beside the ring's readiness, the kernel knows. */
 static uint32_t told(const struct cw_item *item)
 {
-	struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
-	struct timespec none = {0};
 	uint32_t events = item->events & INPUT;
 
 	if ((item->events & (OUTPUT | EPOLLONESHOT | EPOLLET)) || !cw_datagram_known(item->datagram))
-		if (cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) > 0)
-			events |= (uint32_t)whole.revents & (item->events | EPOLLERR | EPOLLHUP);
+		events |= cw_item_by_kernel(item);
 	return events;
 }
 

@@ -194,6 +194,7 @@ void cw_item_admit_datagram(struct cw_item *item, int epfd);
  * It may be gone, too: the ring told it, and the program has closed it since. What the kernel told of it is kept from a program that may
  * use the data for something else by now; the last few are remembered for that, until the data is registered again.
  */
+uint32_t cw_item_by_kernel(const struct cw_item *item);
 void cw_item_gone(struct cw_item *item);
 void cw_set_stranger(struct cw_set *set, uint64_t data); /* such a registration is made, or changed */
 void cw_set_registered(struct cw_set *set, uint64_t data);

@@ -5,6 +5,14 @@
 #include "kernel.h"
 #include "set_item.h"
 
+/* As the kernel would tell it now. */
+uint32_t cw_item_by_kernel(const struct cw_item *item)
+{
+	long told = cw_raw_poll(item->fd, (short)(item->events & 0x7fff));
+
+	return told > 0 ? (uint32_t)told & (item->events | EPOLLERR | EPOLLHUP) : 0;
+}
+
 void cw_item_doubt(struct cw_item *item)
 {
 	item->doubted = atomic_fetch_add_explicit(&item->set->doubts, 1, memory_order_seq_cst) + 1;
@@ -18,18 +26,24 @@ void cw_item_kick_over(struct cw_item *item)
 	item->kicked_until = item->set->kicked_until = item->doubted;
 }
 
+/* Its own interest again. */
+static void arm_anew(struct cw_item *item, int epfd)
+{
+	struct epoll_event own = {.events = item->events, .data.u64 = item->data};
+
+	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
+}
+
 /* Registrations whose interest was changed to wake a sleeper get their own back. */
 static void undo_kicks(struct cw_set *set, int epfd)
 {
 	struct cw_item *item;
 
 	for (item = set->items; item; item = item->next) {
-		struct epoll_event own = {.events = item->events, .data.u64 = item->data};
-
 		if (!item->kicked)
 			continue;
 		if (!(item->events & EPOLLONESHOT) || item->armed)
-			cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
+			arm_anew(item, epfd);
 		cw_item_kick_over(item);
 	}
 	set->kicked = false;
@@ -60,22 +74,6 @@ void cw_set_stranger(struct cw_set *set, uint64_t data)
 	set->strangers |= bit_of(data);
 }
 
-/* As the kernel would tell it now. */
-static bool in_kernels_eyes(const struct cw_item *item)
-{
-	struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
-	struct timespec none = {0};
-
-	return cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) != 0;
-}
-
-static void arm_anew(struct cw_item *item, int epfd)
-{
-	struct epoll_event own = {.events = item->events, .data.u64 = item->data};
-
-	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
-}
-
 /*
  * A registration that isn't ours may have the same data, such as a connection's timer: the event can be that one's. If nothing is there
  * the arm is made anew all the same, as somebody may have read it since it was told; that changes nothing where it was not told.
@@ -84,7 +82,7 @@ static bool is_of_another(struct cw_item *item, int epfd, uint32_t events)
 {
 	if (!item->armed || (events & ~(item->events | EPOLLERR | EPOLLHUP)))
 		return true;
-	if (in_kernels_eyes(item))
+	if (cw_raw_poll(item->fd, (short)(item->events & 0x7fff)))
 		return false;
 	arm_anew(item, epfd);
 	return true;
@@ -137,10 +135,7 @@ static uint32_t in_kernel(const struct cw_item *item)
 
 static bool has_ended(const struct cw_item *item)
 {
-	struct pollfd whole = {.fd = item->fd, .events = POLLRDHUP};
-	struct timespec none = {0};
-
-	return cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) != 0;
+	return cw_raw_poll(item->fd, POLLRDHUP) != 0;
 }
 
 /* Before `up` the kernel's bytes are read, and others may come behind: then the same number says nothing. */

@@ -15,13 +15,10 @@ static bool more_behind(const struct cw_item *item)
 {
 	struct cw_direction *rx = item->stream->rx;
 	uint64_t up = atomic_load_explicit(&rx->up, memory_order_relaxed);
-	struct pollfd readable = {.fd = item->fd, .events = POLLIN};
-	struct timespec none = {0};
 
 	return cw_state_of(atomic_load_explicit(&rx->state, memory_order_acquire)) == CW_LIVE &&
 	       (int64_t)(up - atomic_load_explicit(&rx->roff, memory_order_relaxed)) > 0 &&
-	       atomic_load_explicit(&rx->widx, memory_order_acquire) != up &&
-	       cw_raw(SYS_ppoll, (long)&readable, 1, (long)&none, 0, 0, 0) > 0;
+	       atomic_load_explicit(&rx->widx, memory_order_acquire) != up && cw_raw_poll(item->fd, POLLIN) > 0;
 }
 
 bool cw_item_ready(struct cw_item *item, uint64_t *edge)
@@ -99,13 +96,8 @@ static uint32_t told(const struct cw_item *item)
 
 	/* The other bits are the kernel's: asked for where an end is in sight, where the registration is told but once, and where what is
 	 * sent goes by the kernel. */
-	if (end_in_sight(item) || (item->events & EPOLLONESHOT) || (!writable && (item->events & (EPOLLOUT | EPOLLWRNORM)))) {
-		struct pollfd whole = {.fd = item->fd, .events = (short)(item->events & 0x7fff)};
-		struct timespec none = {0};
-
-		if (cw_raw(SYS_ppoll, (long)&whole, 1, (long)&none, 0, 0, 0) > 0)
-			return (events & item->events) | ((uint32_t)whole.revents & (item->events | EPOLLERR | EPOLLHUP));
-	}
+	if (end_in_sight(item) || (item->events & EPOLLONESHOT) || (!writable && (item->events & (EPOLLOUT | EPOLLWRNORM))))
+		return (events & item->events) | cw_item_by_kernel(item);
 	return events & item->events;
 }
 

@@ -57,10 +57,9 @@ static bool offset_booked(struct cw_stream *stream, bool out, struct cw_directio
 
 static bool urgent_data(int fd)
 {
-	struct pollfd urgent = {.fd = fd, .events = POLLPRI};
-	struct timespec none = {0};
+	long told = cw_raw_poll(fd, POLLPRI);
 
-	return cw_raw(SYS_ppoll, (long)&urgent, 1, (long)&none, 0, 0, 0) > 0 && (urgent.revents & POLLPRI);
+	return told > 0 && (told & POLLPRI);
 }
 
 static bool fin_received(const struct tcp_info *info)
