@@ -18,30 +18,32 @@ static bool sensible(const struct iovec *iov, size_t count)
 	return true;
 }
 
+static bool is_empty(const struct iovec *iov, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (iov[i].iov_len)
+			return false;
+	return true;
+}
+
 ssize_t cw_datagram_put_iov(struct cw_datagram *socket, int fd, const struct iovec *iov, int count, int flags)
 {
 	struct cw_giving giving = {.iov = iov, .iovcnt = (size_t)count, .flags = flags};
-	size_t length = 0;
 
 	if (count < 0 || !sensible(iov, (size_t)count))
 		return cw_real.writev(fd, iov, count);
-	for (int i = 0; i < count; i++)
-		length |= iov[i].iov_len;
 	cw_cancellation_point();
-	return length ? cw_datagram_send(socket, fd, &giving) : 0; /* of nothing it sends nothing */
+	return is_empty(iov, count) ? 0 : cw_datagram_send(socket, fd, &giving);
 }
 
 ssize_t cw_datagram_get_iov(struct cw_datagram *socket, int fd, const struct iovec *iov, int count, int flags)
 {
 	struct cw_taking taking = {.iov = iov, .iovcnt = (size_t)count, .flags = flags};
-	size_t room = 0;
 
 	if (count < 0 || !sensible(iov, (size_t)count))
 		return cw_real.readv(fd, iov, count);
-	for (int i = 0; i < count; i++)
-		room |= iov[i].iov_len;
 	cw_cancellation_point();
-	return room ? cw_datagram_receive(socket, fd, &taking) : 0;
+	return is_empty(iov, count) ? 0 : cw_datagram_receive(socket, fd, &taking);
 }
 
 ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msghdr *message, int flags)

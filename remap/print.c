@@ -10,16 +10,16 @@
 #include <wchar.h>
 
 #include "call.h"
+#include "stdio.h"
 
-static bool write_text(int fd, const char *text, size_t count)
+bool cw_write_all(int fd, const void *bytes, size_t count, size_t *done)
 {
-	while (count) {
-		ssize_t sent = write(fd, text, count);
+	for (*done = 0; *done < count;) {
+		ssize_t sent = write(fd, (const char *)bytes + *done, count - *done);
 
 		if (sent < 0)
 			return false;
-		text += sent;
-		count -= (size_t)sent;
+		*done += (size_t)sent;
 	}
 	return true;
 }
@@ -27,11 +27,12 @@ static bool write_text(int fd, const char *text, size_t count)
 /* length: vasprintf's of text, which it frees; what it sent may be told, so errno is the write's. */
 static int print_made(int fd, char *text, int length)
 {
+	size_t done;
 	int error;
 
 	if (length < 0)
 		return length;
-	if (!write_text(fd, text, (size_t)length))
+	if (!cw_write_all(fd, text, (size_t)length, &done))
 		length = -1;
 	error = errno;
 	free(text);

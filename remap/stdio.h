@@ -4,9 +4,13 @@
 #define CW_REMAP_STDIO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Put our functions into the tables, after checking that they look as in the glibc we know. False: they don't, nothing was changed. */
 bool cw_stdio_start(void);
+
+/* print.c: by our own write, until all is sent or one fails. *done: so much. */
+bool cw_write_all(int fd, const void *bytes, size_t count, size_t *done);
 
 struct cw_stream;
 /* A stream has one of the three numbers that stdin, stdout and stderr have from the beginning. */

@@ -54,24 +54,12 @@ static size_t read_file(struct file *file, unsigned char *bytes, size_t count)
 	return count;
 }
 
-static bool write_all(int fd, const unsigned char *bytes, size_t count, size_t *done)
-{
-	for (*done = 0; *done < count;) {
-		ssize_t sent = write(fd, bytes + *done, count - *done);
-
-		if (sent < 0)
-			return false;
-		*done += (size_t)sent;
-	}
-	return true;
-}
-
 /* What is in the buffer, then the caller's bytes; the result counts the caller's alone. */
 static size_t write_file(struct file *file, const unsigned char *bytes, size_t count)
 {
 	size_t waiting = (size_t)(file->write_at - file->write_base), done = 0, sent;
 
-	if (write_all(file->fd, file->write_base, waiting, &sent) && write_all(file->fd, bytes, count, &done)) {
+	if (cw_write_all(file->fd, file->write_base, waiting, &sent) && cw_write_all(file->fd, bytes, count, &done)) {
 		file->write_end = file->buffer + file->room;
 		file->write_at = file->write_base = file->buffer;
 		return count;

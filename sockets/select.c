@@ -161,8 +161,10 @@ static int start(struct call *call)
 	bool fits = true;
 	int result;
 
+	if (call->count <= 0 || !call->set[0])
+		return by_kernel(call); /* which clips by itself */
 	call->count = clipped(call->count);
-	if (call->count <= 0 || call->count > MAX_WORDS * WORD_BITS || !call->set[0])
+	if (call->count > MAX_WORDS * WORD_BITS)
 		return by_kernel(call);
 	for (int i = 0; i < 3; i++)
 		if (call->set[i] && cw_nowhere(call->set[i], 1))

@@ -25,6 +25,13 @@ static int number(const struct waiting *waiting)
 	return cw_likely(cw_set_of(waiting->epfd) == waiting->set) ? waiting->epfd : waiting->set->epfd;
 }
 
+static int64_t time_left(const struct waiting *waiting)
+{
+	int64_t left = waiting->deadline - (int64_t)cw_monotonic_ns();
+
+	return left > 0 ? left : 0;
+}
+
 /* As libc's own, which is a cancellation point. */
 static int wait_by_libc(int epfd, const struct waiting *waiting, struct epoll_event *events, int max)
 {
@@ -32,9 +39,7 @@ static int wait_by_libc(int epfd, const struct waiting *waiting, struct epoll_ev
 
 	if (waiting->deadline < 0)
 		return cw_kernel.epoll_pwait(epfd, events, max, -1, waiting->mask);
-	left = waiting->deadline - (int64_t)cw_monotonic_ns();
-	if (left < 0)
-		left = 0;
+	left = time_left(waiting);
 	if (cw_kernel.epoll_pwait2) { /* else libc has none, and one made by number would be no cancellation point */
 		struct timespec rest = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
 		int count = cw_kernel.epoll_pwait2(epfd, events, max, &rest, waiting->mask);
@@ -56,9 +61,7 @@ static long wait_bare(int epfd, const struct waiting *waiting, struct epoll_even
 
 	if (waiting->deadline < 0)
 		return cw_raw(SYS_epoll_pwait, epfd, (long)events, max, -1, (long)waiting->mask, 8);
-	left = waiting->deadline - (int64_t)cw_monotonic_ns();
-	if (left < 0)
-		left = 0;
+	left = time_left(waiting);
 	rest.seconds = left / 1000000000;
 	rest.nanoseconds = left % 1000000000;
 	return cw_raw(SYS_epoll_pwait2, epfd, (long)events, max, (long)&rest, (long)waiting->mask, 8);
@@ -326,7 +329,7 @@ static int ask_kernel_alone(struct cw_set *set, const struct waiting *waiting)
 
 static bool is_over(const struct waiting *waiting)
 {
-	return waiting->deadline > 0 && (int64_t)cw_monotonic_ns() >= waiting->deadline;
+	return waiting->deadline > 0 && !time_left(waiting);
 }
 
 static int wait(struct cw_set *set, struct waiting *waiting)
