@@ -9,7 +9,9 @@ build_go() { (cd "$sources" && CGO_ENABLED=$2 go build -o "$work/$1" "${@:3}"); 
 built=1
 build_go go-dynamic 1 echo.go web.go && build_go go-static 0 echo.go web.go && build_go go-pie 0 -buildmode=pie echo.go noweb.go &&
 	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/c-dynamic" "$sources/instructions.c" -pthread &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/c-static" "$sources/instructions.c" -pthread || built=0
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/c-static" "$sources/instructions.c" -pthread &&
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -o "$work/dispatched-dynamic" "$sources/dispatched.c" &&
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -static -o "$work/dispatched-static" "$sources/dispatched.c" || built=0
 if [ "$built" = 0 ]; then
 	not_ok "the programs are built" "see above"
 	exit 1
@@ -54,6 +56,16 @@ scripted() {
 }
 with_and_without "static Go by a script" scripted
 went_by_ring server 20 1000000 10
+
+# What the dispatch needs for itself (docs/caveats.md).
+dispatched() {
+	printf '%s\n' "clone3: $1" "SIGSYS sent: 1" "SIGUSR1 blocked: 1" "SIGSYS blocked: $2" "on the small stack: $3" "ARCH_SET_GS: $4" \
+		"/proc/self/exe: the program"
+}
+for kind in dynamic static; do
+	[ "$baseline" = 1 ] || same "$kind: dispatched" "$(dispatched -38 0 0 -1)" "$("$build/causeway" run --service "$service" -- "$work/dispatched-$kind" 2>&1)"
+	same "$kind: by the kernel" "$(dispatched 0 1 1 0)" "$("$work/dispatched-$kind" 2>&1)"
+done
 
 # raw_calls = no: the same results by the kernel.
 switched_off() { CAUSEWAY_RAW_CALLS=no served go-dynamic go-static; }
