@@ -378,6 +378,23 @@ SCENARIO(exec_static_with_much_unread, ALONE)
 	exec_heir(e, "heir-static", 60000);
 }
 
+/* The peer has shut its side down: what the kernel has of it is the end. */
+SCENARIO(exec_behind_the_end, ALONE)
+{
+	peer_send_all(e, 100);
+	peer_shutdown(e, SHUT_WR);
+	arrive(e, 100);
+	char **words = heir(e, "heir", "r100 e");
+	pid_t child = CHILD({
+		execv(path, words);
+		say("execv: %s", RESULT(-1));
+	});
+
+	close(e->fd);
+	reap(child);
+	peer_drain(e);
+}
+
 /* In the same process, no fork: the stream's only holder becomes another program. */
 static void exec_in_place(struct end *e, const char *program)
 {

@@ -78,6 +78,19 @@ static void set(enum word word, uint64_t value)
 	}
 }
 
+/* docs/caveats.md: what a reset by us does to the socket's own name. The one that was accepted has its listener's, which was bound. */
+static void check_disconnected(int fd)
+{
+	struct sockaddr_in own;
+	socklen_t length = sizeof(own);
+
+	ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&own, &length), -1);
+	ck_assert_int_eq(errno, ENOTCONN);
+	length = sizeof(own);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&own, &length), 0);
+	ck_assert_uint_eq(own.sin_addr.s_addr, htonl(fd == pair.fd[0] ? INADDR_ANY : INADDR_LOOPBACK));
+}
+
 static void check_broken(struct cw_stream *stream, int fd, ssize_t result)
 {
 	char bytes[8];
@@ -92,6 +105,7 @@ static void check_broken(struct cw_stream *stream, int fd, ssize_t result)
 	ck_assert_int_eq(cw_send(stream, fd, "x", 1, MSG_NOSIGNAL), -1);
 	ck_assert_int_eq(errno, ECONNRESET);
 	ck_assert_uint_eq(cw_counters(stream)[CW_COUNT_broken], 1);
+	check_disconnected(fd);
 }
 
 static void close_both(void)

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Programs that show where one can notice Causeway (docs/caveats.md). noticed.py ROLE [ARGUMENTS]; a line on stdin lets each go on."""
+import errno, fcntl, os, socket, struct, sys, termios, time
+
+PING = b"x" * 100
+KINDS = {"stream": socket.SOCK_STREAM, "seqpacket": socket.SOCK_SEQPACKET, "credentials": socket.SOCK_STREAM}
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def go_on():
+    sys.stdin.readline()
+
+
+def whole(s, count):
+    got = b""
+    while len(got) < count:
+        part = s.recv(count - len(got))
+        if not part:
+            return got
+        got += part
+    return got
+
+
+def answer(path, kind):
+    """Answers each message until the end, or until killed. `unread` in a message: the last one that is read."""
+    listener = socket.socket(socket.AF_UNIX, KINDS[kind])
+    listener.bind(path)
+    listener.listen()
+    say("listening")
+    s, _ = listener.accept()
+    if kind == "credentials":
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    while (got := whole(s, len(PING))) == PING:
+        s.sendall(got)
+    if got:
+        go_on()
+
+
+def asking(path, kind):
+    """Connected, and moved if it is moved at all."""
+    s = socket.socket(socket.AF_UNIX, KINDS[kind])
+    s.connect(path)
+    for _ in range(200):
+        s.sendall(PING)
+        whole(s, len(PING))
+        time.sleep(0.0005)
+    return s
+
+
+def ask(path, kind):
+    asking(path, kind).close()
+
+
+def error_of(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+
+
+def outlive(path):
+    """Sends to a server that was killed."""
+    s = asking(path, "stream")
+    say("connected")
+    go_on()
+    sent, end = 0, time.monotonic() + 10
+    while (result := error_of(s.send, PING)) == len(PING) and time.monotonic() < end:
+        sent += 1
+        time.sleep(0.001)
+    say(sent, result, error_of(s.recv, 1))
+
+
+def ask_on(s):
+    """Without a pause, so that the last by ring are the next before."""
+    for _ in range(1000):
+        s.sendall(PING)
+        whole(s, len(PING))
+
+
+def fill(path):
+    """Sends to a server that does not read: what SIOCOUTQ says of 1,000 bytes, and how many more messages there is room for."""
+    s = asking(path, "stream")
+    ask_on(s)
+    s.sendall(b"y" * len(PING))  # the last that is read
+    s.setblocking(False)
+    sent = 0
+    for _ in range(10):
+        s.sendall(PING)
+    time.sleep(0.2)
+    queued = struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, b"\0" * 4))[0]
+    while error_of(s.send, PING) == len(PING):
+        sent += 1
+    say(queued, sent)
+
+
+def fill_up(path):
+    """The same without being asked."""
+    s = asking(path, "stream")
+    ask_on(s)
+    s.sendall(b"y" * len(PING))
+    s.setblocking(False)
+    sent = 0
+    while error_of(s.send, PING) == len(PING):
+        sent += 1
+    say(sent)
+
+
+def descriptors():
+    """One is the library's own: high, closed by exec, and nobody closes it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    one = socket.create_connection(listener.getsockname())
+    two, _ = listener.accept()
+    known = {0, 1, 2, listener.fileno(), one.fileno(), two.fileno()}
+    os.closerange(max(known) + 1, 1 << 20)
+
+    def others():
+        look = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+        numbers = {int(n) for n in os.listdir(look)}
+        os.close(look)
+        return sorted(n for n in numbers - known if n != look and os.path.exists(f"/proc/self/fd/{n}"))
+    good = 0
+    for _ in range(200):
+        one.sendall(PING)
+        good += whole(two, len(PING)) == PING
+        two.sendall(PING)
+        good += whole(one, len(PING)) == PING
+        time.sleep(0.0005)
+    found = others()
+    os.closerange(max(known) + 1, 1 << 20)
+    for n in found:
+        error_of(os.close, n)
+    one.sendall(PING)
+    good += whole(two, len(PING)) == PING
+    say(good, found == others(), *(f"{n}:{fcntl.fcntl(n, fcntl.F_GETFD)}" for n in others()))
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (answer, ask, outlive, fill, fill_up, descriptors)}[sys.argv[1]](*sys.argv[2:])
