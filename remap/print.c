@@ -29,15 +29,29 @@ static int print_made(int fd, char *text, int length)
 {
 	size_t done;
 	int error;
+	bool all;
 
 	if (length < 0)
 		return length;
-	if (!cw_write_all(fd, text, (size_t)length, &done))
-		length = -1;
+	pthread_cleanup_push(free, text);
+	all = cw_write_all(fd, text, (size_t)length, &done);
 	error = errno;
-	free(text);
+	pthread_cleanup_pop(1);
 	errno = error;
+	return all ? length : -1;
+}
+
+static int print_as_libc(int fd, char *text, int length)
+{
+#ifdef __GLIBC__
+	return print_made(fd, text, length);
+#else /* where it is no cancellation point */
+	int before = cw_hold_cancellation();
+
+	length = print_made(fd, text, length);
+	cw_release_cancellation(before);
 	return length;
+#endif
 }
 
 static int print(int fd, const char *format, va_list list)
@@ -48,7 +62,7 @@ static int print(int fd, const char *format, va_list list)
 	if (!cw_stream_for(fd))
 		return cw_real.vdprintf(fd, format, list);
 	length = vasprintf(&text, format, list);
-	return print_made(fd, text, length);
+	return print_as_libc(fd, text, length);
 }
 
 CW_EXPORT int vdprintf(int fd, const char *restrict format, va_list list)

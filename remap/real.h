@@ -123,4 +123,18 @@ static inline void cw_cancellation_point(void)
 		pthread_testcancel();
 }
 
+/* Around calls of ours in a function of libc's that is no cancellation point, and may hold a lock. Returns what was so before. */
+static inline int cw_hold_cancellation(void)
+{
+	int before = PTHREAD_CANCEL_ENABLE;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
+
+static inline void cw_release_cancellation(int before)
+{
+	pthread_setcancelstate(before, &before);
+}
+
 #endif

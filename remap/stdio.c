@@ -55,9 +55,14 @@ static ssize_t write_file(FILE *file, const void *bytes, ssize_t count)
 
 static int close_file(FILE *file)
 {
+	int result, before;
+
 	if (cw_likely(!cw_table_get(file->_fileno)))
 		return libc_close(file);
-	return close(file->_fileno);
+	before = cw_hold_cancellation(); /* as libc's; its read and its write give the FILE back when they are cancelled */
+	result = close(file->_fileno);
+	cw_release_cancellation(before);
+	return result;
 }
 
 static bool known_size(void *table)

@@ -35,11 +35,21 @@ struct file {
 	int fd;
 };
 
+/* The FILE is locked, and who is cancelled would keep it so: musl's own functions are no cancellation points. */
+static ssize_t fill(const struct file *file, const struct iovec parts[2])
+{
+	int before = cw_hold_cancellation();
+	ssize_t got = parts[0].iov_len ? readv(file->fd, parts, 2) : read(file->fd, file->buffer, file->room);
+
+	cw_release_cancellation(before);
+	return got;
+}
+
 /* Into the caller's memory, and what comes beyond it into the buffer; the buffer's first byte is the caller's last. */
 static size_t read_file(struct file *file, unsigned char *bytes, size_t count)
 {
 	struct iovec parts[2] = {{bytes, count - !!file->room}, {file->buffer, file->room}};
-	ssize_t got = parts[0].iov_len ? readv(file->fd, parts, 2) : read(file->fd, file->buffer, file->room);
+	ssize_t got = fill(file, parts);
 
 	if (got <= 0) {
 		file->flags |= got ? ERROR_SEEN : END_SEEN;
@@ -58,8 +68,11 @@ static size_t read_file(struct file *file, unsigned char *bytes, size_t count)
 static size_t write_file(struct file *file, const unsigned char *bytes, size_t count)
 {
 	size_t waiting = (size_t)(file->write_at - file->write_base), done = 0, sent;
+	int before = cw_hold_cancellation();
+	bool all = cw_write_all(file->fd, file->write_base, waiting, &sent) && cw_write_all(file->fd, bytes, count, &done);
 
-	if (cw_write_all(file->fd, file->write_base, waiting, &sent) && cw_write_all(file->fd, bytes, count, &done)) {
+	cw_release_cancellation(before);
+	if (all) {
 		file->write_end = file->buffer + file->room;
 		file->write_at = file->write_base = file->buffer;
 		return count;
@@ -71,7 +84,10 @@ static size_t write_file(struct file *file, const unsigned char *bytes, size_t c
 
 static int close_file(struct file *file)
 {
-	return close(file->fd);
+	int before = cw_hold_cancellation(), result = close(file->fd);
+
+	cw_release_cancellation(before);
+	return result;
 }
 
 static bool is_libcs(void *function)
