@@ -100,8 +100,8 @@ static void leave_for_good(int fd)
 
 	if (stream)
 		cw_leave_whole(stream, fd, CW_REASON_asynchronous);
-	else if (cw_datagram_of(fd))
-		cw_datagram_leave_to(cw_datagram_of(fd), fd, CW_REASON_asynchronous);
+	else
+		cw_datagram_leave_to_by(fd, CW_REASON_asynchronous);
 }
 
 void cw_before_submit(struct iocb *const *list, long count)

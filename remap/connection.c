@@ -88,14 +88,17 @@ CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 	const struct sockaddr *to = *(const struct sockaddr **)&address;
+	struct cw_datagram *datagram;
 	int result, error;
 
 	if (stream && !stream->is_unix && !cw_nowhere(to, sizeof(*to)) && size >= sizeof(sa_family_t) && to->sa_family == AF_UNSPEC)
 		return disconnect(stream, fd, to, size);
 	result = cw_real.connect(fd, to, size);
-	if (!stream && cw_datagram_of(fd)) {
+	datagram = stream ? NULL : cw_datagram_held(fd);
+	if (datagram) {
 		error = errno;
-		cw_datagram_connected(cw_datagram_of(fd), fd);
+		cw_datagram_connected(datagram, fd);
+		cw_datagram_release(datagram);
 		errno = error;
 	}
 	if (!stream || (result < 0 && errno != EINPROGRESS && errno != EINTR))
@@ -111,8 +114,8 @@ CW_EXPORT int shutdown(int fd, int how)
 	struct cw_stream *stream = cw_stream_for(fd);
 	bool nested;
 
-	if (!stream && cw_datagram_of(fd))
-		cw_datagram_leave(cw_datagram_of(fd), fd, CW_REASON_option);
+	if (!stream)
+		cw_datagram_leave_by(fd, CW_REASON_option);
 	if (stream && (how == SHUT_RD || how == SHUT_RDWR))
 		stream->shut_reading = true;
 	if (stream && (how == SHUT_WR || how == SHUT_RDWR))
@@ -221,8 +224,8 @@ CW_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 	if (stream && stream->is_unix && cw_unix_tells_sender(level, name))
 		cw_leave_whole(stream, fd, CW_REASON_option);
 	result = cw_real.setsockopt(fd, level, name, value, size);
-	if (!stream && result == 0 && cw_datagram_of(fd))
-		cw_datagram_option(cw_datagram_of(fd), fd, level, name);
+	if (!stream && result == 0)
+		cw_datagram_option(fd, level, name);
 	if (!stream || result < 0)
 		return result;
 	if (level == SOL_SOCKET)

@@ -1,6 +1,7 @@
 /* Calls of datagram sockets that name their memory by a vector or a message. What makes no sense is the kernel's to refuse. */
 #include "datagram.h"
 
+#include <pthread.h>
 #include <sys/uio.h>
 
 #include "sockets/memory.h"
@@ -52,7 +53,10 @@ ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msg
 
 	if (cw_nowhere(message, sizeof(*message)) || !sensible(message->msg_iov, message->msg_iovlen) ||
 	    cw_nowhere(message->msg_name, message->msg_namelen)) {
-		cw_datagram_leave_sending(socket, fd); /* an empty one is sent */
+		if (cw_datagram_hold(socket, fd)) {
+			cw_datagram_leave_sending(socket, fd); /* an empty one is sent */
+			cw_datagram_release(socket);
+		}
 		return cw_kernel.sendmsg(fd, message, flags);
 	}
 	giving.iov = message->msg_iov;
@@ -84,24 +88,37 @@ bool cw_datagram_begins(struct cw_datagram *socket)
 
 #define NAMES 64 /* of more messages at once the sources are not looked at */
 
-int cw_datagram_recvmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+static void cancelled(void *argument)
+{
+	cw_datagram_leave_kernel(argument);
+	cw_datagram_release(argument);
+}
+
+static int wait_for_many(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+	int got;
+
+	pthread_cleanup_push(cancelled, socket);
+	got = cw_real.recvmmsg(fd, messages, count, flags, timeout);
+	pthread_cleanup_pop(0);
+	return got;
+}
+
+/* Of a socket that is held, and in the kernel. */
+static int receive_many(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
 	struct sockaddr_storage names[NAMES];
-	bool lent = !socket->stays && count <= NAMES && !cw_nowhere(messages, sizeof(*messages)) && !(flags & (MSG_PEEK | MSG_ERRQUEUE));
-	bool counted = !socket->stays && cw_datagram_enter_kernel(socket);
+	bool lent = count <= NAMES && !cw_nowhere(messages, sizeof(*messages)) && !(flags & (MSG_PEEK | MSG_ERRQUEUE));
 	int got, error;
 
-	if (!socket->stays && !counted)
-		return recvmmsg(fd, messages, count, flags, timeout); /* it has begun meanwhile */
 	for (unsigned i = 0; i < count && lent; i++)
 		if (!messages[i].msg_hdr.msg_name) {
 			messages[i].msg_hdr.msg_name = &names[i];
 			messages[i].msg_hdr.msg_namelen = sizeof(names[i]);
 		}
-	got = cw_real.recvmmsg(fd, messages, count, flags, timeout);
+	got = wait_for_many(socket, fd, messages, count, flags, timeout);
 	error = errno;
-	if (counted)
-		cw_datagram_leave_kernel(socket);
+	cw_datagram_leave_kernel(socket);
 	for (unsigned i = 0; i < count && lent; i++) {
 		struct msghdr *header = &messages[i].msg_hdr;
 
@@ -116,6 +133,22 @@ int cw_datagram_recvmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *mes
 	return got;
 }
 
+int cw_datagram_recvmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+	bool held = !socket->stays && cw_datagram_hold(socket, fd);
+	int got;
+
+	if (!held)
+		return cw_real.recvmmsg(fd, messages, count, flags, timeout);
+	if (cw_datagram_enter_kernel(socket)) {
+		got = receive_many(socket, fd, messages, count, flags, timeout);
+		cw_datagram_release(socket);
+		return got;
+	}
+	cw_datagram_release(socket);
+	return recvmmsg(fd, messages, count, flags, timeout); /* it has begun meanwhile */
+}
+
 bool cw_datagram_sends_by_ring(struct cw_datagram *socket)
 {
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
@@ -127,8 +160,11 @@ int cw_datagram_sendmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *mes
 {
 	int sent = cw_real.sendmmsg(fd, messages, count, flags), error = errno;
 
-	for (int i = 0; i < sent && !socket->stays; i++)
+	if (sent <= 0 || socket->stays || !cw_datagram_hold(socket, fd))
+		return sent;
+	for (int i = 0; i < sent; i++)
 		cw_datagram_sent(socket, fd, messages[i].msg_len, messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_namelen);
+	cw_datagram_release(socket);
 	errno = error;
 	return sent;
 }

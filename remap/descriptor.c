@@ -104,15 +104,18 @@ static int duplicated(int from, int to)
 {
 	struct cw_stream *stream = cw_stream_of(from);
 	struct cw_set *set = cw_set_of(from);
+	struct cw_datagram *datagram;
 
 	if (to < 0 || cw_is_other_process())
 		return to;
 	if (stream)
 		cw_stream_dup(stream, to);
-	else if (cw_datagram_of(from))
-		cw_datagram_dup(cw_datagram_of(from), to);
 	else if (set)
 		cw_set_dup(set, to);
+	else if ((datagram = cw_datagram_held(from))) {
+		cw_datagram_dup(datagram, to);
+		cw_datagram_release(datagram);
+	}
 	cw_stdio_given(stream, to);
 	return to;
 }
@@ -156,11 +159,16 @@ CW_EXPORT int dup3(int from, int to, int flags)
 	return duplicated(from, cw_real.dup3(from, to, flags));
 }
 
-static void set_datagram(struct cw_datagram *socket, int fd, bool nonblocking, bool asynchronous)
+static void set_datagram(int fd, bool nonblocking, bool asynchronous)
 {
+	struct cw_datagram *socket = cw_datagram_held(fd);
+
+	if (!socket)
+		return;
 	atomic_store_explicit(&socket->entry->nonblocking, nonblocking, memory_order_relaxed);
 	if (asynchronous)
 		cw_datagram_leave(socket, fd, CW_REASON_asynchronous);
+	cw_datagram_release(socket);
 }
 
 /* After F_DUPFD and its kin, and after F_SETFL of a stream. */
@@ -174,7 +182,7 @@ static int control(int fd, int command, void *argument)
 	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
 		return duplicated(fd, result);
 	if (!stream) {
-		set_datagram(cw_datagram_of(fd), fd, (long)argument & O_NONBLOCK, (long)argument & O_ASYNC);
+		set_datagram(fd, (long)argument & O_NONBLOCK, (long)argument & O_ASYNC);
 		return result;
 	}
 	atomic_store_explicit(&stream->nonblocking, ((long)argument & O_NONBLOCK) != 0, memory_order_relaxed);
@@ -272,7 +280,7 @@ static int ask_datagram(struct cw_datagram *socket, int fd, unsigned long reques
 {
 	int result = cw_real.ioctl(fd, request, argument), size;
 
-	if (result < 0)
+	if (result < 0 || !cw_datagram_hold(socket, fd))
 		return result;
 	if (request == FIONBIO)
 		atomic_store_explicit(&socket->entry->nonblocking, *(int *)argument != 0, memory_order_relaxed);
@@ -280,6 +288,7 @@ static int ask_datagram(struct cw_datagram *socket, int fd, unsigned long reques
 		cw_datagram_leave(socket, fd, CW_REASON_asynchronous);
 	else if (request == FIONREAD && (size = cw_datagram_pending(socket, fd)) >= 0)
 		*(int *)argument = size;
+	cw_datagram_release(socket);
 	return result;
 }
 
@@ -294,9 +303,10 @@ CW_EXPORT int sockatmark(int fd)
 static cw_noinline int ioctl_ours(int fd, unsigned long request, void *argument)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = cw_datagram_of(fd);
 
-	if (cw_datagram_of(fd))
-		return ask_datagram(cw_datagram_of(fd), fd, request, argument);
+	if (datagram)
+		return ask_datagram(datagram, fd, request, argument);
 	return stream ? ask_stream(stream, fd, request, argument) : cw_real.ioctl(fd, request, argument);
 }
 

@@ -109,7 +109,7 @@ static void leave_inherited(void)
 		if (stream && concerns(stream) && survives_exec((int)fd))
 			cw_leave_to(stream, (int)fd, CW_REASON_executed);
 		else if (cw_datagram_of((int)fd) && survives_exec((int)fd))
-			cw_datagram_leave_to(cw_datagram_of((int)fd), (int)fd, CW_REASON_executed);
+			cw_datagram_leave_to_by((int)fd, CW_REASON_executed);
 	}
 }
 
@@ -339,8 +339,8 @@ CW_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actio
 
 	if (stream)
 		cw_leave_to(stream, fd, CW_REASON_executed);
-	else if (cw_datagram_of(fd))
-		cw_datagram_leave_to(cw_datagram_of(fd), fd, CW_REASON_executed);
+	else
+		cw_datagram_leave_to_by(fd, CW_REASON_executed);
 	return cw_real.posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
@@ -409,7 +409,7 @@ void cw_before_passing(const struct msghdr *message)
 			if (stream)
 				cw_leave_to(stream, fd, CW_REASON_passed);
 			else if (cw_datagram_of(fd))
-				cw_datagram_leave_to(cw_datagram_of(fd), fd, CW_REASON_passed);
+				cw_datagram_leave_to_by(fd, CW_REASON_passed);
 			else if (cw_set_of(fd))
 				pass_set(cw_set_of(fd));
 		}

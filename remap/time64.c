@@ -121,8 +121,8 @@ CW_EXPORT int __setsockopt64(int fd, int level, int name, const void *value, soc
 	if (cw_stream_for(fd))
 		return setsockopt(fd, level, name, value, size);
 	result = cw_real.__setsockopt64(fd, level, name, value, size);
-	if (result == 0 && cw_datagram_of(fd))
-		cw_datagram_option(cw_datagram_of(fd), fd, level, name);
+	if (result == 0)
+		cw_datagram_option(fd, level, name);
 	return result;
 }
 

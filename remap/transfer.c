@@ -136,8 +136,8 @@ ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		cw_datagram_leave(cw_datagram_of(fd), fd, CW_REASON_splice);
+	if (!stream)
+		cw_datagram_leave_by(fd, CW_REASON_splice);
 	if (!stream && !offset && cw_unlikely(cw_stream_of(from) != NULL) && !cw_too_long(count) && is_pipe(fd))
 		return file_into_pipe(fd, from, count);
 	if (cw_likely(!stream) || cw_too_long(count) || (offset && cw_nowhere(offset, sizeof(*offset))))
@@ -202,10 +202,8 @@ CW_EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_off
 {
 	struct cw_stream *source = cw_stream_for(from), *target = cw_stream_of(to);
 
-	if (cw_datagram_of(from))
-		cw_datagram_leave(cw_datagram_of(from), from, CW_REASON_splice);
-	if (cw_datagram_of(to))
-		cw_datagram_leave(cw_datagram_of(to), to, CW_REASON_splice);
+	cw_datagram_leave_by(from, CW_REASON_splice);
+	cw_datagram_leave_by(to, CW_REASON_splice);
 	if ((source && !is_pipe(to)) || (target && !is_pipe(from)))
 		return cw_real.splice(from, from_offset, to, to_offset, count, flags); /* the kernel has the errno */
 	if (target && cw_is_moved(target, to))

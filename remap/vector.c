@@ -259,6 +259,25 @@ static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *me
 	return (int)done;
 }
 
+static void release(void *datagram)
+{
+	cw_datagram_release(datagram);
+}
+
+/* Of one that has flows by ring, and is held: a cancelled thread gives it back. */
+static int receive_datagrams(struct cw_datagram *datagram, int fd, struct mmsghdr *messages, unsigned count, int flags,
+			     struct timespec *timeout)
+{
+	int got;
+
+	if (cw_sole_thread())
+		return receive_messages(datagram->entry, fd, messages, count, flags, timeout);
+	pthread_cleanup_push(release, datagram);
+	got = receive_messages(datagram->entry, fd, messages, count, flags, timeout);
+	pthread_cleanup_pop(0);
+	return got;
+}
+
 CW_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_message_flags flags, struct timespec *timeout)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
@@ -268,8 +287,12 @@ CW_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_mess
 
 	if (datagram && (!sensible || ((int)flags & MSG_ERRQUEUE)))
 		return cw_real.recvmmsg(fd, messages, count, (int)flags, timeout);
-	if (datagram && cw_datagram_begins(datagram))
-		return receive_messages(datagram->entry, fd, messages, count, (int)flags, timeout);
+	if (datagram && cw_datagram_begins(datagram) && cw_datagram_hold(datagram, fd)) {
+		int got = receive_datagrams(datagram, fd, messages, count, (int)flags, timeout);
+
+		cw_datagram_release(datagram);
+		return got;
+	}
 	if (datagram)
 		return cw_datagram_recvmmsg(datagram, fd, messages, count, (int)flags, timeout);
 	if (cw_likely(!stream) || !sensible)

@@ -52,6 +52,16 @@ static void stays(struct cw_datagram *socket, enum cw_reason reason)
 	atomic_compare_exchange_strong_explicit(&entry->kind, &moved, CW_ENTRY_DEMOTED, memory_order_relaxed, memory_order_relaxed);
 }
 
+/* All but the locks and the users, among which those may be who were late for the last life. */
+static void blank(struct cw_datagram *socket)
+{
+	size_t first = offsetof(struct cw_datagram, moved_in), locks = offsetof(struct cw_datagram, tx_lock),
+	       behind = offsetof(struct cw_datagram, registered);
+
+	memset((char *)socket + first, 0, locks - first);
+	memset((char *)socket + behind, 0, sizeof(*socket) - behind);
+}
+
 void cw_datagram_open(int fd, int family, bool nonblocking)
 {
 	struct cw_datagram *socket;
@@ -68,7 +78,7 @@ void cw_datagram_open(int fd, int family, bool nonblocking)
 		return;
 	}
 	atomic_store_explicit(&cw_own_book.entry[entry->number].protocol, 1, memory_order_relaxed);
-	memset((char *)socket + offsetof(struct cw_datagram, moved_in), 0, sizeof(*socket) - offsetof(struct cw_datagram, moved_in));
+	blank(socket);
 	socket->family = (uint16_t)family;
 	socket->entry = entry;
 	atomic_store_explicit(&entry->nonblocking, nonblocking, memory_order_relaxed);
@@ -79,20 +89,21 @@ void cw_datagram_open(int fd, int family, bool nonblocking)
 
 void cw_datagram_dup(struct cw_datagram *socket, int fd)
 {
+	int32_t references = atomic_load_explicit(&socket->entry->references, memory_order_relaxed);
+
 	if ((unsigned)fd >= CW_DESCRIPTORS) {
 		cw_datagram_leave(socket, socket->entry->fd, CW_REASON_too_many);
 		return;
 	}
-	atomic_fetch_add_explicit(&socket->entry->references, 1, memory_order_relaxed);
-	cw_table_put(fd, CW_FD_DATAGRAM, (uint32_t)(socket - cw_datagrams));
+	/* Not if another thread has closed the last of the others meanwhile: what is left is the kernel's. */
+	while (references > 0 && !atomic_compare_exchange_weak_explicit(&socket->entry->references, &references, references + 1,
+									memory_order_relaxed, memory_order_relaxed))
+		;
+	if (references > 0)
+		cw_table_put(fd, CW_FD_DATAGRAM, (uint32_t)(socket - cw_datagrams));
 }
 
 /* ---- leaving ---- */
-
-static bool tx_enter(struct cw_datagram *socket)
-{
-	return cw_lock(&socket->tx_lock, cw_thread_id(), &cw_counters(socket->entry)[CW_COUNT_contended]) != CW_LOCK_NESTED;
-}
 
 static void each_peer(struct cw_datagram *socket, struct cw_flow *_Atomic *peers, int fd, void (*act)(struct cw_flow *flow, int fd))
 {
@@ -117,7 +128,7 @@ static void stop_sending(struct cw_flow *flow, int fd)
 
 void cw_datagram_leave_sending(struct cw_datagram *socket, int fd)
 {
-	bool locked = tx_enter(socket);
+	bool locked = cw_tx_enter(socket);
 
 	if (locked) {
 		each_peer(socket, socket->to, fd, stop_sending);
@@ -254,7 +265,7 @@ static void tell_rcvbuf(struct cw_datagram *socket, int fd)
 	cw_rx_exit(socket, locked);
 }
 
-void cw_datagram_option(struct cw_datagram *socket, int fd, int level, int name)
+static void note_option(struct cw_datagram *socket, int fd, int level, int name)
 {
 	if (!harmless(level, name)) {
 		cw_datagram_leave(socket, fd, CW_REASON_option);
@@ -268,6 +279,16 @@ void cw_datagram_option(struct cw_datagram *socket, int fd, int level, int name)
 		cw_datagram_leave(socket, fd, CW_REASON_option);
 	if ((level == IPPROTO_IP && name == IP_RECVERR) || (level == IPPROTO_IPV6 && name == IPV6_RECVERR))
 		socket->reports_errors = true;
+}
+
+void cw_datagram_option(int fd, int level, int name)
+{
+	struct cw_datagram *socket = cw_datagram_held(fd);
+
+	if (!socket)
+		return;
+	note_option(socket, fd, level, name);
+	cw_datagram_release(socket);
 }
 
 void cw_datagram_connected(struct cw_datagram *socket, int fd)
@@ -304,7 +325,7 @@ static void end_receiving(struct cw_flow *flow, int fd)
 
 static void forget_peers(struct cw_datagram *socket)
 {
-	bool locked = tx_enter(socket);
+	bool locked = cw_tx_enter(socket);
 
 	each_peer(socket, socket->to, -1, end_sending);
 	if (locked)
@@ -352,6 +373,13 @@ bool cw_datagram_hold(struct cw_datagram *socket, int fd)
 	return false;
 }
 
+struct cw_datagram *cw_datagram_held(int fd)
+{
+	struct cw_datagram *socket = cw_datagram_of(fd);
+
+	return socket && cw_datagram_hold(socket, fd) ? socket : NULL;
+}
+
 void cw_datagram_release(struct cw_datagram *socket)
 {
 	int32_t users = atomic_load_explicit(&socket->users, memory_order_relaxed);
@@ -374,6 +402,7 @@ void cw_datagram_close(struct cw_datagram *socket, int fd)
 		cw_set_forget_datagram(socket, fd, false);
 		return;
 	}
+	atomic_thread_fence(memory_order_seq_cst); /* D: set_control.c */
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed))
 		cw_service_part_datagram(socket);
 	cw_set_forget_datagram(socket, fd, true);

@@ -91,14 +91,14 @@ struct cw_datagram {
 	uint16_t family;
 	struct cw_stream *entry; /* its book entry, its references, its family of holders */
 	struct cw_peer connected;
-	uint32_t turn;          /* receives by ring since the kernel's queue was looked at */
-	int32_t peeked;         /* what the next receive must take: number of the flow and 1, or -1 the kernel; 0 any */
-	_Atomic int32_t asleep; /* threads that wait in the kernel for it */
-	_Atomic bool orphaned;  /* closed under them: the last one gives its place back */
-	uint32_t next_in;       /* whose turn it is */
-	struct cw_lock tx_lock, rx_lock;
-	_Atomic uint32_t registered; /* in event sets, so many times */
-	uint64_t edges_before;       /* of flows that have ended */
+	uint32_t turn;                   /* receives by ring since the kernel's queue was looked at */
+	int32_t peeked;                  /* what the next receive must take: number of the flow and 1, or -1 the kernel; 0 any */
+	_Atomic int32_t asleep;          /* threads that wait in the kernel for it */
+	_Atomic bool orphaned;           /* closed under them: the last one gives its place back */
+	uint32_t next_in;                /* whose turn it is */
+	struct cw_lock tx_lock, rx_lock; /* as `users`, for who comes late */
+	_Atomic uint32_t registered;     /* in event sets, so many times */
+	uint64_t edges_before;           /* of flows that have ended */
 	uint32_t in_count;
 	struct cw_flow *in[CW_FLOWS_IN]; /* moved, in_count of them, under rx_lock */
 	struct cw_flow *_Atomic to[CW_FLOW_PEERS], *_Atomic from[CW_FLOW_PEERS];
@@ -116,18 +116,49 @@ static inline struct cw_datagram *cw_datagram_of(int fd)
 	return cw_unlikely(cw_table_kind(entry) == CW_FD_DATAGRAM) ? &cw_datagrams[cw_table_index(entry)] : NULL;
 }
 
+/*
+ * One side's lock: every flow of that side is its own while it is held, for who closes the socket takes it too. False: a signal handler on
+ * top of who holds it. The socket may have ended, if nobody holds it (cw_datagram_hold): it is what the number means, or it is not.
+ */
+static inline bool cw_datagram_lock(struct cw_datagram *socket, struct cw_lock *lock)
+{
+	struct cw_stream *entry = __atomic_load_n(&socket->entry, __ATOMIC_RELAXED);
+	uint64_t nowhere = 0;
+
+	return cw_lock(lock, cw_thread_id(), cw_likely(entry) ? &cw_counters(entry)[CW_COUNT_contended] : &nowhere) != CW_LOCK_NESTED;
+}
+
+static inline bool cw_tx_enter(struct cw_datagram *socket)
+{
+	return cw_datagram_lock(socket, &socket->tx_lock);
+}
+
+static inline bool cw_rx_enter(struct cw_datagram *socket)
+{
+	return cw_datagram_lock(socket, &socket->rx_lock);
+}
+
+static inline void cw_rx_exit(struct cw_datagram *socket, bool locked)
+{
+	if (locked)
+		cw_unlock(&socket->rx_lock);
+}
+
 /* ---- datagram.c: its life ---- */
 void cw_datagram_open(int fd, int family, bool nonblocking);
 void cw_datagram_dup(struct cw_datagram *socket, int fd);
 void cw_datagram_close(struct cw_datagram *socket, int fd);
 /* While it is held its place and its entry are its own, whoever closes it. False: the number means something else by now. */
 bool cw_datagram_hold(struct cw_datagram *socket, int fd);
+/* The one that has the number, held; NULL: none has. */
+struct cw_datagram *cw_datagram_held(int fd);
 void cw_datagram_release(struct cw_datagram *socket);
 /* Behind each waking: `asleep`, or `users`, has been lowered. */
 void cw_datagram_awake(struct cw_datagram *socket);
-/* Behind connect, in any of its forms: what it was moved for is over. */
+/* Behind connect, in any of its forms: what it was moved for is over. The socket is held, as in what follows. */
 void cw_datagram_connected(struct cw_datagram *socket, int fd);
-void cw_datagram_option(struct cw_datagram *socket, int fd, int level, int name);
+/* Behind setsockopt, of whatever has the number. */
+void cw_datagram_option(int fd, int level, int name);
 /* All flows go back to the kernel; from here on, if it is for good. What is unread stays readable here. */
 void cw_datagram_leave(struct cw_datagram *socket, int fd, enum cw_reason reason);
 /* Another program gets it, that has no ring: what is unread must come by the kernel. Waits a moment for its writers, or the service. */
@@ -144,8 +175,13 @@ struct cw_datagram *cw_datagram_by_cookie(uint64_t cookie);
 struct cw_peer cw_peer_of(const struct sockaddr *name, socklen_t size);
 /* The flow with a peer, made if it is new; NULL: none. */
 struct cw_flow *cw_flow_find(struct cw_datagram *socket, const struct cw_peer *peer, bool sends);
-/* A datagram has gone by the kernel. */
-void cw_flow_counted(struct cw_flow *flow, int fd);
+/*
+ * A datagram has gone, or come, by the kernel. The socket is held, and had the flow when that was of this generation. No lock is held: what
+ * may follow is an offer.
+ */
+void cw_flow_counted(struct cw_flow *flow, uint32_t generation, int fd);
+/* From one stage to another, if it is still of that generation. */
+bool cw_flow_step(struct cw_flow *flow, uint32_t generation, uint8_t from, uint8_t to);
 bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena, uint32_t slot, uint32_t end, const struct in6_addr *own);
 /* Give the slot back, under the lock of its side. */
 void cw_flow_drop(struct cw_flow *flow);
@@ -162,7 +198,7 @@ struct cw_giving {
 	int flags;
 };
 ssize_t cw_datagram_send(struct cw_datagram *socket, int fd, const struct cw_giving *giving);
-/* One has gone by a call of the kernel's that was made elsewhere, while no flow went by ring. */
+/* One has gone by a call of the kernel's that was made elsewhere, while no flow went by ring. The socket is held. */
 void cw_datagram_sent(struct cw_datagram *socket, int fd, size_t length, const struct sockaddr *name, socklen_t size);
 /* For a writer that is not in the library (node/service_resend.c): fd is its socket. */
 bool cw_flow_resend(struct cw_slot *slot, unsigned char *data, int fd, const struct in6_addr *to, uint16_t port);
@@ -179,10 +215,10 @@ struct cw_taking {
 	int flags;
 };
 ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_taking *taking);
-/* Around a call that may wait in the kernel, of a socket without flows by ring. False: it has some now. */
+/* Around a call that may wait in the kernel, of a socket without flows by ring, which is held. False: it has some now. */
 bool cw_datagram_enter_kernel(struct cw_datagram *socket);
 void cw_datagram_leave_kernel(struct cw_datagram *socket);
-/* One has come by a call of the kernel's that was made elsewhere. */
+/* One has come by a call of the kernel's that was made elsewhere. The socket is held. */
 void cw_datagram_received(struct cw_datagram *socket, int fd, size_t length, const struct sockaddr *name, socklen_t size);
 /* FIONREAD: the size of the next datagram; -1: the kernel's answer holds. */
 int cw_datagram_pending(struct cw_datagram *socket, int fd);
@@ -202,7 +238,5 @@ void cw_datagram_rise(struct cw_datagram *socket);
 void cw_datagram_offer(struct cw_datagram *socket);
 /* Datagrams of a ring may be read when the kernel has had time for those before them: some of that time. True: it has something. */
 bool cw_datagram_nap(struct cw_datagram *socket);
-bool cw_rx_enter(struct cw_datagram *socket);
-void cw_rx_exit(struct cw_datagram *socket, bool locked);
 
 #endif

@@ -131,12 +131,26 @@ struct cw_flow *cw_flow_find(struct cw_datagram *socket, const struct cw_peer *p
 	return make(socket, peer, sends, peers);
 }
 
-void cw_flow_counted(struct cw_flow *flow, int fd)
+void cw_flow_counted(struct cw_flow *flow, uint32_t generation, int fd)
 {
 	uint8_t stage = atomic_load_explicit(&flow->stage, memory_order_relaxed);
 
+	if (generation != atomic_load_explicit(&flow->generation, memory_order_acquire))
+		return;
 	if (stage == CW_FLOW_COUNTING && ++flow->calls >= (uint32_t)cw_policy.number[CW_OPTION_after_messages])
-		cw_service_offer_flow(flow, fd);
+		cw_service_offer_flow(flow, generation, fd);
+}
+
+/* Whoever drops it, closing its socket, does it under the pool's lock. */
+bool cw_flow_step(struct cw_flow *flow, uint32_t generation, uint8_t from, uint8_t to)
+{
+	bool locked = pool_enter(), fine;
+
+	fine = atomic_load_explicit(&flow->generation, memory_order_relaxed) == generation &&
+	       atomic_compare_exchange_strong_explicit(&flow->stage, &from, to, memory_order_acq_rel, memory_order_relaxed);
+	if (locked)
+		pool_exit();
+	return fine;
 }
 
 /* ---- moved ---- */
@@ -144,20 +158,17 @@ void cw_flow_counted(struct cw_flow *flow, int fd)
 static bool join_in(struct cw_flow *flow)
 {
 	struct cw_datagram *socket = flow->socket;
-	bool locked = cw_rx_enter(socket), fine;
 	uint32_t bytes = 0;
 	socklen_t size = sizeof(bytes);
 
 	cw_raw_getsockopt(socket->entry->fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
 	atomic_store_explicit(&flow->slot->end[1].rcvbuf, bytes, memory_order_relaxed);
-	fine = locked && socket->in_count < CW_FLOWS_IN;
-	if (fine) {
-		socket->in[socket->in_count++] = flow;
-		atomic_fetch_add_explicit(&socket->moved_in, 1, memory_order_seq_cst);
-		atomic_fetch_add_explicit(&cw_flows_in, 1, memory_order_relaxed);
-	}
-	cw_rx_exit(socket, locked);
-	return fine;
+	if (socket->in_count >= CW_FLOWS_IN)
+		return false;
+	socket->in[socket->in_count++] = flow;
+	atomic_fetch_add_explicit(&socket->moved_in, 1, memory_order_seq_cst);
+	atomic_fetch_add_explicit(&cw_flows_in, 1, memory_order_relaxed);
+	return true;
 }
 
 static void book(const struct cw_flow *flow)
@@ -171,16 +182,18 @@ static void book(const struct cw_flow *flow)
 	atomic_store_explicit(&entry->kind, CW_ENTRY_MOVED, memory_order_relaxed);
 }
 
-bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena, uint32_t slot, uint32_t end, const struct in6_addr *own)
+static bool is_offered(const struct cw_flow *flow, uint32_t generation)
 {
-	struct cw_flow *flow = number < CW_FLOWS ? &cw_flows[number] : NULL;
-	uint8_t offered = CW_FLOW_OFFERED;
-	struct cw_datagram *socket;
+	return atomic_load_explicit(&flow->generation, memory_order_acquire) == generation &&
+	       atomic_load_explicit(&flow->stage, memory_order_relaxed) == CW_FLOW_OFFERED;
+}
 
-	if (!flow || atomic_load_explicit(&flow->generation, memory_order_acquire) != generation || end != (flow->sends ? 0 : 1))
-		return false;
-	socket = flow->socket;
-	if (!socket->entry || socket->stays || !cw_family_alone(socket->entry) || flow->stage != offered)
+/* Under the lock of its side, unless a signal handler takes the grant on top of it. */
+static bool attach(struct cw_flow *flow, bool locked, struct cw_arena *arena, uint32_t slot, const struct in6_addr *own)
+{
+	struct cw_datagram *socket = flow->socket;
+
+	if (socket->stays || !cw_family_alone(socket->entry))
 		return false;
 	flow->own = *own;
 	flow->arena = arena->id;
@@ -190,7 +203,7 @@ bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena
 	flow->synced = false;
 	flow->slot = cw_arena_slot(arena, slot);
 	flow->way = &flow->slot->direction[0];
-	if (!flow->sends && !join_in(flow)) {
+	if (!flow->sends && !(locked && join_in(flow))) {
 		flow->slot = NULL;
 		flow->stage = CW_FLOW_STAYS;
 		atomic_fetch_sub_explicit(&socket->offered, 1, memory_order_relaxed);
@@ -203,6 +216,25 @@ bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena
 	book(flow);
 	atomic_store_explicit(&flow->stage, CW_FLOW_MOVED, memory_order_release);
 	return true;
+}
+
+bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena, uint32_t slot, uint32_t end, const struct in6_addr *own)
+{
+	struct cw_flow *flow = number < CW_FLOWS ? &cw_flows[number] : NULL;
+	struct cw_datagram *socket;
+	struct cw_lock *lock;
+	bool locked, fine;
+
+	if (!flow || !is_offered(flow, generation) || end != (flow->sends ? 0 : 1))
+		return false;
+	socket = flow->socket;
+	lock = end ? &socket->rx_lock : &socket->tx_lock;
+	locked = cw_datagram_lock(socket, lock);
+	/* Who closes the socket, or has closed it, drops the flow under this lock. */
+	fine = is_offered(flow, generation) && attach(flow, locked, arena, slot, own);
+	if (locked)
+		cw_unlock(lock);
+	return fine;
 }
 
 static void forget(struct cw_flow *_Atomic *peers, const struct cw_flow *flow)

@@ -2,6 +2,7 @@
 #include "datagram.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -218,33 +219,41 @@ static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *ta
 
 /* ---- the kernel's queue ---- */
 
-/* A flow that was left, and is read to its end, waits for what its writer had sent by the kernel before. */
+/* A flow that was left, and is read to its end, waits for what its writer had sent by the kernel before. Under rx_lock. */
 static void note_kept(struct cw_datagram *socket, const struct cw_peer *peer, const struct cw_flow *but)
 {
-	bool locked = cw_rx_enter(socket);
-
 	for (uint32_t i = 0; i < socket->in_count; i++) {
 		struct cw_flow *flow = socket->in[i];
 
 		if (memcmp(&flow->peer, peer, sizeof(*peer)) == 0 && flow != but)
 			flow->seen++;
 	}
-	cw_rx_exit(socket, locked);
 }
 
-/* Counted for the flow that it belongs to, or may come to belong to. */
+/* Counted for the flow that it belongs to, or may come to belong to. Not where the number is another's by now: who closes the socket takes
+ * it away, and then waits for the lock. */
 static void note_source(struct cw_datagram *socket, int fd, const struct sockaddr *name, socklen_t size)
 {
 	struct cw_peer peer = name && size ? cw_peer_of(name, size) : socket->connected;
-	struct cw_flow *flow = peer.port ? cw_flow_find(socket, &peer, false) : NULL;
+	struct cw_flow *flow = NULL;
+	uint32_t generation = 0;
+	bool locked;
 
-	if (cw_unlikely(socket->kept) && peer.port)
-		note_kept(socket, &peer, flow);
-	if (!flow)
+	if (!peer.port)
 		return;
-	flow->seen++;
-	flow->idle = 0;
-	cw_flow_counted(flow, fd);
+	locked = cw_rx_enter(socket);
+	if (cw_datagram_of(fd) == socket)
+		flow = cw_flow_find(socket, &peer, false);
+	if (cw_unlikely(socket->kept))
+		note_kept(socket, &peer, flow);
+	if (flow) {
+		generation = atomic_load_explicit(&flow->generation, memory_order_relaxed);
+		flow->seen++;
+		flow->idle = 0;
+	}
+	cw_rx_exit(socket, locked);
+	if (flow)
+		cw_flow_counted(flow, generation, fd);
 }
 
 static void account(struct cw_datagram *socket, int fd, int flags, ssize_t got, const struct sockaddr *name, socklen_t size)
@@ -311,6 +320,24 @@ static ssize_t from_kernel(struct cw_datagram *socket, int fd, const struct cw_t
 	return got;
 }
 
+static void release(void *argument)
+{
+	cw_datagram_release(argument);
+}
+
+/* Of a socket that is held, and not counted asleep. A cancelled thread gives it back. */
+static ssize_t look_in_kernel(struct cw_datagram *socket, int fd, const struct cw_taking *taking, int flags)
+{
+	ssize_t got;
+
+	if (cw_sole_thread())
+		return from_kernel(socket, fd, taking, flags);
+	pthread_cleanup_push(release, socket);
+	got = from_kernel(socket, fd, taking, flags);
+	pthread_cleanup_pop(0);
+	return got;
+}
+
 /* ---- waiting ---- */
 
 static bool is_blocking(const struct cw_datagram *socket, const struct cw_taking *taking)
@@ -341,13 +368,21 @@ static bool spin(struct cw_datagram *socket, int fd)
 	return false;
 }
 
+static void cancelled_asleep(void *argument)
+{
+	cw_datagram_rise(argument);
+	cw_datagram_release(argument);
+}
+
 static ssize_t sleep_in_kernel(struct cw_datagram *socket, int fd, const struct cw_taking *taking, uint64_t start)
 {
 	ssize_t got;
 	int error;
 
 	CW_COUNT(socket->entry, sleeps, 1);
+	pthread_cleanup_push(cancelled_asleep, socket);
 	got = from_kernel(socket, fd, taking, taking->flags);
+	pthread_cleanup_pop(0);
 	error = errno;
 	cw_slept(start, true);
 	CW_COUNT(socket->entry, wakeups, got >= 0);
@@ -371,7 +406,7 @@ static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_
 		if (cw_likely(got >= 0))
 			return got;
 		socket->turn = 0;
-		got = from_kernel(socket, fd, taking, taking->flags | MSG_DONTWAIT);
+		got = look_in_kernel(socket, fd, taking, taking->flags | MSG_DONTWAIT);
 		if (got >= 0 || errno != EAGAIN) {
 			if (got >= 0)
 				cw_datagram_offer(socket);
@@ -415,18 +450,6 @@ static ssize_t simply(int fd, const struct cw_taking *taking)
 	return cw_kernel.recvmsg(fd, &message, taking->flags);
 }
 
-/* Another thread may close it meanwhile. */
-static ssize_t receive_moved(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
-{
-	ssize_t got;
-
-	if (!cw_datagram_hold(socket, fd))
-		return simply(fd, taking);
-	got = receive_held(socket, fd, taking);
-	cw_datagram_release(socket);
-	return got;
-}
-
 /* S: pairs with the offer, which looks at `asleep` behind `moved_in`: another thread that gets the first flow offers nothing meanwhile. */
 bool cw_datagram_enter_kernel(struct cw_datagram *socket)
 {
@@ -443,23 +466,49 @@ void cw_datagram_leave_kernel(struct cw_datagram *socket)
 	cw_datagram_awake(socket);
 }
 
+static void cancelled_unmoved(void *argument)
+{
+	cw_datagram_leave_kernel(argument);
+	cw_datagram_release(argument);
+}
+
+/* It has no flow by ring, or may not be read by one. */
+static ssize_t receive_unmoved(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
+{
+	ssize_t got;
+	int error;
+
+	pthread_cleanup_push(cancelled_unmoved, socket);
+	got = from_kernel(socket, fd, taking, taking->flags);
+	pthread_cleanup_pop(0);
+	error = errno;
+	cw_datagram_leave_kernel(socket);
+	errno = error;
+	return got;
+}
+
 ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
 {
-	bool by_ring = !(taking->flags & ~RING_FLAGS);
+	bool by_ring = !(taking->flags & ~RING_FLAGS), moved;
 	ssize_t got;
 
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
 		cw_service_take_mail();
-	if (cw_likely(atomic_load_explicit(&socket->moved_in, memory_order_acquire)) && by_ring)
-		return receive_moved(socket, fd, taking);
-	if (atomic_load_explicit(&socket->stays, memory_order_relaxed) || (taking->flags & MSG_ERRQUEUE))
+	moved = cw_likely(atomic_load_explicit(&socket->moved_in, memory_order_acquire)) && by_ring;
+	if (!moved && (atomic_load_explicit(&socket->stays, memory_order_relaxed) || (taking->flags & MSG_ERRQUEUE)))
 		return simply(fd, taking);
-	if (!by_ring)
-		return from_kernel(socket, fd, taking, taking->flags);
-	if (!cw_datagram_enter_kernel(socket))
-		return receive_moved(socket, fd, taking);
-	got = from_kernel(socket, fd, taking, taking->flags);
-	cw_datagram_leave_kernel(socket);
+	/* Another thread may close it meanwhile. */
+	if (!cw_datagram_hold(socket, fd))
+		return simply(fd, taking);
+	if (cw_likely(moved))
+		got = receive_held(socket, fd, taking);
+	else if (!by_ring)
+		got = look_in_kernel(socket, fd, taking, taking->flags);
+	else if (cw_datagram_enter_kernel(socket))
+		got = receive_unmoved(socket, fd, taking);
+	else
+		got = receive_held(socket, fd, taking);
+	cw_datagram_release(socket);
 	return got;
 }
 

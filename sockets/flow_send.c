@@ -1,16 +1,13 @@
 /* Sending a datagram: by ring, or by the kernel. */
 #include "datagram.h"
 
+#include <pthread.h>
+
 #include "kernel.h"
 #include "service.h"
 
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM | MSG_EOR)
 #define FULL_NS    3000u /* about what the kernel takes to send one */
-
-static bool tx_enter(struct cw_datagram *socket)
-{
-	return cw_lock(&socket->tx_lock, cw_thread_id(), &cw_counters(socket->entry)[CW_COUNT_contended]) != CW_LOCK_NESTED;
-}
 
 static ssize_t by_kernel(int fd, const struct cw_giving *giving)
 {
@@ -213,57 +210,102 @@ static size_t length_of(const struct cw_giving *giving)
 	return length;
 }
 
-/* By the kernel, in the flow's count before it is: who takes the offer meanwhile counts it in. */
-static ssize_t send_counted(struct cw_datagram *socket, struct cw_flow *flow, int fd, const struct cw_giving *giving)
+/* One that goes by the kernel: its socket is held, and what it was counted for may end meanwhile. */
+struct passage {
+	struct cw_datagram *socket;
+	struct cw_flow *flow; /* NULL: none */
+	uint32_t generation;
+	bool counted;
+};
+
+/* It did not go after all. */
+static void uncount(const struct passage *passage)
 {
-	uint32_t generation = atomic_load_explicit(&flow->generation, memory_order_relaxed);
-	_Atomic uint64_t *count = flow->slot ? &flow->way->woff : NULL;
+	struct cw_flow *flow = passage->flow;
+
+	if (!passage->counted || !cw_tx_enter(passage->socket))
+		return;
+	if (flow->slot && passage->generation == atomic_load_explicit(&flow->generation, memory_order_relaxed))
+		atomic_fetch_sub_explicit(&flow->way->woff, 1, memory_order_relaxed);
+	cw_unlock(&passage->socket->tx_lock);
+}
+
+static void cancelled(void *argument)
+{
+	const struct passage *passage = argument;
+
+	cw_datagram_release(passage->socket);
+}
+
+static ssize_t pass(struct passage *passage, int fd, const struct cw_giving *giving)
+{
 	ssize_t result;
 
-	if (count)
-		atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-	cw_unlock(&socket->tx_lock);
+	if (cw_sole_thread())
+		return by_kernel(fd, giving);
+	pthread_cleanup_push(cancelled, passage);
 	result = by_kernel(fd, giving);
-	if (generation != atomic_load_explicit(&flow->generation, memory_order_relaxed))
-		return result;
-	if (result >= 0)
-		cw_flow_counted(flow, fd);
-	else if (count)
-		atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+	pthread_cleanup_pop(0);
 	return result;
 }
 
-static ssize_t send_to_peer(struct cw_datagram *socket, int fd, const struct cw_giving *giving, const struct cw_peer *peer)
+/* Under tx_lock, which it gives back: in the flow's count before it is sent, for who takes the offer meanwhile counts it in. */
+static ssize_t send_counted(struct cw_datagram *socket, struct cw_flow *flow, int fd, const struct cw_giving *giving)
+{
+	struct passage passage = {.socket = socket, .flow = flow};
+	ssize_t result;
+	int error;
+
+	if (flow)
+		passage.generation = atomic_load_explicit(&flow->generation, memory_order_relaxed);
+	passage.counted = flow && flow->slot;
+	if (passage.counted)
+		atomic_fetch_add_explicit(&flow->way->woff, 1, memory_order_relaxed);
+	/* Who closes it waits for the lock, and then sees it held. */
+	atomic_fetch_add_explicit(&socket->users, 1, memory_order_relaxed);
+	cw_unlock(&socket->tx_lock);
+	result = pass(&passage, fd, giving);
+	error = errno;
+	if (result < 0)
+		uncount(&passage);
+	if (result >= 0 && flow)
+		cw_flow_counted(flow, passage.generation, fd);
+	if (result >= 0) {
+		CW_COUNT(socket->entry, bytes_kernel_out, (uint64_t)result);
+		CW_COUNT(socket->entry, messages_out, 1);
+	}
+	cw_datagram_release(socket);
+	errno = error;
+	return result;
+}
+
+static ssize_t send_to_peer(struct cw_datagram *socket, int fd, const struct cw_giving *giving, struct cw_peer *peer)
 {
 	size_t length = length_of(giving);
 	bool plain = !(giving->flags & ~RING_FLAGS) && !(giving->message && giving->message->msg_controllen) && !socket->corked;
 	struct cw_flow *flow;
-	ssize_t result;
 
-	if (!tx_enter(socket))
+	if (!cw_tx_enter(socket))
 		return by_kernel(fd, giving); /* a signal handler in the middle of a send */
+	/* Another thread may have closed it; who closes it takes the number away, and then waits for the lock. */
+	if (cw_unlikely(cw_datagram_of(fd) != socket)) {
+		cw_unlock(&socket->tx_lock);
+		return by_kernel(fd, giving);
+	}
+	if (!giving->name)
+		*peer = socket->connected;
 	flow = cw_flow_find(socket, peer, true);
 	if (flow && flow->slot && flow->stage == CW_FLOW_MOVED) {
 		enum outcome outcome = send_moved(flow, fd, giving, length, plain && length <= CW_RECORD_MOST);
 
 		if (outcome != BY_KERNEL) {
-			cw_unlock(&socket->tx_lock);
 			CW_COUNT(socket->entry, messages_out, 1);
+			cw_unlock(&socket->tx_lock);
 			return (ssize_t)length;
 		}
 		flow = cw_flow_find(socket, peer, true);
 	}
-	if (flow) {
-		result = send_counted(socket, flow, fd, giving);
-	} else {
-		cw_unlock(&socket->tx_lock);
-		result = by_kernel(fd, giving);
-	}
-	if (result >= 0) {
-		CW_COUNT(socket->entry, bytes_kernel_out, (uint64_t)result);
-		CW_COUNT(socket->entry, messages_out, 1);
-	}
-	return result;
+	return send_counted(socket, flow, fd, giving);
 }
 
 ssize_t cw_datagram_send(struct cw_datagram *socket, int fd, const struct cw_giving *giving)
@@ -307,16 +349,19 @@ bool cw_flow_resend(struct cw_slot *slot, unsigned char *data, int fd, const str
 void cw_datagram_sent(struct cw_datagram *socket, int fd, size_t length, const struct sockaddr *name, socklen_t size)
 {
 	struct cw_peer peer = name && size ? cw_peer_of(name, size) : socket->connected;
-	struct cw_flow *flow = NULL;
+	struct cw_flow *flow;
+	uint32_t generation = 0;
 
 	CW_COUNT(socket->entry, bytes_kernel_out, length);
 	CW_COUNT(socket->entry, messages_out, 1);
-	if (!peer.port || !tx_enter(socket))
+	if (!peer.port || !cw_tx_enter(socket))
 		return;
-	flow = cw_flow_find(socket, &peer, true);
+	flow = cw_datagram_of(fd) == socket ? cw_flow_find(socket, &peer, true) : NULL;
+	if (flow)
+		generation = atomic_load_explicit(&flow->generation, memory_order_relaxed);
 	if (flow && flow->slot)
 		atomic_fetch_add_explicit(&flow->way->woff, 1, memory_order_relaxed);
 	cw_unlock(&socket->tx_lock);
 	if (flow)
-		cw_flow_counted(flow, fd);
+		cw_flow_counted(flow, generation, fd);
 }

@@ -6,17 +6,6 @@
 
 #define IDLE_SLEEPS 3 /* a flow without a record in so many is left to the kernel until one comes there */
 
-bool cw_rx_enter(struct cw_datagram *socket)
-{
-	return cw_lock(&socket->rx_lock, cw_thread_id(), &cw_counters(socket->entry)[CW_COUNT_contended]) != CW_LOCK_NESTED;
-}
-
-void cw_rx_exit(struct cw_datagram *socket, bool locked)
-{
-	if (locked)
-		cw_unlock(&socket->rx_lock);
-}
-
 static bool look(struct cw_datagram *socket, uint64_t *edge, bool *later)
 {
 	bool locked = cw_rx_enter(socket), ready = false;

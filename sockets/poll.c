@@ -145,8 +145,9 @@ static int start(struct call *call)
 		errno = ENOMEM;
 		result = -1;
 	} else if (!call->wait.list.count || (!call->wait.list.moved && !call->wait.deadline)) {
-		result = call->plain ? cw_kernel.poll(call->fds, call->count, call->timeout_ms)
-				     : cw_kernel.ppoll(call->fds, call->count, call->timeout, call->mask);
+		cw_wait_list_end(&call->wait.list); /* before the call, in which the thread may be cancelled */
+		return call->plain ? cw_kernel.poll(call->fds, call->count, call->timeout_ms)
+				   : cw_kernel.ppoll(call->fds, call->count, call->timeout, call->mask);
 	} else {
 		result = cw_wait_list_wait(&call->wait);
 	}

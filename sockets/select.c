@@ -183,7 +183,8 @@ static int start(struct call *call)
 		errno = ENOMEM;
 		result = -1;
 	} else if (!call->wait.list.count || (!call->wait.list.moved && !call->wait.deadline)) {
-		result = by_kernel(call);
+		cw_wait_list_end(&call->wait.list); /* before the call, in which the thread may be cancelled */
+		return by_kernel(call);
 	} else {
 		for (int i = 0; i < 3; i++) {
 			/* cppcheck-suppress legacyUninitvar */

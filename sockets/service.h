@@ -45,7 +45,7 @@ void cw_service_ask_resend(struct cw_stream *stream);
 /* The same for flows of datagrams. */
 struct cw_flow;
 struct cw_datagram;
-void cw_service_offer_flow(struct cw_flow *flow, int fd);
+void cw_service_offer_flow(struct cw_flow *flow, uint32_t generation, int fd);
 void cw_service_withdraw_flow(const struct cw_flow *flow);
 void cw_service_release_flow(const struct cw_flow *flow);
 void cw_service_ask_resend_flow(const struct cw_flow *flow);

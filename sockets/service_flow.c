@@ -6,6 +6,14 @@
 #define SHORT_PART_NS 20000000u
 #define LONG_PART_NS  1000000000u
 
+/* An offer in the making: of a socket that is held, by a flow that is its own as long as it is of this generation. */
+struct offering {
+	struct cw_flow *flow;
+	uint32_t generation;
+	struct cw_datagram *socket;
+	int fd;
+};
+
 static struct cw_token token_of(const struct cw_flow *flow)
 {
 	return (struct cw_token){(uint32_t)(flow - cw_flows) | CW_FLOW_TOKEN,
@@ -25,49 +33,60 @@ static bool admits_flow(const struct cw_flow *flow, int fd)
 	return cw_policy_admits(&cw_policy, &address, port, &flow->peer.address, (uint16_t)flow->peer.port);
 }
 
-static void keep_flow(struct cw_flow *flow, enum cw_reason reason)
+static bool steps(const struct offering *o, uint8_t from, uint8_t to)
 {
-	atomic_store_explicit(&flow->stage, CW_FLOW_STAYS, memory_order_relaxed);
-	if (!flow->socket->moved_in && !flow->socket->moved_out)
-		atomic_store_explicit(&cw_own_book.entry[flow->socket->entry->number].reason, reason, memory_order_relaxed);
+	return cw_flow_step(o->flow, o->generation, from, to);
 }
 
-static void offer_flow_locked(struct cw_flow *flow, int fd)
+static void say_reason(const struct cw_datagram *socket, enum cw_reason reason)
 {
-	struct cw_stream *entry = flow->socket->entry;
+	atomic_store_explicit(&cw_own_book.entry[socket->entry->number].reason, reason, memory_order_relaxed);
+}
+
+static void keep_flow(const struct offering *o, enum cw_reason reason)
+{
+	if (steps(o, CW_FLOW_COUNTING, CW_FLOW_STAYS) && !o->socket->moved_in && !o->socket->moved_out)
+		say_reason(o->socket, reason);
+}
+
+static void offer_flow_locked(const struct offering *o)
+{
+	struct cw_flow *flow = o->flow;
+	struct cw_stream *entry = o->socket->entry;
 	struct cw_message offer = cw_service_message(CW_FLOW);
 	socklen_t size = sizeof(entry->cookie);
-	uint8_t counting = CW_FLOW_COUNTING;
 
 	if (!cw_service_register_locked()) {
 		flow->calls = 0;
-		atomic_store_explicit(&cw_own_book.entry[entry->number].reason, cw_moving_reason, memory_order_relaxed);
+		say_reason(o->socket, cw_moving_reason);
 		return;
 	}
 	cw_kept_say(cw_service_say);
-	if (!admits_flow(flow, fd)) {
-		keep_flow(flow, CW_REASON_policy);
+	if (!admits_flow(flow, o->fd)) {
+		keep_flow(o, CW_REASON_policy);
 		return;
 	}
 	if (!cw_service_is_own(&flow->peer.address)) {
-		keep_flow(flow, CW_REASON_remote_host);
+		keep_flow(o, CW_REASON_remote_host);
 		return;
 	}
-	if (cw_raw_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &entry->cookie, &size) < 0) {
-		keep_flow(flow, CW_REASON_option);
+	if (cw_raw_getsockopt(o->fd, SOL_SOCKET, SO_COOKIE, &entry->cookie, &size) < 0) {
+		keep_flow(o, CW_REASON_option);
 		return;
 	}
-	offer.flow.token = token_of(flow);
+	offer.flow.token = (struct cw_token){(uint32_t)(flow - cw_flows) | CW_FLOW_TOKEN, o->generation};
 	offer.flow.cookie = entry->cookie;
 	offer.flow.address = flow->peer.address;
 	offer.flow.port = flow->peer.port;
 	offer.flow.sends = flow->sends;
-	if (!atomic_compare_exchange_strong_explicit(&flow->stage, &counting, CW_FLOW_OFFERED, memory_order_acq_rel, memory_order_relaxed))
+	atomic_fetch_add_explicit(&o->socket->offered, 1, memory_order_relaxed);
+	if (!steps(o, CW_FLOW_COUNTING, CW_FLOW_OFFERED)) {
+		atomic_fetch_sub_explicit(&o->socket->offered, 1, memory_order_relaxed);
 		return;
-	atomic_fetch_add_explicit(&flow->socket->offered, 1, memory_order_relaxed);
-	if (!flow->socket->moved_in && !flow->socket->moved_out)
-		atomic_store_explicit(&cw_own_book.entry[entry->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
-	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
+	}
+	if (!o->socket->moved_in && !o->socket->moved_out)
+		say_reason(o->socket, CW_REASON_peer_absent);
+	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, o->fd, MSG_DONTWAIT)) {
 		atomic_store_explicit(&flow->offer, ++cw_service.offers, memory_order_relaxed);
 		return;
 	}
@@ -76,21 +95,25 @@ static void offer_flow_locked(struct cw_flow *flow, int fd)
 		return;
 	}
 	flow->calls = 0; /* it has much to read: later */
-	atomic_fetch_sub_explicit(&flow->socket->offered, 1, memory_order_relaxed);
-	atomic_store_explicit(&flow->stage, CW_FLOW_COUNTING, memory_order_release);
+	if (steps(o, CW_FLOW_OFFERED, CW_FLOW_COUNTING))
+		atomic_fetch_sub_explicit(&o->socket->offered, 1, memory_order_relaxed);
 }
 
-void cw_service_offer_flow(struct cw_flow *flow, int fd)
+void cw_service_offer_flow(struct cw_flow *flow, uint32_t generation, int fd)
 {
+	struct offering o = {flow, generation, flow->socket, fd};
 	int error = errno;
 
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&flow->generation, memory_order_relaxed) != generation)
+		return; /* it may be another socket's */
 	if (!cw_moving) {
-		keep_flow(flow, cw_moving_reason);
-	} else if (!cw_family_alone(flow->socket->entry)) {
+		keep_flow(&o, cw_moving_reason);
+	} else if (!cw_family_alone(o.socket->entry)) {
 		flow->calls = 0;
-		atomic_store_explicit(&cw_own_book.entry[flow->socket->entry->number].reason, CW_REASON_inherited, memory_order_relaxed);
+		say_reason(o.socket, CW_REASON_inherited);
 	} else if (cw_service_lock()) {
-		offer_flow_locked(flow, fd);
+		offer_flow_locked(&o);
 		cw_service_unlock();
 	}
 	errno = error;

@@ -73,13 +73,12 @@ static void defer(struct cw_item *item)
 	item->set->dirty = item;
 }
 
-static struct cw_item *find(struct cw_set *set, struct cw_stream *stream, struct cw_set *inner, int fd)
+/* A datagram socket that had the number before is there as long as it has another. */
+static struct cw_item *find(struct cw_set *set, struct cw_stream *stream, struct cw_set *inner, const struct cw_datagram *datagram, int fd)
 {
-	struct cw_datagram *datagram;
 	struct cw_item *item;
 
 	if (!stream && !inner) {
-		datagram = cw_datagram_of(fd); /* one that had the number before is there as long as it has another */
 		for (item = set->datagrams; item; item = item->next_datagram)
 			if (item->fd == fd && item->datagram == datagram)
 				return item;
@@ -132,7 +131,7 @@ bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const str
 	if (operation != EPOLL_CTL_DEL && cw_nowhere(event, sizeof(*event)))
 		return false;
 	locked = cw_set_lock(set);
-	item = set_is(set, epfd) ? find(set, stream, NULL, fd) : NULL;
+	item = set_is(set, epfd) ? find(set, stream, NULL, NULL, fd) : NULL;
 	*result = 0;
 	if (!locked || set->sleepers || set->shared || set->outers || !item || item->kicked || (item->events & IMMEDIATE) ||
 	    (operation != EPOLL_CTL_DEL && (event->events & IMMEDIATE))) {
@@ -213,13 +212,19 @@ static void enclose(struct cw_set *inner)
 	cw_set_unlock(inner, locked);
 }
 
-/* False: there is no room to note it. */
-static bool control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event)
+/* D: pairs with the close, which lowers the references before it looks whether the socket is registered: it forgets this item, or we do. */
+static bool is_closed(const struct cw_datagram *datagram)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&datagram->entry->references, memory_order_relaxed) <= 0;
+}
+
+/* datagram: held, NULL none. False: there is no room to note it. */
+static bool control_held(struct cw_set *set, int epfd, int operation, int fd, struct cw_datagram *datagram, const struct epoll_event *event)
 {
 	uint32_t entry = cw_table_get(fd);
 	struct cw_stream *stream = cw_table_kind(entry) == CW_FD_STREAM ? &cw_streams[cw_table_index(entry)] : NULL;
 	struct cw_set *inner = cw_table_kind(entry) == CW_FD_SET ? &cw_sets[cw_table_index(entry)] : NULL;
-	struct cw_datagram *datagram = cw_datagram_of(fd);
 	struct cw_item *item;
 	bool nested;
 
@@ -228,7 +233,7 @@ static bool control(struct cw_set *set, int epfd, int operation, int fd, const s
 			cw_set_stranger(set, event->data.u64);
 		return true;
 	}
-	item = find(set, stream, inner, fd);
+	item = find(set, stream, inner, datagram, fd);
 	if (operation == EPOLL_CTL_DEL && item) {
 		cw_item_forget(item);
 		item = NULL;
@@ -243,7 +248,11 @@ static bool control(struct cw_set *set, int epfd, int operation, int fd, const s
 			return false;
 		if (inner)
 			enclose(inner);
-		item = find(set, stream, inner, fd);
+		item = find(set, stream, inner, datagram, fd);
+		if (item && datagram && is_closed(datagram)) {
+			cw_item_forget(item);
+			return true;
+		}
 		/* Who woke the stream without having seen this registration has done so behind this. */
 		if (item && stream && item->of_stream && cw_item_rx_lock(stream, fd, &nested))
 			cw_rx_unlock(stream, nested);
@@ -257,17 +266,29 @@ static bool control(struct cw_set *set, int epfd, int operation, int fd, const s
 	return true;
 }
 
+static bool control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event)
+{
+	struct cw_datagram *datagram = cw_datagram_held(fd);
+	bool fine = control_held(set, epfd, operation, fd, datagram, event);
+
+	if (datagram)
+		cw_datagram_release(datagram);
+	return fine;
+}
+
 /* Who waits in the set asks the kernel alone: what it is to be told of must be there. */
 static void leave_to_kernel(int fd)
 {
 	struct cw_stream *stream = cw_stream_of(fd);
-	struct cw_datagram *datagram = cw_datagram_of(fd);
+	struct cw_datagram *datagram = cw_datagram_held(fd);
 	struct cw_set *inner = cw_set_of(fd);
 
 	if (stream)
 		cw_leave_whole(stream, fd, CW_REASON_unknown_set);
-	if (datagram)
+	if (datagram) {
 		cw_datagram_leave_to(datagram, fd, CW_REASON_unknown_set);
+		cw_datagram_release(datagram);
+	}
 	if (inner) {
 		cw_set_pass(inner);
 		cw_set_leave_datagrams(inner);

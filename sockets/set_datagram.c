@@ -38,9 +38,9 @@ void cw_set_remove_datagram(struct cw_item *item)
 	atomic_fetch_sub_explicit(&item->datagram->registered, 1, memory_order_relaxed);
 }
 
-bool cw_set_has_datagrams(const struct cw_set *set)
+bool cw_set_has_datagrams(struct cw_set *set)
 {
-	const struct cw_item *item;
+	bool locked, some = false;
 
 	if (!set->datagrams)
 		return false;
@@ -48,10 +48,11 @@ bool cw_set_has_datagrams(const struct cw_set *set)
 		cw_service_take_mail();
 	if (!atomic_load_explicit(&cw_flows_in, memory_order_relaxed))
 		return false;
-	for (item = set->datagrams; item; item = item->next_datagram)
-		if (atomic_load_explicit(&item->datagram->moved_in, memory_order_relaxed))
-			return true;
-	return false;
+	locked = cw_set_lock(set);
+	for (const struct cw_item *item = set->datagrams; item && !some; item = item->next_datagram)
+		some = atomic_load_explicit(&item->datagram->moved_in, memory_order_relaxed) != 0;
+	cw_set_unlock(set, locked);
+	return some;
 }
 
 static bool is_ready(struct cw_item *item, uint64_t *edge)

@@ -175,7 +175,7 @@ int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *eve
 /* set_datagram.c: the same for datagram sockets. */
 void cw_set_add_datagram(struct cw_set *set, struct cw_item *item);
 void cw_set_remove_datagram(struct cw_item *item);
-bool cw_set_has_datagrams(const struct cw_set *set); /* with flows by ring */
+bool cw_set_has_datagrams(struct cw_set *set); /* with flows by ring */
 bool cw_set_datagrams_ready(struct cw_set *set);
 int cw_set_collect_datagrams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
 void cw_set_offer_datagrams(struct cw_set *set);

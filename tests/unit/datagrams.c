@@ -3,24 +3,12 @@
  * sleep and wake as they like, so datagrams go by ring and by the kernel in turn, and must come whole, once, in order. Then the same while
  * somebody writes nonsense into the slot: what comes may be anything, but every call comes back. FUZZ_SEED=N runs that round alone.
  */
-#include "pair.h"
+#include "flow_pair.h"
 
-#include <string.h>
-#include <sys/time.h>
-
-#include "sockets/datagram.h"
 #include "sockets/set_item.h"
 #include "sockets/wait_list.h"
 
 #define WINDOW 40 /* unread at a time, less than any receive buffer holds */
-
-static struct {
-	struct cw_arena arena, *mapped;
-	int memory, fd[3]; /* the third is another sender, of some tests */
-	struct sockaddr_in name[3];
-	struct cw_datagram *socket[3];
-	struct cw_flow *flow[2];
-} ends;
 
 /* ---- records ---- */
 
@@ -67,92 +55,6 @@ START_TEST(headers_of_nonsense)
 END_TEST
 
 /* ---- a flow ---- */
-
-static void open_end(unsigned end)
-{
-	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval limit = {.tv_usec = 100000};
-	socklen_t size = sizeof(any);
-
-	ends.fd[end] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (bind(ends.fd[end], (struct sockaddr *)&any, sizeof(any)) < 0 ||
-	    getsockname(ends.fd[end], (struct sockaddr *)&ends.name[end], &size) < 0 ||
-	    setsockopt(ends.fd[end], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0)
-		give_up("no socket: %m");
-	cw_datagram_open(ends.fd[end], AF_INET, false);
-	ends.socket[end] = cw_datagram_of(ends.fd[end]);
-}
-
-/* As a grant does it. */
-static struct cw_flow *attach_between(unsigned own, unsigned other, uint32_t slot)
-{
-	struct cw_peer peer = cw_peer_of((struct sockaddr *)&ends.name[other], sizeof(ends.name[0]));
-	struct cw_flow *flow = cw_flow_find(ends.socket[own], &peer, own != 1);
-
-	flow->stage = CW_FLOW_OFFERED;
-	ends.socket[own]->offered++;
-	if (!cw_flow_attach((uint32_t)(flow - cw_flows), flow->generation, ends.mapped, slot, own == 1, &peer.address))
-		give_up("end %u was not attached", own);
-	return flow;
-}
-
-static void attach(unsigned end)
-{
-	ends.flow[end] = attach_between(end, 1 - end, 0);
-}
-
-static void open_ends(long spin_us)
-{
-	pair_start(spin_us);
-	cw_service_start("nobody's", 0);
-	cw_moving = true;
-	ends.memory = cw_arena_make(&ends.arena, PAIR_ARENA, 2, false);
-	for (uint32_t slot = 0; slot < 2; slot++)
-		cw_arena_slot_reset(&ends.arena, slot);
-	ends.mapped = cw_arena_map(ends.memory, PAIR_ARENA);
-	if (ends.memory < 0 || !ends.mapped)
-		give_up("no arena: %m");
-	for (unsigned end = 0; end < 2; end++)
-		open_end(end);
-}
-
-static void open_flow(long spin_us)
-{
-	open_ends(spin_us);
-	for (unsigned end = 0; end < 2; end++)
-		attach(end);
-}
-
-static void close_flow(void)
-{
-	for (unsigned end = 0; end < 2; end++) {
-		cw_table_take(ends.fd[end]);
-		cw_datagram_close(ends.socket[end], ends.fd[end]);
-		close(ends.fd[end]);
-	}
-}
-
-static ssize_t send_from(unsigned end, const void *bytes, size_t length)
-{
-	struct iovec iov = {(void *)bytes, length};
-	struct cw_giving giving = {
-		.name = (struct sockaddr *)&ends.name[1], .size = sizeof(ends.name[1]), .iov = &iov, .iovcnt = 1, .flags = MSG_NOSIGNAL};
-
-	return cw_datagram_send(ends.socket[end], ends.fd[end], &giving);
-}
-
-static ssize_t send_one(const void *bytes, size_t length)
-{
-	return send_from(0, bytes, length);
-}
-
-static ssize_t receive_one(void *bytes, size_t room, int flags)
-{
-	struct iovec iov = {bytes, room};
-	struct cw_taking taking = {.iov = &iov, .iovcnt = 1, .flags = flags};
-
-	return cw_datagram_receive(ends.socket[1], ends.fd[1], &taking);
-}
 
 static void dally(uint64_t *seed)
 {
@@ -316,22 +218,6 @@ END_TEST
 
 /* ---- edges ---- */
 
-static void one_by_ring(void)
-{
-	uint64_t before = cw_counters(ends.socket[0]->entry)[CW_COUNT_bytes_ring_out];
-
-	ck_assert_int_eq(send_one("12345678", 8), 8);
-	ck_assert_uint_eq(cw_counters(ends.socket[0]->entry)[CW_COUNT_bytes_ring_out], before + 8);
-}
-
-static void take_one(void)
-{
-	unsigned char bytes[100];
-
-	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 8);
-	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
-}
-
 /* What the program was told of may stay unread beside a sleeper, and nothing else. */
 START_TEST(asleep_beside_what_was_told)
 {
@@ -443,121 +329,6 @@ START_TEST(heard_behind_one_that_ends)
 }
 END_TEST
 
-/* ---- closed under a thread that looks ---- */
-
-static void *receive_in_thread(void *argument)
-{
-	unsigned char bytes[100];
-
-	receive_one(bytes, sizeof(bytes), 0);
-	return argument;
-}
-
-static void close_end(unsigned end)
-{
-	cw_table_take(ends.fd[end]);
-	cw_datagram_close(ends.socket[end], ends.fd[end]);
-}
-
-START_TEST(closed_while_it_looks)
-{
-	open_flow(20000);
-	for (int i = 0; i < 20; i++) {
-		pthread_t thread;
-
-		ck_assert_int_eq(pthread_create(&thread, NULL, receive_in_thread, NULL), 0);
-		usleep(200 + (unsigned)i * 100);
-		close_end(1);
-		pthread_join(thread, NULL);
-		ck_assert(!ends.socket[1]->used);
-		close(ends.fd[1]);
-		cw_datagram_leave_sending(ends.socket[0], ends.fd[0]);
-		cw_arena_slot_reset(&ends.arena, 0);
-		open_end(1);
-		for (unsigned end = 0; end < 2; end++)
-			attach(end);
-	}
-	close_flow();
-}
-END_TEST
-
-static int ask_kernel(struct cw_wait_call *call, bool signals, int64_t ns)
-{
-	struct timespec limit = {.tv_nsec = ns};
-	struct pollfd readable = {.fd = ends.fd[1], .events = POLLIN};
-
-	(void)call, (void)signals;
-	return ppoll(&readable, 1, &limit, NULL);
-}
-
-static int merge_rings(struct cw_wait_call *call, int ready)
-{
-	return ready + (call->list.count && call->list.entry[0].ready);
-}
-
-static int sleep_a_little(struct cw_wait_call *call)
-{
-	return ask_kernel(call, true, 200000000);
-}
-
-static struct cw_wait_call a_wait(void)
-{
-	return (struct cw_wait_call){
-		.ask = ask_kernel, .merge = merge_rings, .sleep = sleep_a_little, .deadline = (int64_t)cw_monotonic_ns() + 200000000};
-}
-
-static void *wait_in_thread(void *argument)
-{
-	struct cw_wait_call call = a_wait();
-
-	cw_wait_list_begin(&call.list);
-	ck_assert(cw_wait_list_add(&call.list, ends.fd[1], 0));
-	atomic_store(&received, 1);
-	usleep(1000);
-	cw_wait_list_wait(&call);
-	cw_wait_list_end(&call.list);
-	return argument;
-}
-
-START_TEST(closed_while_it_is_waited_for)
-{
-	pthread_t thread;
-
-	open_flow(20000);
-	atomic_store(&received, 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, wait_in_thread, NULL), 0);
-	while (!atomic_load(&received))
-		sched_yield();
-	close_end(1);
-	ck_assert(ends.socket[1]->used);
-	pthread_join(thread, NULL);
-	ck_assert(!ends.socket[1]->used);
-}
-END_TEST
-
-/* ---- moved while it is waited for ---- */
-
-START_TEST(first_flow_after_the_wait_began)
-{
-	struct cw_wait_call call;
-	unsigned char bytes[100];
-
-	open_ends(20);
-	call = a_wait();
-	cw_wait_list_begin(&call.list);
-	ck_assert(cw_wait_list_add(&call.list, ends.fd[1], 0));
-	ck_assert_uint_eq(call.list.moved, 0);
-	for (unsigned end = 0; end < 2; end++)
-		attach(end);
-	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
-	one_by_ring();
-	ck_assert_int_eq(cw_wait_list_wait(&call), 1);
-	cw_wait_list_end(&call.list);
-	take_one();
-	close_flow();
-}
-END_TEST
-
 /* ---- nonsense ---- */
 
 static uint64_t a_word(uint64_t *seed)
@@ -661,9 +432,6 @@ int main(void)
 	tcase_add_test(units, told_once_by_ring);
 	tcase_add_test(units, no_edge_comes_twice);
 	tcase_add_test(units, heard_behind_one_that_ends);
-	tcase_add_test(units, closed_while_it_looks);
-	tcase_add_test(units, closed_while_it_is_waited_for);
-	tcase_add_test(units, first_flow_after_the_wait_began);
 	tcase_add_loop_test(units, nonsense_in_the_slot, 0, TURNS_OF_NONSENSE);
 	return run_units(runner);
 }
