@@ -133,9 +133,7 @@ static bool booked_part(struct cw_stream *stream, int fd, struct cw_receiving *r
 	return *outcome != CW_EMPTY_KERNEL;
 }
 
-/* An edge-triggered set sleeps with bytes that it has told, and whoever was told of them reads: who has just woken the stream has the set
- * look at it again (cw_set_notice). */
-static bool told_and_unread(const struct cw_stream *stream)
+bool cw_receive_told_and_unread(const struct cw_stream *stream)
 {
 	struct cw_direction *rx = stream->rx;
 
@@ -165,7 +163,7 @@ static enum cw_received step(struct cw_stream *stream, int fd, struct cw_receivi
 			break;
 		case CW_ASLEEP:
 			if ((word & CW_MARK_LEFT) || cw_switch_others_asleep(stream)) {
-				if (!told_and_unread(stream))
+				if (!cw_receive_told_and_unread(stream))
 					return CW_BY_KERNEL;
 				request->roused = true;
 			} else if (!cw_set_hot_or_none(stream)) {

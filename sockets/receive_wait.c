@@ -71,6 +71,8 @@ static enum cw_received settle(struct cw_stream *stream, int fd, struct cw_recei
 		if (cw_state_of(word) != CW_LIVE ||
 		    !cw_switch_fall_asleep(stream, &word, atomic_load_explicit(&rx->up, memory_order_relaxed)))
 			outcome = cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_LIVE ? CW_ON_ITS_WAY : CW_BYTES_AND_MORE;
+	} else if (cw_state_of(word) == CW_ASLEEP && cw_receive_told_and_unread(stream)) {
+		outcome = CW_BYTES_AND_MORE; /* they came, were told, and the set fell asleep, all since the last look */
 	} else if (cw_switch_fall_asleep(stream, &word, roff)) {
 		outcome = CW_BY_KERNEL;
 	} else {

@@ -105,6 +105,9 @@ bool cw_receive_kernel_ready(int fd);
 enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request);
 enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request);
 
+/* An edge-triggered set sleeps with bytes that it has told, and whoever was told of them reads: who has just woken the stream has the set
+ * look at it again (cw_set_notice). */
+bool cw_receive_told_and_unread(const struct cw_stream *stream);
 bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_receiving *request);
 /* Sleep in the kernel at once: CW_BY_KERNEL, and messages come far apart. */
 bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receiving *request);

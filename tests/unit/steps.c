@@ -9,6 +9,8 @@
 
 #include "sockets/leave.h"
 #include "sockets/poll.h"
+#include "sockets/ready.h"
+#include "sockets/receiving.h"
 #include "sockets/set_item.h"
 
 static struct pair pair;
@@ -434,12 +436,41 @@ START_TEST(room_in_the_kernel_is_told_with_bytes_in_the_ring)
 }
 END_TEST
 
+/* A blocking receiver has found nothing. Before it falls asleep bytes come, an edge-triggered set tells them, and sleeps beside them. */
+START_TEST(asleep_beside_what_a_set_has_told)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+	struct timeval limit = {.tv_usec = 100000};
+	char got[8];
+	struct iovec iov = {got, sizeof(got)};
+	struct cw_receiving request = {.iov = &iov, .iovcnt = 1, .total = sizeof(got)};
+	int set = epoll_create1(EPOLL_CLOEXEC);
+
+	open_both();
+	go_live(writer, pair.fd[0], reader, pair.fd[1]);
+	request.life = cw_stream_life(reader);
+	cw_set_open(set);
+	ck_assert_int_eq(cw_set_control(cw_set_of(set), set, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
+	ck_assert_int_eq(setsockopt(pair.fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "hello", 5, 0), 5);
+	ck_assert_int_eq(cw_set_wait(set, &event, 1, 1000000000, NULL), 1);
+	ck_assert_int_eq(cw_set_wait(set, &event, 1, 1000000, NULL), 0);
+	ck_assert(cw_set_settle(cw_set_of(set)));
+	ck_assert_int_eq(cw_state_of(reader->rx->state), CW_ASLEEP);
+	ck_assert(cw_ready_left(reader));
+	ck_assert_int_eq(cw_receive_wait(reader, pair.fd[1], &request, CW_EMPTY), CW_BYTES_AND_MORE);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], got, sizeof(got), 0), 5);
+	cw_set_rise(cw_set_of(set));
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
 	TCase *units = units_of("steps", 30, &runner);
 
 	tcase_add_loop_test(units, not_told_before_it_can_be_read, 0, 3);
+	tcase_add_test(units, asleep_beside_what_a_set_has_told);
 	tcase_add_test(units, a_mark_does_not_silence_the_doorbell);
 	tcase_add_test(units, a_mark_does_not_keep_asleep);
 	tcase_add_test(units, who_has_woken_needs_no_doorbell);
