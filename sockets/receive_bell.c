@@ -15,7 +15,7 @@ struct sleeper {
 	int fd;
 	uint64_t word, roff; /* the sleep, and what was read before it */
 	uint64_t seen;       /* rings, before it said so */
-	uint64_t begin, end; /* of the call, SO_RCVTIMEO; 0: none */
+	uint64_t begin, end; /* of the sleep, and of the call's waiting, SO_RCVTIMEO; 0: none */
 	bool once;           /* a signal handler ends it, SA_RESTART or not */
 	bool counted;        /* in rx_asleep */
 };
@@ -32,16 +32,6 @@ static void cancelled(void *argument)
 
 	if (!cw_stream_ended(sleeper->stream, sleeper->life))
 		count(sleeper, false);
-}
-
-static uint64_t end_of_call(int fd, uint64_t begin)
-{
-	struct timeval limit = {0};
-	socklen_t size = sizeof(limit);
-
-	if (cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size) < 0 || (!limit.tv_sec && !limit.tv_usec))
-		return 0;
-	return begin + (uint64_t)limit.tv_sec * 1000000000 + (uint64_t)limit.tv_usec * 1000;
 }
 
 /* Sets, and other threads, are not told by ring: who shares the stream with them sleeps in the kernel. */
@@ -170,7 +160,7 @@ enum cw_received cw_receive_on_bell(struct cw_stream *stream, int fd, struct cw_
 	if (!cw_bell_may_sleep(stream))
 		return CW_EMPTY;
 	sleeper.begin = cw_monotonic_ns();
-	sleeper.end = end_of_call(fd, sleeper.begin);
+	sleeper.end = cw_receive_until(fd, request);
 	sleeper.once = sleeper.end || request->done;
 	if (!settle(&sleeper))
 		return CW_EMPTY;

@@ -7,6 +7,8 @@
 #include "service.h"
 #include "switch.h"
 
+#define LIFE_LONG 1000000000 /* seconds */
+
 struct sleeper {
 	struct cw_stream *stream;
 	uint32_t life;
@@ -203,12 +205,29 @@ enum cw_received cw_receive_ask_kernel(int fd, struct cw_receiving *request)
 	return got == 0 ? CW_END : cw_receive_fail(request, (int)-got);
 }
 
-/* -1: no limit, or longer than poll can say. */
-static int milliseconds(const struct timeval *limit)
+uint64_t cw_receive_until(int fd, struct cw_receiving *request)
 {
-	if ((!limit->tv_sec && !limit->tv_usec) || limit->tv_sec >= INT_MAX / 1000)
+	struct timeval limit = {0};
+	socklen_t size = sizeof(limit);
+
+	if (request->begin)
+		return request->end;
+	request->begin = cw_monotonic_ns();
+	if (cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size) == 0 && (limit.tv_sec || limit.tv_usec) &&
+	    limit.tv_sec < LIFE_LONG)
+		request->end = request->begin + (uint64_t)limit.tv_sec * 1000000000 + (uint64_t)limit.tv_usec * 1000;
+	return request->end;
+}
+
+/* -1: no limit, or longer than poll can say. */
+static int milliseconds_left(uint64_t end)
+{
+	uint64_t now = cw_monotonic_ns(), left;
+
+	if (!end)
 		return -1;
-	return (int)(limit->tv_sec * 1000 + (limit->tv_usec + 999) / 1000);
+	left = now < end ? (end - now + 999999) / 1000000 : 0;
+	return left < INT_MAX ? (int)left : -1;
 }
 
 /* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
@@ -218,15 +237,13 @@ enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct 
 	struct cw_direction *rx = stream->rx;
 	struct sleeper sleeper = {stream, request->life};
 	struct pollfd readable = {.fd = fd, .events = POLLIN};
-	struct timeval limit = {0};
-	socklen_t size = sizeof(limit);
+	uint64_t end = cw_receive_until(fd, request);
 	enum cw_received outcome;
 	int ready;
 
-	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
 	CW_COUNT(stream, sleeps, 1);
 	pthread_cleanup_push(cancelled, &sleeper);
-	ready = cw_kernel.poll(&readable, 1, milliseconds(&limit));
+	ready = cw_kernel.poll(&readable, 1, milliseconds_left(end));
 	pthread_cleanup_pop(0);
 	if (cw_stream_ended(stream, request->life))
 		return cw_receive_closed(request, 0);

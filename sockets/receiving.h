@@ -24,9 +24,10 @@ struct cw_receiving {
 	size_t iovcnt, total, done;
 	int flags;
 	int error;
-	uint32_t life; /* of the stream, when the call began */
-	bool roused;   /* the stream is awake, and a set with it asleep */
-	bool told;     /* AF_UNIX: descriptors or credentials came, here or nowhere, and so the call ends */
+	uint32_t life;       /* of the stream, when the call began */
+	uint64_t begin, end; /* of what it may wait in all (SO_RCVTIMEO), since it first had to; 0: not asked yet, without a limit */
+	bool roused;         /* the stream is awake, and a set with it asleep */
+	bool told;           /* AF_UNIX: descriptors or credentials came, here or nowhere, and so the call ends */
 	struct msghdr *control;
 	size_t room; /* of control */
 };
@@ -92,6 +93,8 @@ enum cw_received cw_receive_ring_part(struct cw_stream *stream, struct cw_receiv
 enum cw_received cw_receive_closed(struct cw_receiving *request, ssize_t got);
 ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *request, enum cw_received outcome);
 
+/* The call has to wait, now or again: until when in all; 0: for ever. */
+uint64_t cw_receive_until(int fd, struct cw_receiving *request);
 enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, int extra);
 /* Who doesn't wait, in TAKEN, for one piece; rx_asleep was raised under the lock. False: nothing was taken, and whatever it is (nothing
  * there for who waits after all, an end, an error, which is kept) the long way finds it. */

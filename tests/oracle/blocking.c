@@ -194,6 +194,27 @@ SCENARIO(receive_long_time, 0)
 	}
 }
 
+/* The limit is the call's, however many parts it waits for. */
+SCENARIO(receive_time_out_of_all, 0)
+{
+	for (int i = 0; i < 3; i++) {
+		receive_limit(e->fd, 200);
+		peer_send(e, 10);
+		arrive(e, 10);
+		later(1);
+		peer_dribble(e, 500, 1); /* with more than a millisecond between each two */
+		ssize_t n = recv(e->fd, room, 510, MSG_WAITALL);
+
+		took(e, room, n);
+		say("some: %d, all: %d", n >= 10, n == 510);
+		receive_limit(e->fd, 0);
+		if (n < 510)
+			took(e, room, recv(e->fd, room, (size_t)(510 - n), MSG_WAITALL));
+		peer_wait();
+		there_and_back(e, 10, 20);
+	}
+}
+
 /* Of no bytes: it takes none, and waits for some. */
 SCENARIO(receive_of_nothing, 0)
 {
