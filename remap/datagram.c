@@ -9,14 +9,54 @@
 
 #define MOST_PIECES 1024
 
-static bool sensible(const struct iovec *iov, size_t count)
+/* *somewhere: so many of its pieces, from the first on. False: the kernel refuses it before all else. */
+static bool sensible_until(const struct iovec *iov, size_t count, size_t *somewhere)
 {
+	bool all = true;
+
+	*somewhere = 0;
 	if (!count || count > MOST_PIECES || cw_nowhere(iov, 1))
 		return false;
-	for (size_t i = 0; i < count; i++)
-		if ((ssize_t)iov[i].iov_len < 0 || cw_nowhere(iov[i].iov_base, iov[i].iov_len))
+	for (size_t i = 0; i < count; i++) {
+		if ((ssize_t)iov[i].iov_len < 0 || cw_far_up(iov[i].iov_base, iov[i].iov_len))
 			return false;
+		all = all && !cw_nowhere(iov[i].iov_base, iov[i].iov_len);
+		*somewhere += all;
+	}
 	return true;
+}
+
+static bool sensible(const struct iovec *iov, size_t count)
+{
+	size_t somewhere;
+
+	return sensible_until(iov, count, &somewhere) && somewhere == count;
+}
+
+ssize_t cw_datagram_lose(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
+{
+	struct iovec nothing = {NULL, 0};
+	struct cw_taking somewhere = *taking;
+	size_t room = 0;
+	ssize_t got;
+
+	if (!sensible_until(taking->iov, taking->iovcnt, &somewhere.iovcnt))
+		return cw_bad_address();
+	for (size_t i = 0; i < somewhere.iovcnt; i++)
+		room += taking->iov[i].iov_len;
+	if (!somewhere.iovcnt) {
+		somewhere.iov = &nothing;
+		somewhere.iovcnt = 1;
+	}
+	somewhere.flags |= MSG_TRUNC;
+	got = cw_datagram_receive(socket, fd, &somewhere);
+	return got > (ssize_t)room ? cw_bad_address() : got;
+}
+
+static ssize_t receive(struct cw_datagram *socket, int fd, const struct cw_taking *taking, size_t somewhere)
+{
+	cw_cancellation_point();
+	return cw_likely(somewhere == taking->iovcnt) ? cw_datagram_receive(socket, fd, taking) : cw_datagram_lose(socket, fd, taking);
 }
 
 static bool is_empty(const struct iovec *iov, int count)
@@ -40,11 +80,12 @@ ssize_t cw_datagram_put_iov(struct cw_datagram *socket, int fd, const struct iov
 ssize_t cw_datagram_get_iov(struct cw_datagram *socket, int fd, const struct iovec *iov, int count, int flags)
 {
 	struct cw_taking taking = {.iov = iov, .iovcnt = (size_t)count, .flags = flags};
+	size_t somewhere;
 
-	if (count < 0 || !sensible(iov, (size_t)count))
+	if (count < 0 || !sensible_until(iov, (size_t)count, &somewhere))
 		return cw_real.readv(fd, iov, count);
 	cw_cancellation_point();
-	return is_empty(iov, count) ? 0 : cw_datagram_receive(socket, fd, &taking);
+	return is_empty(iov, count) ? 0 : receive(socket, fd, &taking, somewhere);
 }
 
 ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msghdr *message, int flags)
@@ -70,13 +111,14 @@ ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msg
 ssize_t cw_datagram_recvmsg(struct cw_datagram *socket, int fd, struct msghdr *message, int flags)
 {
 	struct cw_taking taking = {.message = message, .flags = flags};
+	size_t somewhere = 0;
 
-	if (cw_nowhere(message, sizeof(*message)) || (message->msg_iovlen && !sensible(message->msg_iov, message->msg_iovlen)))
+	if (cw_nowhere(message, sizeof(*message)) ||
+	    (message->msg_iovlen && !sensible_until(message->msg_iov, message->msg_iovlen, &somewhere)))
 		return cw_kernel.recvmsg(fd, message, flags);
 	taking.iov = message->msg_iov;
 	taking.iovcnt = message->msg_iovlen;
-	cw_cancellation_point();
-	return cw_datagram_receive(socket, fd, &taking);
+	return receive(socket, fd, &taking, somewhere);
 }
 
 bool cw_datagram_begins(struct cw_datagram *socket)

@@ -17,15 +17,8 @@ static inline ssize_t cw_datagram_put(struct cw_datagram *socket, int fd, const 
 	return cw_datagram_send(socket, fd, &giving);
 }
 
-/* The kernel takes a datagram before it looks where to put it: only an empty one has a place nowhere. */
-static inline ssize_t cw_datagram_lose(struct cw_datagram *socket, int fd, int flags)
-{
-	struct iovec iov = {NULL, 0};
-	struct cw_taking taking = {.iov = &iov, .iovcnt = 1, .flags = flags | MSG_TRUNC};
-	ssize_t got = cw_datagram_receive(socket, fd, &taking);
-
-	return got > 0 ? cw_bad_address() : got;
-}
+/* The kernel takes a datagram before it looks where to put it. One that would reach into memory that is nowhere is lost. */
+ssize_t cw_datagram_lose(struct cw_datagram *socket, int fd, const struct cw_taking *taking);
 
 static inline ssize_t cw_datagram_get(struct cw_datagram *socket, int fd, void *bytes, size_t count, int flags, struct sockaddr *from,
 				      socklen_t *size)
@@ -35,7 +28,7 @@ static inline ssize_t cw_datagram_get(struct cw_datagram *socket, int fd, void *
 
 	cw_cancellation_point();
 	if (cw_unlikely(cw_nowhere(bytes, count)))
-		return cw_datagram_lose(socket, fd, flags);
+		return cw_datagram_lose(socket, fd, &taking);
 	return cw_datagram_receive(socket, fd, &taking);
 }
 

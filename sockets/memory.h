@@ -25,6 +25,16 @@ static inline bool cw_nowhere(const void *memory, size_t size)
 #endif
 }
 
+/* Of what is nowhere: so far up that the kernel says so before it does anything. */
+static inline bool cw_far_up(const void *memory, size_t size)
+{
+#if __SIZEOF_POINTER__ == 8
+	return (uintptr_t)memory >= CW_HIGHEST_ADDRESS || size > CW_HIGHEST_ADDRESS;
+#else
+	return false;
+#endif
+}
+
 /* No call of the kernel's moves more. */
 #define CW_MOST_AT_ONCE ((size_t)0x7ffff000)
 

@@ -174,6 +174,26 @@ static void lose(struct end *e, long count, void *to, int flags)
 	CALL(recv(e->fd, room, 30, MSG_DONTWAIT));
 }
 
+static void *volatile far_up = (void *)-4096l;
+
+/* The first piece is good: what fits in it comes, and what does not is lost. */
+static void lose_part(struct end *e, long count, void *to)
+{
+	struct iovec v[2] = {{room, 10}, {to, 100}};
+	struct sockaddr_storage from;
+	struct msghdr m = {.msg_iov = v, .msg_iovlen = 2, .msg_name = &from, .msg_namelen = sizeof(from)};
+
+	for (int i = 0; i < 2; i++) {
+		peer_gives(e, count);
+		await(e);
+		if (i)
+			CALL(readv(e->fd, v, 2));
+		else
+			CALL(recvmsg(e->fd, &m, 0));
+		CALL(recv(e->fd, room, 30, MSG_DONTWAIT));
+	}
+}
+
 SCENARIO(datagrams_nowhere, UNOPENED | ITS_OWN)
 {
 	struct iovec v = {room, 10};
@@ -194,4 +214,10 @@ SCENARIO(datagrams_nowhere, UNOPENED | ITS_OWN)
 	lose(e, 100, nowhere, MSG_PEEK);
 	lose(e, 0, nowhere, 0);
 	lose(e, 10, NULL, 0);
+	if (sizeof(long) == 8) /* else it is an address as others */
+		lose(e, 10, far_up, 0);
+	lose_part(e, 10, nowhere);
+	lose_part(e, 30, nowhere);
+	if (sizeof(long) == 8)
+		lose_part(e, 10, far_up);
 }
