@@ -302,9 +302,7 @@ CW_EXPORT long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(list, long);
 	va_end(list);
-	if (cw_unlikely(atomic_load_explicit(&cw_cancels, memory_order_relaxed)))
-		known = by_number_uncancelled(number, a, &result);
-	else
-		known = cw_by_number(number, a, &result);
+	/* Another thread may cancel this one for the first time while it waits. */
+	known = cw_sole_thread() ? cw_by_number(number, a, &result) : by_number_uncancelled(number, a, &result);
 	return known ? result : by_kernel(number, a);
 }

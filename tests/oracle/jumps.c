@@ -411,6 +411,37 @@ SCENARIO(cancelled_by_number, 0)
 	close(ends[1]);
 }
 
+static void *sleep_by_number(void *argument)
+{
+	struct called *c = argument;
+	char bytes[10];
+
+	c->got = syscall(SYS_read, c->stream, bytes, sizeof(bytes));
+	c->behind = true;
+	pthread_testcancel();
+	return NULL;
+}
+
+/* Nor while it waits. */
+SCENARIO(cancelled_asleep_by_number, 0)
+{
+	struct called c = {.stream = e->fd};
+	pthread_t thread;
+	void *result = NULL;
+
+	MUST(-pthread_create(&thread, NULL, sleep_by_number, &c));
+	settle_down();
+	MUST(-pthread_cancel(thread));
+	settle_down();
+	peer_send(e, 10);
+	CALL(pthread_join(thread, &result));
+	say("cancelled: %d, behind the call: %d, got %ld", result == PTHREAD_CANCELED, c.behind, c.got);
+	e->taken += 10;
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+}
+
 static void *receive_much(void *argument)
 {
 	static __thread unsigned char bytes[100];
