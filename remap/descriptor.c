@@ -11,6 +11,7 @@
 #include <linux/close_range.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 void cw_forget(int fd)
@@ -127,10 +128,18 @@ CW_EXPORT int dup(int fd)
 	return duplicated(fd, cw_real.dup(fd));
 }
 
+/* The limit may have been lowered below what is open. */
+static bool is_beyond_limit(int fd)
+{
+	uint64_t limit[2];
+
+	return cw_raw(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)limit, 0, 0) == 0 && (uint64_t)fd >= limit[0];
+}
+
 /* The number that is about to be taken: what it meant ends, if the call can't fail. */
 static bool make_way(int from, int to)
 {
-	if (from == to || to < 0 || cw_raw_fcntl(from, F_GETFD, 0) < 0)
+	if (from == to || to < 0 || cw_raw_fcntl(from, F_GETFD, 0) < 0 || (cw_table_get(to) && is_beyond_limit(to)))
 		return false;
 	if (cw_is_other_process())
 		return true;

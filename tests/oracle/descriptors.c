@@ -256,6 +256,25 @@ SCENARIO(limit_reached, ALONE)
 	CALL(recv(e->fd, room, 10, 0));
 }
 
+/* Nothing can be put over what is beyond a limit that was lowered, and it goes on. */
+SCENARIO(put_beyond_the_limit, ALONE)
+{
+	int high = (int)MUST(dup2(e->fd, 400)), zeros = (int)MUST(open("/dev/zero", O_RDONLY));
+	struct rlimit limit;
+
+	talk(e, high);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 300;
+	MUST(setrlimit(RLIMIT_NOFILE, &limit));
+	for (int i = 0; i < 2; i++) {
+		CALL(dup2(zeros, high));
+		CALL(dup3(zeros, high, O_CLOEXEC));
+		talk(e, high);
+		CALL(i ? close(high) : close(e->fd));
+	}
+	peer_drain(e);
+}
+
 SCENARIO(truth_of_the_file, 0)
 {
 	struct stat one, two;
