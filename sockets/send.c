@@ -10,10 +10,15 @@
 #define MAX_IOV    1024
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
 
-void cw_send_call(struct cw_stream *stream, int fd, uint64_t word)
+size_t cw_send_call(struct cw_stream *stream, int fd, uint64_t word, uint64_t widx, size_t count)
 {
-	if (!cw_bell_wanted(stream, word) || !cw_bell_ring(stream, word))
-		cw_switch_take_back(stream, fd, &word);
+	size_t left = count;
+
+	if (cw_bell_wanted(stream, word) && cw_bell_ring(stream, word))
+		return count;
+	if (cw_switch_seal_asleep(stream, &word, widx))
+		return 0;
+	return cw_switch_take_back_but(stream, fd, &word, &left) ? count - left : count;
 }
 
 /* E: after the step that took the offer; pairs with E in cw_switch_offer_on_bell. Who can't be rung for any more has a limit. */
@@ -50,8 +55,7 @@ static enum cw_sent put_part(struct cw_stream *stream, int fd, struct cw_sending
 	if (!cw_send_claim(stream, widx, word))
 		return CW_SENT_PART;
 	cw_ring_put_iov(&ring, widx, request->iov, request->iovcnt, request->done, count);
-	if (cw_send_publish(stream, fd, widx, count))
-		request->done += count;
+	request->done += cw_send_publish(stream, fd, widx, count);
 	return CW_SENT_PART;
 }
 
@@ -97,6 +101,8 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 			}
 			continue;
 		case CW_ASLEEP:
+			if (cw_switch_seal_asleep(stream, &word, atomic_load_explicit(&tx->widx, memory_order_relaxed)))
+				return CW_USE_KERNEL;
 			/* What is unread goes through the kernel now, and what comes behind it with it: two arrivals would be two edges.
 			 * The put is one that the reader fell asleep under: who publishes it takes all of it back, or rings. */
 			if (!interrupts && !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) &&
@@ -206,6 +212,15 @@ ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, s
 	return send_request(stream, fd, &request);
 }
 
+/* Of one piece, behind what was sent of it. */
+static cw_noinline ssize_t send_rest(struct cw_stream *stream, int fd, const struct iovec *piece, size_t sent, int flags)
+{
+	struct cw_sending request = {
+		.iov = piece, .iovcnt = 1, .total = piece->iov_len, .done = sent, .flags = flags, .life = cw_stream_life(stream)};
+
+	return send_request(stream, fd, &request);
+}
+
 /* The common cases without a detour: LIVE, one piece, room for all of it; TAKEN, one short piece. */
 ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t count, int flags)
 {
@@ -222,7 +237,7 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
 		bool by_kernel =
 			cw_state_of(word) == CW_TAKEN && count <= WHOLE && atomic_load_explicit(&tx->tx_attached, memory_order_relaxed);
-		bool sent = false;
+		size_t sent = 0;
 
 		if (cw_likely((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && cw_class_sane(bits))) {
 			struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
@@ -236,10 +251,12 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 		if (by_kernel)
 			atomic_fetch_add_explicit(&tx->tx_in_kernel, 1, memory_order_relaxed);
 		cw_unlock(&tx->tx_lock);
-		if (cw_likely(sent)) {
+		if (cw_likely(sent == count)) {
 			CW_COUNT(stream, messages_out, 1);
 			return (ssize_t)count;
 		}
+		if (sent)
+			return send_rest(stream, fd, &iov, sent, flags);
 		if (by_kernel)
 			return cw_send_taken(stream, fd, &iov, flags);
 	}

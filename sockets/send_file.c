@@ -33,15 +33,12 @@ static enum cw_sent put_file(struct cw_stream *stream, int fd, int from, off64_t
 		cw_send_unclaim(stream);
 	if (got < 0)
 		return CW_USE_KERNEL; /* no file: the kernel's sendfile has the errno */
-	if (got && !cw_send_publish(stream, fd, widx, (size_t)got)) {
-		if (!offset)
-			cw_raw(SYS_lseek, from, -got, SEEK_CUR, 0, 0, 0);
-		return CW_USE_KERNEL;
-	}
+	*done = got ? cw_send_publish(stream, fd, widx, (size_t)got) : 0;
 	if (offset)
-		*offset += got;
-	*done = (size_t)got;
-	return CW_SENT_PART;
+		*offset += (off64_t)*done;
+	else if (*done < (size_t)got)
+		cw_raw(SYS_lseek, from, (long)*done - got, SEEK_CUR, 0, 0, 0);
+	return *done || !got ? CW_SENT_PART : CW_USE_KERNEL;
 }
 
 /* Only what can be read at a place is copied by us; for the rest the kernel's sendfile knows what is right. */

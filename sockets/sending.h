@@ -135,33 +135,34 @@ static inline bool cw_send_claim(struct cw_stream *stream, uint64_t widx, uint64
 /* In a handler's send, nested in the lock: true if it interrupts a copy, and may now do all but put bytes into the ring. */
 bool cw_send_take_claim(struct cw_stream *stream);
 
-/* The reader sleeps beside what was published. */
-void cw_send_call(struct cw_stream *stream, int fd, uint64_t word);
+/* The reader sleeps beside what was published: count bytes from widx on. Returns how many of them he will find. */
+size_t cw_send_call(struct cw_stream *stream, int fd, uint64_t word, uint64_t widx, size_t count);
 /* The same for who may sleep on the offer that LIVE came of, with bytes in the ring; once. */
 void cw_send_call_offerer(struct cw_stream *stream, uint64_t live);
 
 /*
  * Publish, then look whether the reader sleeps. The compare-and-swap of widx is both: it fails if a signal handler has published for us,
- * and it is the fence between the store of widx and the load of the state (A in switch.c). False: the copy was in vain.
+ * and it is the fence between the store of widx and the load of the state (A in switch.c). Returns how many of the bytes
+ * are sent by it: fewer than count where the reader was asleep and the kernel had no room, 0 if the copy was in vain.
  */
-static inline bool cw_send_publish(struct cw_stream *stream, int fd, uint64_t widx, size_t count)
+static inline size_t cw_send_publish(struct cw_stream *stream, int fd, uint64_t widx, size_t count)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t word, expected = widx;
 
 	atomic_signal_fence(memory_order_seq_cst);
 	if (cw_unlikely(!cw_swap_before_signals(&stream->claim, widx, widx + count)))
-		return false;
+		return 0;
 	CW_COUNT(stream, bytes_ring_out, count);
 	atomic_compare_exchange_strong_explicit(&tx->widx, &expected, widx + count, memory_order_seq_cst, memory_order_relaxed);
 	if (cw_unlikely(!cw_swap_before_signals(&stream->claim, widx + count, CW_NO_CLAIM)))
-		return true;
+		return count;
 	word = atomic_load_explicit(&tx->state, memory_order_seq_cst);
 	if (cw_unlikely(cw_state_of(word) == CW_ASLEEP))
-		cw_send_call(stream, fd, word);
-	else if (atomic_load_explicit(&tx->rx_board, memory_order_seq_cst))
+		return cw_send_call(stream, fd, word, widx, count);
+	if (atomic_load_explicit(&tx->rx_board, memory_order_seq_cst))
 		CW_COUNT(stream, marks, cw_board_mark(stream->tx_board, stream->board_bit));
-	return true;
+	return count;
 }
 
 static inline enum cw_sent cw_send_broken(struct cw_stream *stream, int fd)

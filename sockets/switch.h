@@ -49,8 +49,15 @@ void cw_switch_note_wake(struct cw_stream *stream);
 /* Writer. */
 bool cw_switch_accept(struct cw_stream *stream, int fd, uint64_t *word); /* CONSENT -> LIVE */
 bool cw_switch_take_back(struct cw_stream *stream, int fd,
-			 uint64_t *word);                      /* ASLEEP -> TAKEN, and what is unread goes through the kernel */
+			 uint64_t *word); /* ASLEEP -> TAKEN, and what is unread goes through the kernel */
+/* The same for who has put the last ones there just now: *last is how many of them are not sent, as the kernel had no room. */
+bool cw_switch_take_back_but(struct cw_stream *stream, int fd, uint64_t *word, size_t *last);
 bool cw_switch_seal(struct cw_stream *stream, uint64_t *word); /* LIVE -> SEALED */
+/*
+ * ASLEEP -> SEALED, where an edge has told what the ring has up to `end`, and before it bytes are unread in the kernel, which may have no
+ * room for these as long as the reader leaves it so. They stay, and what is sent behind them through the kernel wakes him.
+ */
+bool cw_switch_seal_asleep(struct cw_stream *stream, uint64_t *word, uint64_t end);
 /* In a handler's call: the offer becomes another one, and the interrupted call, whose woff will be too small, can't take it. */
 void cw_switch_renew_offer(struct cw_stream *stream, uint64_t *word);
 /* LIVE or ASLEEP -> SEALED or TAKEN: what is sent from here on goes by the kernel. Under the lock. */

@@ -11,6 +11,7 @@
 #include "sockets/poll.h"
 #include "sockets/ready.h"
 #include "sockets/receiving.h"
+#include "sockets/sending.h"
 #include "sockets/set_item.h"
 
 static struct pair pair;
@@ -114,6 +115,105 @@ START_TEST(a_closing_writer_sends_again_what_is_asked_for)
 	ck_assert_uint_ne(words->state & CW_MARK_WRITER_SHUT, 0);
 	comes_by_kernel("hello");
 	ck_assert_int_eq(recv(pair.fd[1], &got, 1, MSG_DONTWAIT), 0);
+}
+END_TEST
+
+/* ---- a reader that leaves unread what it was told of ---- */
+
+static uint64_t written, read_so_far;
+
+static unsigned char content(uint64_t at)
+{
+	return (unsigned char)(at * 167 >> 3);
+}
+
+static ssize_t put_some(size_t count)
+{
+	unsigned char bytes[4096];
+	ssize_t sent;
+
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = content(written + i);
+	sent = cw_send(writer, pair.fd[0], bytes, count, MSG_DONTWAIT);
+	written += sent > 0 ? (uint64_t)sent : 0;
+	return sent;
+}
+
+static bool get_some(size_t count)
+{
+	unsigned char bytes[4096];
+	ssize_t some = cw_receive(reader, pair.fd[1], bytes, count, MSG_DONTWAIT);
+
+	for (ssize_t i = 0; i < some; i++)
+		ck_assert_uint_eq(bytes[i], content(read_so_far + (uint64_t)i));
+	read_so_far += some > 0 ? (uint64_t)some : 0;
+	return some > 0;
+}
+
+/* The kernel is full, what comes behind it is in the ring, and the reader sleeps in the knowledge of that. Returns LIVE's word. */
+static uint64_t asleep_behind_a_full_kernel(bool told)
+{
+	uint64_t word, live;
+
+	open_both();
+	written = read_so_far = 0;
+	words = writer->tx;
+	while (put_some(4096) > 0)
+		;
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert(get_some(1));
+	ck_assert_int_eq(cw_state_of(words->state), CW_CONSENT);
+	word = words->state;
+	ck_assert(cw_switch_accept(writer, pair.fd[0], &word));
+	live = word;
+	for (int i = 0; i < 8 && told; i++)
+		ck_assert_int_eq(put_some(1000), 1000);
+	ck_assert_uint_eq(words->widx - words->up, told ? 8000 : 0);
+	ck_assert(cw_switch_fall_asleep(reader, &word, words->widx));
+	return live;
+}
+
+static void the_rest_comes_in_order(void)
+{
+	ck_assert(!writer->broken);
+	for (int i = 0; get_some(4096); i++)
+		if (i % 8 == 7 && written - read_so_far > 4096)
+			put_some(100);
+	ck_assert_uint_eq(read_so_far, written);
+}
+
+START_TEST(what_was_told_stays_behind_a_full_kernel)
+{
+	asleep_behind_a_full_kernel(true);
+	ck_assert_int_eq(put_some(100), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert_int_eq(cw_state_of(words->state), CW_SEALED);
+	the_rest_comes_in_order();
+}
+END_TEST
+
+/* The reader fell asleep while they were put. */
+START_TEST(what_a_full_kernel_does_not_take_is_not_sent)
+{
+	uint64_t live = asleep_behind_a_full_kernel(_i), widx = words->widx;
+	struct cw_ring ring = cw_stream_ring(writer->tx_data, words->ring_bits);
+	unsigned char bytes[100];
+	uint64_t word = words->state;
+	bool nested;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = content(written + i);
+	ck_assert(cw_tx_lock(writer, pair.fd[0], &nested));
+	ck_assert(cw_switch_wake(reader, &word));
+	live = words->state;
+	ck_assert(cw_send_claim(writer, widx, live));
+	cw_ring_put(&ring, widx, bytes, sizeof(bytes));
+	ck_assert(cw_switch_fall_asleep(reader, &word, widx));
+	ck_assert_uint_eq(cw_send_publish(writer, pair.fd[0], widx, sizeof(bytes)), 0);
+	cw_tx_unlock(writer, nested);
+	ck_assert_int_eq(cw_state_of(words->state), _i ? CW_SEALED : CW_TAKEN);
+	ck_assert_uint_eq(words->widx, widx);
+	the_rest_comes_in_order();
 }
 END_TEST
 
@@ -476,6 +576,8 @@ int main(void)
 	tcase_add_test(units, who_has_woken_needs_no_doorbell);
 	tcase_add_test(units, nobody_sleeps_beside_bytes);
 	tcase_add_test(units, a_closing_writer_sends_again_what_is_asked_for);
+	tcase_add_test(units, what_was_told_stays_behind_a_full_kernel);
+	tcase_add_loop_test(units, what_a_full_kernel_does_not_take_is_not_sent, 0, 2);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_registration_taken_away_while_it_is_waited_for, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
