@@ -340,9 +340,9 @@ static ssize_t look_in_kernel(struct cw_datagram *socket, int fd, const struct c
 
 /* ---- waiting ---- */
 
-static bool is_blocking(const struct cw_datagram *socket, const struct cw_taking *taking)
+static bool is_blocking(const struct cw_datagram *socket, int fd, const struct cw_taking *taking)
 {
-	return !(taking->flags & MSG_DONTWAIT) && !atomic_load_explicit(&socket->entry->nonblocking, memory_order_relaxed);
+	return !(taking->flags & MSG_DONTWAIT) && cw_stream_blocks(socket->entry, fd);
 }
 
 /* True: something has come, or may have. */
@@ -423,7 +423,7 @@ static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_
 			errno = error;
 			continue;
 		}
-		if (!is_blocking(socket, taking)) {
+		if (!is_blocking(socket, fd, taking)) {
 			cw_datagram_offer(socket);
 			errno = EAGAIN;
 			return -1;

@@ -117,6 +117,7 @@ static void share(struct cw_stream *stream)
 
 	/* Closing it here ends nothing any more (cw_service_part). */
 	atomic_store_explicit(&stream->offer, 0, memory_order_relaxed);
+	atomic_store_explicit(&stream->lent, true, memory_order_relaxed);
 	cw_patience_inherit(stream);
 	if (stream->slot) {
 		atomic_fetch_add_explicit(&stream->slot->end[stream->end].holders, 1, memory_order_relaxed);

@@ -40,13 +40,7 @@ static bool look_for_bytes(struct cw_stream *stream, int fd)
 
 bool cw_receive_blocking(struct cw_stream *stream, int fd, const struct cw_receiving *request)
 {
-	if (request->flags & MSG_DONTWAIT)
-		return false;
-	/* Another process that shares the socket may have cleared the flag behind our back. */
-	if (cw_likely(!atomic_load_explicit(&stream->nonblocking, memory_order_relaxed)))
-		return true;
-	return atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_relaxed) != 1 &&
-	       !(cw_raw_fcntl(fd, F_GETFL, 0) & O_NONBLOCK);
+	return !(request->flags & MSG_DONTWAIT) && cw_stream_blocks(stream, fd);
 }
 
 /*

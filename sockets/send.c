@@ -129,9 +129,9 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 	}
 }
 
-static bool nonblocking(const struct cw_stream *stream, const struct cw_sending *request)
+static bool nonblocking(struct cw_stream *stream, int fd, const struct cw_sending *request)
 {
-	return (request->flags & MSG_DONTWAIT) || atomic_load_explicit(&stream->nonblocking, memory_order_relaxed);
+	return (request->flags & MSG_DONTWAIT) || !cw_stream_blocks(stream, fd);
 }
 
 static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending *request)
@@ -160,7 +160,7 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			break;
 		case CW_NO_ROOM:
 			/* A part is an answer for who doesn't want to wait; the next call looks again. */
-			if (request->done && nonblocking(stream, request))
+			if (request->done && nonblocking(stream, fd, request))
 				return cw_send_finish(stream, request, 0);
 			if (!cw_send_look_for_room(stream))
 				looked |= CW_LOOKED_FOR_ROOM;

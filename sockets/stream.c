@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -129,6 +130,7 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	atomic_store_explicit(&stream->slot, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->items, NULL, memory_order_relaxed);
 	atomic_store_explicit(&stream->nonblocking, nonblocking, memory_order_relaxed);
+	atomic_store_explicit(&stream->lent, false, memory_order_relaxed);
 	atomic_store_explicit(&stream->family, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->calls, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->tx_busy, 0, memory_order_relaxed);
@@ -278,6 +280,32 @@ void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason)
 				cw_service_withdraw(stream);
 			return;
 		}
+}
+
+/* In other hands too: another process has it, or may have been given it when it left. */
+static bool is_held_by_others(const struct cw_stream *stream)
+{
+	return stream->slot && (atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_acquire) != 1 ||
+				(atomic_load_explicit(&stream->rx->state, memory_order_relaxed) & CW_MARK_LEFT));
+}
+
+bool cw_stream_blocks(struct cw_stream *stream, int fd)
+{
+	bool held, blocks;
+
+	/* The other way round the kernel's call finds it out. */
+	if (cw_likely(!atomic_load_explicit(&stream->nonblocking, memory_order_relaxed)))
+		return true;
+	held = is_held_by_others(stream);
+	if (!held && cw_likely(!atomic_load_explicit(&stream->lent, memory_order_relaxed)))
+		return false;
+	/* Once more when it is held by us alone again. Who is in a family is not looked for each time (fork.h). */
+	if (!held && stream->slot)
+		atomic_store_explicit(&stream->lent, false, memory_order_relaxed);
+	blocks = !(cw_raw_fcntl(fd, F_GETFL, 0) & O_NONBLOCK);
+	if (blocks && !held && stream->slot)
+		atomic_store_explicit(&stream->nonblocking, false, memory_order_relaxed);
+	return blocks;
 }
 
 bool cw_stream_enter(struct cw_stream *stream, _Atomic uint32_t *busy)

@@ -45,7 +45,8 @@ struct cw_family_book {
 struct cw_stream {
 	/* Read at every call. */
 	_Atomic uint8_t phase;
-	_Atomic bool nonblocking;    /* as last seen; only spinning depends on it while the process holds the socket alone */
+	_Atomic bool nonblocking;    /* as last seen */
+	_Atomic bool lent;           /* another process has, or had, the socket too, and may have changed that */
 	uint8_t corked;              /* CW_CORK_*: bytes in the kernel may wait there for more */
 	bool nagle;                  /* the program did not ask for TCP_NODELAY; we did (switch.c) */
 	bool broken;                 /* reset because of shared memory; every call says ECONNRESET */
@@ -173,6 +174,8 @@ static inline bool cw_stream_ended(const struct cw_stream *stream, uint32_t life
 	return cw_unlikely(cw_stream_life(stream) != life);
 }
 
+/* What the program asked for by O_NONBLOCK, where it doesn't ask for it by a flag of the call. */
+bool cw_stream_blocks(struct cw_stream *stream, int fd);
 /* Decide for kernel TCP. Not for moved streams (leave.h). */
 void cw_stream_stays(struct cw_stream *stream, enum cw_reason reason);
 

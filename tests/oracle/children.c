@@ -571,6 +571,31 @@ SCENARIO(failed_exec, ALONE)
 	there_and_back(e, 10, 5);
 }
 
+/* O_NONBLOCK belongs to the socket: who is left alone with it finds it as the other has left it. */
+SCENARIO(waits_for_whom_the_child_said, ALONE)
+{
+	for (int i = 0; i < 4; i++) {
+		nonblocking(e->fd, true);
+		CALL(recv(e->fd, room, 10, 0));
+		reap(CHILD({
+			there_and_back(e, 10, i % 2 ? 3 : 0);
+			nonblocking(e->fd, false);
+			if (i >= 2)
+				execl("/bin/true", "true", NULL);
+		}));
+		if (i % 2) {
+			e->sent += 30;
+			e->taken += 30;
+		}
+		settle_down(); /* the service has seen its end */
+		later(50);
+		peer_send(e, 10);
+		RECV(e, recv(e->fd, room, 100, 0));
+		peer_wait();
+		there_and_back(e, 10, 40);
+	}
+}
+
 /* Two processes send on one stream, small messages: none is torn. */
 SCENARIO(both_send, ALONE)
 {
