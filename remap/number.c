@@ -253,15 +253,20 @@ static void tell_rest(struct timespec *timeout, uint64_t since, long result)
 {
 	struct timespec rest = {0};
 	struct iovec from = {&rest, sizeof(rest)}, to = {timeout, sizeof(rest)};
-	int64_t left;
+	int64_t gone = (int64_t)(cw_monotonic_ns() - since), left;
 
 	if ((result < 0 && errno != EINTR) || (!timeout->tv_sec && !timeout->tv_nsec))
 		return;
-	left = timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec - (int64_t)(cw_monotonic_ns() - since);
-	if (left > 0) {
-		rest.tv_sec = (time_t)(left / 1000000000);
-		rest.tv_nsec = (long)(left % 1000000000);
+	/* Seconds and the rest apart: a time-out that means for ever has more seconds than there is room for in nanoseconds. */
+	rest.tv_sec = timeout->tv_sec - (time_t)(gone / 1000000000);
+	left = timeout->tv_nsec - gone % 1000000000;
+	if (left < 0) {
+		rest.tv_sec--;
+		left += 1000000000;
 	}
+	rest.tv_nsec = (long)left;
+	if (rest.tv_sec < 0)
+		rest = (struct timespec){0};
 	cw_raw(SYS_process_vm_writev, cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0), (long)&from, 1, (long)&to, 1, 0);
 }
 

@@ -128,6 +128,9 @@ SCENARIO(time_left, 0)
 	arrive(e, 10);
 	CALL(syscall(SYS_ppoll, &p, 1, &t, NULL, 8));
 	say("  left %d", t.tv_sec == 8);
+	t = (struct timespec){INT64_C(1) << (sizeof(t.tv_sec) * 8 - 4), 0}; /* for ever */
+	CALL(syscall(SYS_ppoll, &p, 1, &t, NULL, 8));
+	say("  left %d", t.tv_sec > 1000000);
 	RECV(e, syscall(SYS_read, e->fd, room, 100));
 	CALL(syscall(SYS_ppoll, &p, 1, &unwritable, NULL, 8));
 	t = (struct timespec){0, 20000000};
