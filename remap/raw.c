@@ -1,6 +1,7 @@
 #include "raw_inside.h"
 
 #ifdef CW_RAW_HERE
+#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "plain.h"
 #include "process.h"
 #include "raw_static.h"
+#include "sockets/leave.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
@@ -157,6 +159,20 @@ static bool answer(struct cw_raw_thread *thread, ucontext_t *context, long numbe
 	return false;
 }
 
+/* int 0x80: the numbers are those of 32 bits, which nothing here knows. So nothing is moved any more, and the program makes the call. */
+static cw_noinline void dispatched_32(struct cw_raw_thread *thread, ucontext_t *context)
+{
+	static _Atomic bool left;
+	greg_t *registers = context->uc_mcontext.gregs;
+	int error = errno;
+
+	if (!cw_is_other_process() && !atomic_exchange_explicit(&left, true, memory_order_relaxed))
+		cw_leave_process(CW_REASON_raw_calls);
+	thread->resume = (uintptr_t)registers[REG_RIP];
+	registers[REG_RIP] = (greg_t)cw_raw_call_32;
+	errno = error;
+}
+
 /* With libc's thread pointer. */
 static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *context)
 {
@@ -195,7 +211,10 @@ static void caught(int number, siginfo_t *info, void *context)
 	thread->program_fs = fs;
 	if (fs != thread->own_fs)
 		cw_raw_set_fs(thread->own_fs);
-	dispatched(thread, context);
+	if (info->si_arch == AUDIT_ARCH_I386)
+		dispatched_32(thread, context);
+	else
+		dispatched(thread, context);
 	if (thread->program_fs != thread->own_fs)
 		cw_raw_set_fs(thread->program_fs);
 }
@@ -206,7 +225,7 @@ void cw_raw_join(void)
 {
 	uint64_t only = CW_RAW_SIGSYS;
 
-	cw_raw_own.own_fs = cw_raw_fs();
+	cw_raw_own.own_fs = cw_raw_own.program_fs = cw_raw_fs();
 	cw_raw_set_self(&cw_raw_own);
 	cw_raw(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&only, 0, CW_RAW_MASK_BYTES, 0, 0);
 	cw_raw_arm();

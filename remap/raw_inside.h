@@ -111,7 +111,7 @@ bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number
 void cw_raw_born(struct cw_raw_thread *thread);
 
 /* raw_stubs.S */
-extern const char cw_raw_vfork_call[], cw_raw_thread_call[], cw_raw_stack_call[], cw_raw_restore[];
+extern const char cw_raw_vfork_call[], cw_raw_thread_call[], cw_raw_stack_call[], cw_raw_call_32[], cw_raw_restore[];
 _Noreturn void cw_raw_return(uintptr_t frame);
 
 #endif

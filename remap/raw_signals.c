@@ -197,6 +197,18 @@ void cw_raw_settle(struct cw_raw_thread *thread, ucontext_t *context)
 	context->uc_stack = stack_for(thread, &thread->stack);
 }
 
+/* As the program has set it; in a dispatched call and beside one. */
+static stack_t own_view(const struct cw_raw_thread *thread, const stack_t *kernels, bool on)
+{
+	stack_t stack = thread->room && kernels->ss_sp == thread->room ? thread->stack : *kernels;
+
+	if (!stack.ss_size || (stack.ss_flags & SS_DISABLE))
+		return (stack_t){.ss_flags = SS_DISABLE};
+	if (on)
+		stack.ss_flags |= SS_ONSTACK;
+	return stack;
+}
+
 static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool on)
 {
 	unsigned mode = (unsigned)stack->ss_flags & ~(1u << 31);
@@ -218,19 +230,22 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 	greg_t *registers = context->uc_mcontext.gregs;
 	stack_t before = context->uc_stack;
 	bool on = lies_on((uintptr_t)registers[REG_RSP], &before);
+	struct cw_raw_thread childs;
 
-	if (thread->room && before.ss_sp == thread->room)
-		before = thread->stack;
-	if (!before.ss_size || (before.ss_flags & SS_DISABLE))
-		before = (stack_t){.ss_flags = SS_DISABLE};
-	else if (on)
-		before.ss_flags |= SS_ONSTACK;
+	/* A vfork child's thread is its parent's, who goes on by what is written there. */
+	if (cw_is_other_process()) {
+		childs = *thread;
+		thread = &childs;
+	}
+	before = own_view(thread, &before, on);
 	*result = stack ? set_stack(thread, stack, on) : 0;
 	if (*result)
 		return false;
 	if (old)
 		*old = before;
-	if (!stack)
+	if (stack && thread == &childs)
+		context->uc_stack = childs.wanted;
+	if (!stack || thread == &childs)
 		return false;
 	thread->saved[0] = (uint64_t)registers[REG_RDI];
 	thread->saved[1] = (uint64_t)registers[REG_RSI];
@@ -328,5 +343,32 @@ CW_EXPORT sighandler_t signal(int number, sighandler_t handler)
 		return cw_real.signal(number, handler);
 	own_sigsys(&action, &old);
 	return old.sa_handler;
+}
+
+/* Dispatched calls of libc's threads are handled on this stack too. */
+CW_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
+{
+	struct cw_raw_thread *thread;
+	stack_t kernels, before;
+	bool on;
+	long result;
+
+	cw_ensure_started();
+	thread = cw_raw_on && !cw_is_other_process() ? cw_raw_self() : NULL;
+	if (!thread || cw_real.sigaltstack(NULL, &kernels) < 0)
+		return cw_real.sigaltstack(stack, old);
+	on = kernels.ss_flags & SS_ONSTACK;
+	kernels.ss_flags &= ~SS_ONSTACK;
+	before = own_view(thread, &kernels, on);
+	result = stack ? set_stack(thread, stack, on) : 0;
+	if (result == 0 && stack && cw_real.sigaltstack(&thread->wanted, NULL) < 0)
+		return -1;
+	if (result < 0) {
+		errno = (int)-result;
+		return -1;
+	}
+	if (old)
+		*old = before;
+	return 0;
 }
 #endif

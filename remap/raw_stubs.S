@@ -94,6 +94,15 @@ cw_raw_stack_call:
 	jmp *%rcx
 	.size cw_raw_stack_call, . - cw_raw_stack_call
 
+/* A call of 32 bits, which keeps all registers, and may have arguments in any of them. */
+	.globl cw_raw_call_32
+	.hidden cw_raw_call_32
+	.type cw_raw_call_32, @function
+cw_raw_call_32:
+	int $0x80
+	jmp *%gs:RESUME
+	.size cw_raw_call_32, . - cw_raw_call_32
+
 /* Where handlers of the program return to. */
 	.globl cw_raw_restore
 	.hidden cw_raw_restore

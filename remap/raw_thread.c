@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <threads.h>
 
 #include "call.h"
 
@@ -150,6 +151,39 @@ CW_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes
 	*begin = (struct begin){function, argument};
 	result = cw_real.pthread_create(thread, attributes, begin_thread, begin);
 	if (result)
+		free(begin);
+	return result;
+}
+
+struct begin_c11 {
+	thrd_start_t function;
+	void *argument;
+};
+
+static int begin_thread_c11(void *argument)
+{
+	struct begin_c11 begin = *(struct begin_c11 *)argument;
+
+	free(argument);
+	cw_raw_join();
+	return begin.function(begin.argument);
+}
+
+/* libc's own calls its pthread_create by no symbol. */
+CW_EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
+{
+	struct begin_c11 *begin;
+	int result;
+
+	cw_ensure_started();
+	if (!cw_raw_on)
+		return cw_real.thrd_create(thread, function, argument);
+	begin = malloc(sizeof(*begin));
+	if (!begin)
+		return thrd_nomem;
+	*begin = (struct begin_c11){function, argument};
+	result = cw_real.thrd_create(thread, begin_thread_c11, begin);
+	if (result != thrd_success)
 		free(begin);
 	return result;
 }

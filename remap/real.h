@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <threads.h>
 
 #include "sockets/kernel.h"
 #include "sync/cpu.h"
@@ -75,6 +76,8 @@ struct sigevent;
 	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                                                           \
 	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))                                                                       \
 	X(int, sigsuspend, (const sigset_t *))                                                                                             \
+	X(int, sigaltstack, (const stack_t *, stack_t *))                                                                                  \
+	X(int, thrd_create, (thrd_t *, thrd_start_t, void *))                                                                              \
 	X(int, unshare, (int))                                                                                                             \
 	X(int, setns, (int, int))                                                                                                          \
 	X(int, system, (const char *))                                                                                                     \

@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <unistd.h>
 
 static long call(long number, long a, long b, long c, long d, long e, long f)
@@ -189,6 +191,74 @@ static void threads(void)
 	printf("threads %ld\n", (long)sum);
 }
 
+static int travel_on(void *argument)
+{
+	return trips((int)(intptr_t)argument, 100, 1000);
+}
+
+/* On a stream that has been moved before. */
+static void thread_of_c11(int fd)
+{
+	thrd_t thread;
+	int good = 0;
+
+	thrd_create(&thread, travel_on, (void *)(intptr_t)fd); // NOLINT
+	thrd_join(thread, &good);
+	printf("thread of C11 %d\n", good);
+}
+
+/* With nothing below that may be written. */
+static void small_stack(void)
+{
+	const size_t size = 8192;
+	char *memory = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), room[100];
+	stack_t stack = {.ss_sp = memory + size, .ss_size = size}, none = {.ss_flags = SS_DISABLE}, old;
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct iovec part = {room, sizeof(room)};
+	struct mmsghdr message = {.msg_hdr = {.msg_iov = &part, .msg_iovlen = 1}};
+	socklen_t length = sizeof(own);
+	int fd = (int)CALL(socket, AF_INET, SOCK_DGRAM, 0);
+
+	mprotect(memory, size, PROT_NONE);
+	printf("stack: %d", sigaltstack(&stack, NULL));
+	printf(" %d", sigaltstack(NULL, &old));
+	printf(" %d %zu %x\n", old.ss_sp == stack.ss_sp, old.ss_size, (unsigned)old.ss_flags);
+	CALL(bind, fd, &own, sizeof(own));
+	CALL(getsockname, fd, &own, &length);
+	CALL(sendto, fd, "datagram", 8, 0, &own, sizeof(own));
+	printf("datagrams: %ld", CALL(recvmmsg, fd, &message, 1, 0, NULL));
+	printf(" %u\n", message.msg_len);
+	printf("no stack: %d", sigaltstack(&none, &old));
+	printf(" %d %zu %x\n", old.ss_sp == stack.ss_sp, old.ss_size, (unsigned)old.ss_flags);
+	CALL(close, fd);
+	munmap(memory, 2 * size);
+}
+
+/* By the door of 32 bits, in a process of its own: not each kernel has it. */
+static void old_door(int fd)
+{
+	static const char text[] = "by the old door\n";
+	char *low = mmap(NULL, sizeof(text), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	int status = 0;
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		long written, process;
+
+		memcpy(low, text, sizeof(text));
+		__asm__ volatile("int $0x80" : "=a"(written) : "a"(4), "b"(1), "c"(low), "d"(sizeof(text) - 1) : "memory");
+		__asm__ volatile("int $0x80" : "=a"(process) : "a"(20) : "memory");
+		printf("wrote %ld, process %d, then %d\n", written, process == getpid(), trips(fd, 20, 100));
+		fflush(stdout);
+		CALL(exit_group, 0);
+	}
+	waitpid(child, &status, 0);
+	printf("status %x, we %d\n", (unsigned)status, trips(fd, 50, 100));
+	munmap(low, sizeof(text));
+}
+
 static void children(int fd)
 {
 	int status = 0;
@@ -198,6 +268,16 @@ static void children(int fd)
 		printf("child %d\n", trips(fd, 20, 50));
 		fflush(stdout);
 		CALL(exit_group, 7);
+	}
+	waitpid((pid_t)child, &status, 0);
+	printf("status %d, we %d\n", WEXITSTATUS(status), trips(fd, 50, 50));
+	/* A signal stack for the child alone, which has our memory. */
+	child = vfork();
+	if (!child) {
+		static char room[65536];
+		stack_t stack = {.ss_sp = room, .ss_size = sizeof(room)};
+
+		_exit(sigaltstack(&stack, NULL) ? 1 : 8);
 	}
 	waitpid((pid_t)child, &status, 0);
 	printf("status %d, we %d\n", WEXITSTATUS(status), trips(fd, 50, 50));
@@ -255,7 +335,10 @@ int main(int count, char **words)
 	waits(fd);
 	signals(fd);
 	threads();
+	thread_of_c11(fd);
+	small_stack();
 	children(fd);
+	old_door(fd);
 	CALL(close, fd);
 	fd = open_stream();
 	trips(fd, 100, 64);
