@@ -207,7 +207,14 @@ void cw_flow_offered(struct cw_program *program, const struct cw_message *messag
 
 	cw_close_foreign(fd);
 	cw_tally(CW_SERVICE_offers);
-	if (!fine || !(message->flow.token.index & CW_FLOW_TOKEN)) {
+	/* What it may be the receiver of is what it says itself: the numbers that a program has bound how many offers there are. */
+	if ((message->flow.token.index ^ CW_FLOW_TOKEN) >= CW_FLOWS) {
+		free(offer);
+		cw_nonsense(program);
+		cw_tally(CW_SERVICE_offers_refused);
+		return;
+	}
+	if (!fine) {
 		cw_tally(CW_SERVICE_offers_elsewhere);
 		free(offer);
 		return;

@@ -49,6 +49,7 @@ static void end(struct cw_program *program, bool drained)
 	if (program->number)
 		HASH_DELETE(hh, service.programs, program);
 	cw_book_drop(program->book);
+	program->book = NULL; /* whoever is in the middle of a message of it looks */
 	cw_user_leave(program->user);
 	DL_DELETE(service.all, program);
 	if (drained)

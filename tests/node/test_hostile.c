@@ -108,18 +108,24 @@ START_TEST(nonsense_harms_nobody)
 }
 END_TEST
 
+/* Messages of no type; offers of what is no socket, with numbers that no program has. */
 START_TEST(too_much_nonsense_ends_the_connection)
 {
+	static const enum cw_message_type types[] = {CW_MESSAGE_TYPES + 1, CW_OFFER, CW_FLOW, CW_FLOW};
 	struct service service = service_start(NULL);
 	struct program a = program_start(&service);
-	struct cw_message nonsense = cw_link_message(CW_MESSAGE_TYPES + 1);
+	struct cw_message nonsense = cw_link_message(types[_i]);
 	struct pollfd look = {.fd = a.fd, .events = POLLOUT};
-	int sent = 0;
+	int sent = 0, file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	bool shows = types[_i] == CW_OFFER || types[_i] == CW_FLOW;
 
-	while (cw_link_send(a.fd, &nonsense, NULL, 0) == 0 || errno == EAGAIN) {
+	if (_i == 3)
+		nonsense.flow.token.index = UINT32_MAX;
+	while (cw_link_send(a.fd, &nonsense, &file, shows ? 1 : 0) == 0 || errno == EAGAIN || errno == ETOOMANYREFS) {
 		ck_assert_int_lt(sent++, 1000000);
 		ck_assert_int_eq(poll(&look, 1, LIMIT_MS), 1);
 	}
+	close(file);
 	ck_assert_int_eq(service_status(&service, "counters.expelled"), 1);
 	check_serves(&service);
 	service_end(&service);
@@ -431,7 +437,7 @@ TCase *hostile_tests(void)
 	tcase_set_timeout(tests, 120);
 	tcase_add_loop_test(tests, nonsense_harms_nobody, 0, 4);
 	tcase_add_loop_test(tests, nonsense_in_a_ring_that_is_sent_again, 0, 2);
-	tcase_add_test(tests, too_much_nonsense_ends_the_connection);
+	tcase_add_loop_test(tests, too_much_nonsense_ends_the_connection, 0, 4);
 	tcase_add_test(tests, ends_that_are_not_held_cannot_be_released);
 	tcase_add_test(tests, a_slot_is_released_before_its_grant_is_fetched);
 	tcase_add_test(tests, nonsense_in_a_slot_and_a_book_harms_nobody);
