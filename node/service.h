@@ -379,6 +379,9 @@ struct cw_memory_use cw_memory_use(void);
 /* service_worker.c: work(fd, argument) in a child; done(context, its result) here, 0 if it failed. -1: it could not be started. */
 int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
 	      void *context);
+/* The same for what anybody may ask for as often as he likes: it leaves some to the others. */
+int cw_worker_asked(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
+		    void *context);
 
 /* service_run.c */
 void cw_run_begin(struct cw_program *sender, struct cw_received *received);

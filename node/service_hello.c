@@ -33,9 +33,13 @@ static struct cw_program *find_parent(const struct cw_program *program, uint64_t
 	struct cw_program *parent;
 
 	HASH_FIND(hh, service.programs, &number, sizeof(number), parent);
-	if (!parent || (parent->pid != program->peer.pid && !cw_program_silent(parent)))
+	if (!parent)
 		return NULL;
-	return parent->peer.uid == program->peer.uid || parent->peer.uid == 0 ? parent : NULL;
+	/* Of a child that has not spoken yet the process isn't known: there the user must be its own, or anybody could say to be its child.
+	 */
+	if (parent->peer.uid == program->peer.uid)
+		return parent->pid == program->peer.pid || cw_program_silent(parent) ? parent : NULL;
+	return parent->peer.uid == 0 && parent->pid == program->peer.pid && !cw_program_silent(parent) ? parent : NULL;
 }
 
 /* Printable ASCII, for terminals and JSON. */

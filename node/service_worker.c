@@ -12,17 +12,19 @@
 #include "service.h"
 
 #define LIMIT_SECONDS 20
-#define MOST          16 /* at once */
+#define MOST          24 /* at once */
+#define MOST_ASKED    16 /* of these, for whoever asks: a file that a user named can keep one until the limit */
 
 struct worker {
 	struct cw_source source; /* the pipe's reading end */
 	void (*done)(void *context, uint64_t result);
 	void *context;
+	bool asked;
 	struct worker *next, *prev;
 };
 
 static struct worker *workers;
-static unsigned count;
+static unsigned count, count_asked;
 
 static void worker_ready(struct cw_source *source, uint32_t events)
 {
@@ -35,6 +37,7 @@ static void worker_ready(struct cw_source *source, uint32_t events)
 	close(source->fd);
 	DL_DELETE(workers, worker);
 	count--;
+	count_asked -= worker->asked;
 	if (worker->done)
 		worker->done(worker->context, result);
 	free(worker);
@@ -76,24 +79,35 @@ static int start(struct worker *worker, uint64_t (*work)(int fd, void *argument)
 	close(ends[1]);
 	DL_APPEND(workers, worker);
 	count++;
+	count_asked += worker->asked;
 	return 0;
 }
 
-int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result), void *context)
+static int begin(struct worker wanted, uint64_t (*work)(int fd, void *argument), void *argument, int fd)
 {
 	struct worker *worker;
 
-	if (count >= MOST && !service.stopping) {
+	if ((count >= MOST || (wanted.asked && count_asked >= MOST_ASKED)) && !service.stopping) {
 		errno = EAGAIN;
 		return -1;
 	}
-	worker = calloc(1, sizeof(*worker));
+	worker = malloc(sizeof(*worker));
 	if (!worker)
 		return -1;
-	worker->done = done;
-	worker->context = context;
+	*worker = wanted;
 	if (start(worker, work, argument, fd) == 0)
 		return 0;
 	free(worker);
 	return -1;
+}
+
+int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result), void *context)
+{
+	return begin((struct worker){.done = done, .context = context}, work, argument, fd);
+}
+
+int cw_worker_asked(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
+		    void *context)
+{
+	return begin((struct worker){.done = done, .context = context, .asked = true}, work, argument, fd);
 }

@@ -1,5 +1,6 @@
 /* Slots: who holds them, what is marked when nobody does, and who gets them next. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -181,6 +182,43 @@ START_TEST(new_slots_are_not_where_a_child_looks)
 }
 END_TEST
 
+/* Neither of root's program, nor of its child, which has not said yet which process it is. */
+static void be_another_user(const struct service *service, const struct program *parent, const struct program *silent)
+{
+	struct program impostor;
+
+	if (setgid(65534) < 0 || setuid(65534) < 0)
+		_exit(2);
+	impostor = program_child(service, parent, 0);
+	if (impostor.status != EPERM)
+		_exit(3);
+	impostor = program_child(service, silent, 0);
+	_exit(impostor.status == EPERM ? 0 : 1);
+}
+
+START_TEST(a_child_of_another_user_is_refused)
+{
+	struct service service;
+	struct program a, silent;
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip("needs root, to become another user");
+	service = service_start(NULL);
+	a = program_start(&service);
+	silent = program_child(&service, &a, 0);
+	ck_assert_uint_eq(silent.status, 0);
+	pid = fork();
+	if (pid == 0)
+		be_another_user(&service, &a, &silent);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_uint_eq(program_child(&service, &silent, 0).status, 0);
+	service_end(&service);
+}
+END_TEST
+
 static void be_another_process(const struct service *service, const struct program *parent)
 {
 	struct program impostor = program_child(service, parent, 0);
@@ -325,6 +363,66 @@ static void ask_resend(const struct program *reader, const struct grant *grant)
 	ck_assert_int_eq(cw_link_send(reader->fd, &message, NULL, 0), 0);
 }
 
+/* A run of a process that ends at once, and whose report nobody reads. */
+static void run_with_report(const struct service *service, int report)
+{
+	struct cw_message question = cw_link_message(CW_RUN);
+	struct cw_received answer = {0};
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int fd = cw_link_connect(service->name);
+
+		if (cw_link_send(fd, &question, &report, 1) < 0 || !cw_link_answer(fd, CW_RUN, &answer, LIMIT_MS))
+			_exit(1);
+		_exit((int)answer.message.status);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+static bool list_is_refused(void *argument)
+{
+	const struct service *service = argument;
+	struct cw_message question = cw_link_message(CW_LIST);
+	struct cw_received answer = {0};
+	int fd = cw_link_connect(service->name);
+
+	ck_assert_int_eq(cw_link_send(fd, &question, NULL, 0), 0);
+	ck_assert(cw_link_answer(fd, CW_LIST, &answer, LIMIT_MS));
+	cw_received_close(&answer);
+	close(fd);
+	return answer.message.status == EAGAIN;
+}
+
+/* Who keeps the service's children busy keeps them from those who ask, not from a ring's bytes. */
+START_TEST(reports_that_nobody_reads_leave_children_to_others)
+{
+	struct service service = service_start(NULL);
+	struct program reader = program_start(&service), writer = program_start(&service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+	char got[16] = "";
+	int report[2];
+
+	ck_assert_int_eq(pipe2(report, O_NONBLOCK | O_CLOEXEC), 0);
+	while (write(report[1], got, 1) == 1)
+		;
+	ck_assert_int_eq(fcntl(report[1], F_SETFL, 0), 0);
+	for (int i = 0; i < 30; i++)
+		run_with_report(&service, report[1]);
+	await(list_is_refused, &service, "the service to be busy");
+	move(&reader, &writer, &pair, 0, grants);
+	enter_moved(&writer, 0, &grants[1], pair.end[1]);
+	leave_unread(&grants[0], "hello");
+	ask_resend(&reader, &grants[0]);
+	ck_assert_int_eq(recv(pair.end[0], got, 5, MSG_WAITALL), 5);
+	ck_assert_str_eq(got, "hello");
+	service_kill(&service);
+}
+END_TEST
+
 START_TEST(a_rings_bytes_are_sent_again_for_the_writer)
 {
 	struct service service = service_start(NULL);
@@ -438,6 +536,8 @@ TCase *slot_tests(void)
 	tcase_add_test(tests, a_slot_given_back_is_used_again);
 	tcase_add_test(tests, a_death_is_marked);
 	tcase_add_test(tests, a_child_holds_what_its_parent_held);
+	tcase_add_test(tests, a_child_of_another_user_is_refused);
+	tcase_add_test(tests, reports_that_nobody_reads_leave_children_to_others);
 	tcase_add_test(tests, a_holder_that_lets_go_counts_itself);
 	tcase_add_test(tests, new_slots_are_not_where_a_child_looks);
 	tcase_add_test(tests, a_child_of_somebody_else_is_refused);
