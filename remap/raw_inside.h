@@ -99,6 +99,8 @@ long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *set, uint6
 bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const stack_t *stack, stack_t *old, long *result);
 /* The signal stack that dispatched calls of this thread are to be handled on, from the return on. */
 void cw_raw_settle(struct cw_raw_thread *thread, ucontext_t *context);
+/* The calling thread of libc's ends: what stood in for its signal stack is given back. */
+void cw_raw_stack_end(void *ignored);
 bool cw_raw_install(void (*caught)(int, siginfo_t *, void *));
 /* A SIGSYS that no dispatched call was the reason of. */
 void cw_raw_signal(int number, siginfo_t *info, void *context);

@@ -179,6 +179,18 @@ static void *own_stack(struct cw_raw_thread *thread)
 	return thread->room;
 }
 
+/* Unless it ends on that very stack. */
+void cw_raw_stack_end(void *ignored)
+{
+	struct cw_raw_thread *thread = cw_raw_self();
+	stack_t none = {.ss_flags = SS_DISABLE};
+
+	if (!thread->room || cw_raw(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) != 0)
+		return;
+	cw_raw(SYS_munmap, (long)thread->room, OWN_STACK, 0, 0, 0, 0);
+	thread->room = NULL;
+}
+
 /* What the kernel is to be told where the program wants this one. */
 static stack_t stack_for(struct cw_raw_thread *thread, const stack_t *wanted)
 {

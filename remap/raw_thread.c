@@ -131,10 +131,14 @@ struct begin {
 static void *begin_thread(void *argument)
 {
 	struct begin begin = *(struct begin *)argument;
+	void *result;
 
 	free(argument);
 	cw_raw_join();
-	return begin.function(begin.argument);
+	pthread_cleanup_push(cw_raw_stack_end, NULL);
+	result = begin.function(begin.argument);
+	pthread_cleanup_pop(1);
+	return result;
 }
 
 CW_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*function)(void *), void *argument)
@@ -163,10 +167,14 @@ struct begin_c11 {
 static int begin_thread_c11(void *argument)
 {
 	struct begin_c11 begin = *(struct begin_c11 *)argument;
+	int result;
 
 	free(argument);
 	cw_raw_join();
-	return begin.function(begin.argument);
+	pthread_cleanup_push(cw_raw_stack_end, NULL);
+	result = begin.function(begin.argument);
+	pthread_cleanup_pop(1);
+	return result;
 }
 
 /* libc's own calls its pthread_create by no symbol. */

@@ -234,6 +234,47 @@ static void small_stack(void)
 	munmap(memory, 2 * size);
 }
 
+static long memory_of_us(void)
+{
+	long pages = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+
+	if (!file || fscanf(file, "%ld", &pages) != 1)
+		die("statm", -1);
+	fclose(file);
+	return pages;
+}
+
+static void *with_small_stack(void *argument)
+{
+	char memory[8192];
+	stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
+
+	if (sigaltstack(&stack, NULL) || CALL(getppid, 0) <= 0)
+		die("sigaltstack", -1);
+	if (argument)
+		pthread_exit(NULL);
+	stack.ss_flags = SS_DISABLE;
+	sigaltstack(&stack, NULL);
+	return NULL;
+}
+
+/* What a thread has had is its successor's. */
+static void small_stacks(void)
+{
+	long before = 0;
+
+	for (uintptr_t i = 0; i < 1100; i++) {
+		pthread_t thread;
+
+		if (i == 100)
+			before = memory_of_us();
+		pthread_create(&thread, NULL, with_small_stack, (void *)(i % 2)); // NOLINT
+		pthread_join(thread, NULL);
+	}
+	printf("small stacks: %d\n", memory_of_us() - before < 5000);
+}
+
 /* By the door of 32 bits, in a process of its own: not each kernel has it. */
 static void old_door(int fd)
 {
@@ -337,6 +378,7 @@ int main(int count, char **words)
 	threads();
 	thread_of_c11(fd);
 	small_stack();
+	small_stacks();
 	children(fd);
 	old_door(fd);
 	CALL(close, fd);
