@@ -13,6 +13,7 @@
 
 #include "asynchronous.h"
 #include "call.h"
+#include "clone.h"
 #include "number.h"
 #include "plain.h"
 #include "sockets/memory.h"
@@ -97,6 +98,8 @@ static long socket_call(const long call[6])
 /* By the call of that name; *known: there is one of ours. */
 static long by_name(long number, const long a[6], bool *known)
 {
+	long result = 0;
+
 	*known = true;
 	switch (number) {
 	case SYS_read:
@@ -225,6 +228,13 @@ static long by_name(long number, const long a[6], bool *known)
 		return prctl((int)a[0], a[1], a[2], a[3], a[4]);
 	case SYS_execveat:
 		return execveat((int)a[0], (const char *)a[1], (char *const *)a[2], (char *const *)a[3], (int)a[4]);
+#ifdef SYS_fork
+	case SYS_fork:
+#endif
+	case SYS_clone:
+	case SYS_clone3:
+		*known = cw_clone_by_number(number, a, &result);
+		return result;
 	case SYS_seccomp:
 		cw_before_filter(a[0] == SECCOMP_SET_MODE_STRICT || (a[0] == SECCOMP_SET_MODE_FILTER && a[2]));
 		break;

@@ -29,9 +29,16 @@ bool cw_is_other_process(void)
 
 /* Of the fork that is being made: a thread may make the process plain in the middle. */
 static bool plain_fork;
+static __thread bool forking;
+
+bool cw_process_forks(void)
+{
+	return forking;
+}
 
 void cw_process_before_fork(void)
 {
+	forking = true;
 	plain_fork = cw_is_plain();
 	if (!plain_fork)
 		cw_fork_prepare();
@@ -39,20 +46,21 @@ void cw_process_before_fork(void)
 
 void cw_process_in_parent(void)
 {
+	forking = false;
 	if (!plain_fork)
 		cw_fork_parent();
 }
 
 void cw_process_in_child(void)
 {
+	forking = false;
 	if (plain_fork)
 		return;
 	atomic_store_explicit(&owner, cw_own_pid(), memory_order_relaxed);
 	cw_fork_child();
 }
 
-/* Of fork() by libc: its child has lost the dispatch of calls. */
-static void in_child(void)
+void cw_process_in_child_of_libc(void)
 {
 	if (cw_raw_on)
 		cw_raw_join();
@@ -62,7 +70,7 @@ static void in_child(void)
 void cw_process_start(void)
 {
 	atomic_store_explicit(&owner, cw_own_pid(), memory_order_relaxed);
-	pthread_atfork(cw_process_before_fork, cw_process_in_parent, in_child);
+	pthread_atfork(cw_process_before_fork, cw_process_in_parent, cw_process_in_child_of_libc);
 }
 
 /* ---- exec: the program that comes knows nothing of rings ---- */
@@ -364,22 +372,24 @@ CW_EXPORT FILE *popen(const char *command, const char *mode)
  * Locks in a slot hold the numbers of threads. Children in another namespace have numbers of their own, which would be taken for those of
  * dead or foreign threads, so nothing that they will inherit may be moved.
  */
-static void before_other_numbers(bool numbers)
+void cw_process_before_other_numbers(void)
 {
-	if (numbers && !cw_is_plain() && !cw_is_other_process())
+	if (!cw_is_plain() && !cw_is_other_process())
 		cw_leave_process(CW_REASON_inherited);
 }
 
 CW_EXPORT int unshare(int flags)
 {
-	before_other_numbers(flags & CLONE_NEWPID);
+	if (flags & CLONE_NEWPID)
+		cw_process_before_other_numbers();
 	return cw_real.unshare(flags);
 }
 
 CW_EXPORT int setns(int fd, int kind)
 {
 	/* Without a kind the descriptor says it. */
-	before_other_numbers(!kind || (kind & CLONE_NEWPID));
+	if (!kind || (kind & CLONE_NEWPID))
+		cw_process_before_other_numbers();
 	return cw_real.setns(fd, kind);
 }
 

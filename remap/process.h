@@ -12,6 +12,10 @@ void cw_process_start(void);
 void cw_process_before_fork(void);
 void cw_process_in_parent(void);
 void cw_process_in_child(void);
+void cw_process_in_child_of_libc(void); /* which has lost the dispatch of calls */
+bool cw_process_forks(void);            /* this thread, between the two */
+/* Of a namespace of its own. */
+void cw_process_before_other_numbers(void);
 /* A message that may carry descriptors is about to be sent. */
 void cw_before_passing(const struct msghdr *message);
 

@@ -78,6 +78,8 @@ struct sigevent;
 	X(int, sigsuspend, (const sigset_t *))                                                                                             \
 	X(int, sigaltstack, (const stack_t *, stack_t *))                                                                                  \
 	X(int, thrd_create, (thrd_t *, thrd_start_t, void *))                                                                              \
+	X(pid_t, _Fork, (void))                                                                                                            \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                                                         \
 	X(int, unshare, (int))                                                                                                             \
 	X(int, setns, (int, int))                                                                                                          \
 	X(int, system, (const char *))                                                                                                     \

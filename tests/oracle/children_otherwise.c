@@ -1,0 +1,215 @@
+/* Children that are not made by fork(): by _Fork, by libc's clone, by system calls by their numbers. */
+#define FAMILY "children"
+#include "oracle.h"
+#include "peer.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static int run_it(void *run)
+{
+	(*(void (*const *)(void))run)();
+	_exit(0);
+}
+
+static pid_t by_fork(void (*run)(void))
+{
+	pid_t child = _Fork();
+
+	if (!child)
+		run_it(&run);
+	return child;
+}
+
+static pid_t by_number(void (*run)(void))
+{
+#ifdef SYS_fork
+	pid_t child = (pid_t)syscall(SYS_fork);
+#else
+	pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+#endif
+
+	if (!child)
+		run_it(&run);
+	return child;
+}
+
+static pid_t by_clone_number(void (*run)(void))
+{
+	pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (!child)
+		run_it(&run);
+	return child;
+}
+
+static pid_t by_clone(void (*run)(void))
+{
+	static char stack[256 * 1024] __attribute__((aligned(64)));
+
+	return clone(run_it, stack + sizeof(stack), SIGCHLD, &run);
+}
+
+static pid_t (*const ways[])(void (*run)(void)) = {by_fork, by_number, by_clone_number, by_clone};
+
+static struct end *s; /* positions that parent and child both advance */
+static int go[2], back[2], text;
+
+static void share(struct end *e)
+{
+	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	*s = *e;
+	MUST(pipe(go));
+	MUST(pipe(back));
+	text = transcript();
+}
+
+static void in_turns(void)
+{
+	dup2(text, STDOUT_FILENO);
+	for (int i = 0; i < 3; i++) {
+		MUST(read(go[0], room, 1));
+		RECV(s, recv(s->fd, room, 30, 0));
+		SEND(s, 10, send(s->fd, room, 10, 0));
+		MUST(write(back[1], "b", 1));
+	}
+}
+
+static pid_t begin(pid_t (*way)(void (*run)(void)), void (*run)(void))
+{
+	pid_t child = (pid_t)MUST(way(run));
+
+	transcript_of(child, text);
+	return child;
+}
+
+/* Both use the stream, in turns. */
+SCENARIO(otherwise_in_turns, ALONE)
+{
+	for (size_t k = 0; k < sizeof(ways) / sizeof(*ways); k++) {
+		share(e);
+		peer_send(s, 150);
+		arrive(s, 150);
+		pid_t child = begin(ways[k], in_turns);
+
+		for (int i = 0; i < 3; i++) {
+			RECV(s, recv(s->fd, room, 20, 0));
+			MUST(write(go[1], "g", 1));
+			MUST(read(back[0], room, 1));
+			SEND(s, 10, send(s->fd, room, 10, 0));
+			peer_recv_all(s, 20);
+		}
+		reap(child);
+		peer_send(s, 10);
+		arrive(s, 10);
+		RECV(s, recv(s->fd, room, 100, 0));
+		*e = *s;
+	}
+}
+
+static void closes_at_once(void)
+{
+	dup2(text, STDOUT_FILENO);
+	CALL(close(s->fd));
+}
+
+/* The child closes it, and the parent goes on. */
+SCENARIO(otherwise_closed_by_child, ALONE)
+{
+	for (size_t k = 0; k < sizeof(ways) / sizeof(*ways); k++) {
+		share(e);
+		pid_t child = begin(ways[k], closes_at_once);
+
+		reap(child);
+		there_and_back(s, 10, 20);
+		*e = *s;
+	}
+}
+
+static void goes_on(void)
+{
+	dup2(text, STDOUT_FILENO);
+	MUST(read(go[0], room, 1));
+	RECV(s, recv(s->fd, room, 10, 0));
+	SEND(s, 10, send(s->fd, room, 10, 0));
+	MUST(write(back[1], "b", 1));
+	MUST(read(go[0], room, 1));
+}
+
+/* The parent closes it, and the child goes on: the peer's end comes with the child's. */
+SCENARIO(otherwise_closed_by_parent, ALONE | UNOPENED)
+{
+	for (size_t k = 0; k < sizeof(ways) / sizeof(*ways); k++) {
+		open_end(e, AF_INET, false);
+		share(e);
+		pid_t child = begin(ways[k], goes_on);
+
+		CALL(close(e->fd));
+		peer_send(s, 10);
+		MUST(write(go[1], "g", 1));
+		MUST(read(back[0], room, 1));
+		peer_recv_all(s, 10);
+		peer_poll(s, 1, 100);
+		MUST(write(go[1], "g", 1));
+		reap(child);
+		peer_drain(s);
+	}
+}
+
+static void reads_what_was_there(void)
+{
+	dup2(text, STDOUT_FILENO);
+	MUST(read(go[0], room, 1));
+	RECV(s, recv(s->fd, room, 100, 0));
+	SEND(s, 10, send(s->fd, room, 10, 0));
+	MUST(write(back[1], "b", 1));
+	RECV(s, recv(s->fd, room, 100, 0));
+}
+
+/* What nobody has read when the parent closes it is the child's. */
+SCENARIO(otherwise_with_unread, ALONE | UNOPENED)
+{
+	for (size_t k = 0; k < sizeof(ways) / sizeof(*ways); k++) {
+		open_end(e, AF_INET, false);
+		share(e);
+		peer_send(s, 100);
+		arrive(s, 100);
+		pid_t child = begin(ways[k], reads_what_was_there);
+
+		CALL(close(e->fd));
+		MUST(write(go[1], "g", 1));
+		MUST(read(back[0], room, 1));
+		peer_recv_all(s, 10);
+		peer_send(s, 10);
+		reap(child);
+		peer_drain(s);
+	}
+}
+
+#define RECORD 61
+static void send_records(void)
+{
+	unsigned char record[RECORD];
+
+	memset(record, getpid() == (pid_t)s->number ? 'p' : 'c', sizeof(record));
+	for (int i = 0; i < 3000; i++)
+		MUST(send(s->fd, record, sizeof(record), 0));
+}
+
+/* Both send at the same time. */
+SCENARIO(otherwise_both_send, ALONE)
+{
+	for (size_t k = 0; k < sizeof(ways) / sizeof(*ways); k++) {
+		share(e);
+		later(1);
+		peer_records(e, 6000, RECORD);
+		pid_t child = begin(ways[k], send_records);
+
+		send_records();
+		reap(child);
+		peer_wait();
+	}
+}
