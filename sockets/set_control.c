@@ -107,7 +107,9 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 	if (item->hot)
 		cw_item_look(item);
 	item->noted = false;
-	item->seen = item->pulsed = ~0ull; /* as in the kernel, MOD tells an edge-triggered reader again what is there */
+	item->seen = ~0ull; /* as in the kernel, MOD tells an edge-triggered reader again what is there */
+	if (!item->listed)  /* and those around the set */
+		item->pulsed = ~0ull;
 	if (item->events & EPOLLONESHOT)
 		item->set->oneshots++;
 }

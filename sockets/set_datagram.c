@@ -106,8 +106,11 @@ int cw_set_collect_datagrams(struct cw_set *set, int epfd, struct epoll_event *e
 		return 0;
 	for (item = set->datagrams; item && count < max; item = next) {
 		next = item->next_datagram;
-		if (!is_ready(item, &edge))
+		if (!is_ready(item, &edge)) {
+			item->listed = false;
 			continue;
+		}
+		cw_item_list_anew(item, item->listed);
 		item->seen = edge;
 		*ask |= (item->events & EPOLLET) != 0;
 		events[count].events = told(item);

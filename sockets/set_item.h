@@ -37,6 +37,7 @@ struct cw_item {
 	uint32_t carried; /* of an inner set: how many of the set's sleepers are counted there */
 	bool hot, looked, armed, kicked;
 	bool settled; /* of a datagram socket: a sleep of its set is counted there */
+	bool listed;  /* as ready, in the kernel's words: since an edge of it was counted nobody has found it not ready */
 	bool dirty;   /* on the set's list of those whose interest the kernel has not been told */
 	bool gone;    /* deleted by the program, and the kernel has not been told */
 };
@@ -167,6 +168,11 @@ void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told *
  */
 bool cw_item_ready(struct cw_item *item, uint64_t *edge);
 void cw_item_pulse(struct cw_item *item, uint64_t edge);
+/* In an answer of its own set: told, or not ready. What is told but once is no longer listed. */
+static inline void cw_item_list_anew(struct cw_item *item, bool ready)
+{
+	item->listed = ready && !(item->events & (EPOLLET | EPOLLONESHOT));
+}
 bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulses);
 /* What the rings have, up to max events. *ask is set if the kernel's answer belongs to it. */
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);

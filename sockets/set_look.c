@@ -34,6 +34,7 @@ void cw_item_pulse(struct cw_item *item, uint64_t edge)
 {
 	item->set->pulses += edge != item->pulsed;
 	item->pulsed = edge;
+	item->listed = true;
 }
 
 bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulses)
@@ -128,6 +129,7 @@ int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *eve
 		next = item->look_next;
 		if (cw_unlikely(set->full) && was_told(set, item, ready))
 			continue;
+		cw_item_list_anew(item, item->listed && ready);
 		if (ready) {
 			item->seen = edge;
 			*ask |= (item->events & EPOLLET) != 0; /* an edge that the kernel may have too is one with this one */
@@ -178,8 +180,11 @@ static int collect_inner_since(struct cw_set *set, uint64_t round, int epfd, str
 			*passed_over = true;
 			continue;
 		}
-		if (!cw_set_ready_within(item->inner, 1, &pulses) || ((item->events & EPOLLET) && pulses == item->seen))
+		if (!cw_set_ready_within(item->inner, 1, &pulses) || ((item->events & EPOLLET) && pulses == item->seen)) {
+			item->listed = false;
 			continue;
+		}
+		cw_item_list_anew(item, item->listed);
 		item->seen = pulses;
 		item->told = set->answer;
 		events[count].events = item->events & (EPOLLIN | EPOLLRDNORM);

@@ -92,6 +92,41 @@ SCENARIO(edge_outside_of_two, 0)
 	close(inner);
 }
 
+/* What is asked for anew makes an edge only if nobody has it on a list of what is ready: there it stays until somebody looks and finds
+ * none. */
+SCENARIO(edge_outside_of_changed, 0)
+{
+	static const unsigned first[] = {EPOLLIN, 0, EPOLLIN | EPOLLET};
+
+	for (unsigned i = 0; i < 12; i++) {
+		unsigned before = i < 6 ? EPOLLIN : EPOLLIN | EPOLLET;
+		int inner = new_set(), outer = new_set();
+
+		say("%u", i);
+		CALL(control(inner, EPOLL_CTL_ADD, e->fd, before, 1));
+		CALL(control(outer, EPOLL_CTL_ADD, inner, EPOLLIN | EPOLLET, 2));
+		peer_send(e, 10);
+		arrive(e, 10);
+		look(outer, 1000);
+		if (i % 6 >= 3)
+			look(inner, 0);
+		CALL(control(inner, EPOLL_CTL_MOD, e->fd, first[i % 3], 1));
+		CALL(control(inner, EPOLL_CTL_MOD, e->fd, before, 1));
+		look(outer, 0);
+		look(outer, 0);
+		RECV(e, recv(e->fd, room, 100, 0));
+		CALL(control(inner, EPOLL_CTL_MOD, e->fd, before, 1));
+		look(outer, 0);
+		look(inner, 0);
+		peer_send(e, 10);
+		arrive(e, 10);
+		look(outer, 1000);
+		RECV(e, recv(e->fd, room, 100, 0));
+		close(outer);
+		close(inner);
+	}
+}
+
 SCENARIO(edge_inside, 0)
 {
 	int inner = new_set(), outer = new_set();
