@@ -19,3 +19,16 @@ size_t cw_pieces(const struct iovec *iov, size_t iovcnt, size_t skip, size_t lim
 	}
 	return used;
 }
+
+size_t cw_pieces_cut(const struct iovec *iov, size_t iovcnt, size_t limit, struct iovec cut[CW_MOST_PIECES])
+{
+	size_t used = 0;
+
+	for (; used < iovcnt && used < CW_MOST_PIECES && limit; used++) {
+		cut[used] = iov[used];
+		if (cut[used].iov_len > limit)
+			cut[used].iov_len = limit;
+		limit -= cut[used].iov_len;
+	}
+	return used;
+}

@@ -12,7 +12,6 @@
 #include "switch.h"
 #include "unix.h"
 
-#define MAX_IOV    1024
 #define RING_FLAGS (MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)
 /* What the kernel must be asked for, since it isn't the stream's bytes; MSG_SOCK_DEVMEM and MSG_CMSG_COMPAT have its errno. It ignores all
  * others, and so do we. */
@@ -306,22 +305,34 @@ static ssize_t receive_nothing(struct cw_stream *stream, int fd, int flags)
 	return got > 0 ? 0 : got;
 }
 
+static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags, struct msghdr *control);
+
+/* More than a call of the kernel's gives. */
+static cw_noinline ssize_t receive_cut(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags,
+				       struct msghdr *control)
+{
+	struct iovec cut[CW_MOST_PIECES];
+
+	return receive_iov(stream, fd, cut, cw_pieces_cut(iov, iovcnt, CW_MOST_AT_ONCE, cut), flags, control);
+}
+
 static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags, struct msghdr *control)
 {
 	struct cw_receiving request = {
 		.iov = iov, .iovcnt = iovcnt, .flags = flags & (KERNEL_FLAGS | RING_FLAGS), .life = cw_stream_life(stream)};
 	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt};
+	size_t room = control ? control->msg_controllen : 0;
 
 	if (cw_unlikely(stream->is_unix)) {
 		/* Nor does a look wait for all. */
 		flags &= ~(flags & MSG_PEEK ? UNKNOWN_TO_UNIX | MSG_WAITALL : UNKNOWN_TO_UNIX);
 		request.flags &= flags;
 		request.control = control;
-		request.room = control ? control->msg_controllen : 0;
+		request.room = room;
 		if (control)
 			control->msg_controllen = 0;
 	}
-	for (size_t i = 0; i < iovcnt && iovcnt <= MAX_IOV; i++) {
+	for (size_t i = 0; i < iovcnt && iovcnt <= CW_MOST_PIECES; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
 			return cw_kernel.recvmsg(fd, &message, flags); /* the kernel has the errno */
 		if (cw_unlikely(cw_nowhere(iov[i].iov_base, iov[i].iov_len)) && !(flags & MSG_TRUNC)) {
@@ -338,7 +349,12 @@ static ssize_t receive_iov(struct cw_stream *stream, int fd, const struct iovec 
 		}
 		request.total += iov[i].iov_len;
 	}
-	if (iovcnt > MAX_IOV || (flags & KERNEL_FLAGS))
+	if (cw_unlikely(request.total > CW_MOST_AT_ONCE)) {
+		if (control)
+			control->msg_controllen = (__typeof__(control->msg_controllen))room;
+		return receive_cut(stream, fd, iov, request.iovcnt, flags, control);
+	}
+	if (iovcnt > CW_MOST_PIECES || (flags & KERNEL_FLAGS))
 		return cw_kernel.recvmsg(fd, &message,
 					 flags); /* takes no byte of the stream: urgent data, the error queue, nothing at all */
 	if (!request.total && iovcnt && cw_nowhere(iov[0].iov_base, iov[0].iov_len)) {

@@ -7,7 +7,6 @@
 #include "service.h"
 
 #define WHOLE      4096u
-#define MAX_IOV    1024
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
 
 size_t cw_send_call(struct cw_stream *stream, int fd, uint64_t word, uint64_t widx, size_t count)
@@ -193,12 +192,20 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 	return cw_send_finish(stream, request, 0);
 }
 
+/* More than a call of the kernel's takes. */
+static cw_noinline ssize_t send_cut(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
+{
+	struct iovec cut[CW_MOST_PIECES];
+
+	return cw_send_iov(stream, fd, cut, cw_pieces_cut(iov, iovcnt, CW_MOST_AT_ONCE, cut), flags);
+}
+
 ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, size_t iovcnt, int flags)
 {
 	struct cw_sending request = {.iov = iov, .iovcnt = iovcnt, .flags = flags, .life = cw_stream_life(stream)};
 	struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt};
 
-	if (iovcnt > MAX_IOV)
+	if (iovcnt > CW_MOST_PIECES)
 		return cw_send_message(stream, fd, &message, flags);
 	for (size_t i = 0; i < iovcnt; i++) {
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - request.total)
@@ -209,6 +216,8 @@ ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, s
 	}
 	if (!request.total || (flags & ~RING_FLAGS))
 		return cw_send_message(stream, fd, &message, flags);
+	if (cw_unlikely(request.total > CW_MOST_AT_ONCE))
+		return send_cut(stream, fd, iov, iovcnt, flags);
 	return send_request(stream, fd, &request);
 }
 
