@@ -12,6 +12,7 @@
 
 #include "call.h"
 #include "process.h"
+#include "raw.h"
 #include "sockets/leave.h"
 #include "sockets/memory.h"
 
@@ -66,6 +67,15 @@ static int in_child(void *copy)
 	return begun.begin(begun.argument);
 }
 
+/* In this memory, so all that the library knows is its own too; but its calls aren't dispatched yet. */
+static int in_this_memory(void *waited_for)
+{
+	const struct begun *begun = waited_for;
+
+	cw_raw_join();
+	return begun->begin(begun->argument);
+}
+
 CW_EXPORT int clone(int (*begin)(void *), void *stack, int flags, void *argument, ...)
 {
 	struct begun begun = {begin, argument};
@@ -79,6 +89,11 @@ CW_EXPORT int clone(int (*begin)(void *), void *stack, int flags, void *argument
 	child_tid = va_arg(list, pid_t *);
 	va_end(list);
 	cw_ensure_started();
+	if (cw_raw_on && (flags & CLONE_VM) && begin && stack) {
+		if (flags & CLONE_VFORK)
+			return cw_real.clone(in_this_memory, stack, flags, &begun, parent_tid, tls, child_tid);
+		cw_leave_process(CW_REASON_raw_calls); /* a thread that libc knows nothing of */
+	}
 	if ((flags & CLONE_VM) || !begin || !stack)
 		return cw_real.clone(begin, stack, flags, argument, parent_tid, tls, child_tid);
 	before((unsigned)flags);

@@ -300,6 +300,36 @@ static void old_door(int fd)
 	munmap(low, sizeof(text));
 }
 
+static int travel_as_child(void *argument)
+{
+	_exit(trips((int)(intptr_t)argument, 20, 50));
+}
+
+static void ended(pid_t child, int fd)
+{
+	int status = 0;
+
+	waitpid(child, &status, 0);
+	printf("status %x, we %d\n", (unsigned)status, trips(fd, 50, 50));
+}
+
+/* Made by libc, which calls nobody who could know of them. */
+static void strange_children(int fd)
+{
+	static char stack[1 << 18];
+	pid_t child = clone(travel_as_child, stack + sizeof(stack), SIGCHLD, (void *)(intptr_t)fd); // NOLINT
+
+	ended(child, fd);
+	child = (pid_t)syscall(SYS_fork);
+	if (!child)
+		travel_as_child((void *)(intptr_t)fd); // NOLINT
+	ended(child, fd);
+	child = _Fork();
+	if (!child)
+		travel_as_child((void *)(intptr_t)fd); // NOLINT
+	ended(child, fd);
+}
+
 static void children(int fd)
 {
 	int status = 0;
@@ -312,6 +342,7 @@ static void children(int fd)
 	}
 	waitpid((pid_t)child, &status, 0);
 	printf("status %d, we %d\n", WEXITSTATUS(status), trips(fd, 50, 50));
+	strange_children(fd);
 	/* A signal stack for the child alone, which has our memory. */
 	child = vfork();
 	if (!child) {
