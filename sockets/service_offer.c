@@ -64,25 +64,6 @@ bool cw_service_is_near(const struct in6_addr *address)
 	return find(address, true);
 }
 
-static int option(int fd, int name, int otherwise)
-{
-	int value = otherwise;
-	socklen_t size = sizeof(value);
-
-	return cw_raw_getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : otherwise;
-}
-
-/* What the program asks for leaves when it does so (remap/connection.c); this came with the socket, of its listener or another process. */
-static bool has_options(int fd)
-{
-	static const int names[] = {SO_OOBINLINE, SO_ZEROCOPY, SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING, 63, 64, 65};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (option(fd, names[i], 0))
-			return true;
-	return option(fd, SO_RCVLOWAT, 1) > 1 || option(fd, SO_PEEK_OFF, -1) >= 0;
-}
-
 /* May it be moved at all? Returns the reason if not. */
 static enum cw_reason judge(struct cw_stream *stream, int fd)
 {
@@ -91,8 +72,6 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	uint16_t local_port, remote_port;
 	socklen_t size = sizeof(local);
 
-	if (has_options(fd))
-		return CW_REASON_option;
 	if (stream->is_unix)
 		return cw_unix_judge(stream, fd);
 	if (cw_raw(SYS_getsockname, fd, (long)&local, (long)&size, 0, 0, 0) < 0)

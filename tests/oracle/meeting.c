@@ -291,44 +291,6 @@ SCENARIO(deferred, UNOPENED)
 	ping_pong(one, other, 60);
 }
 
-/* A connection has them from its listener. */
-static int with_option(int name, int value, int *other)
-{
-	struct sockaddr_storage at;
-	socklen_t length;
-	int listener = listening(&at, &length), one = stream_socket();
-
-	CALL(setsockopt(listener, SOL_SOCKET, name, &value, sizeof(value)));
-	MUST(connect(one, (struct sockaddr *)&at, length));
-	*other = (int)MUST(accept(listener, NULL, NULL));
-	close(listener);
-	ping_pong(one, *other, 60);
-	return one;
-}
-
-SCENARIO(with_options_of_the_listener, UNOPENED | KERNEL)
-{
-	char control[200];
-	struct iovec iov = {room, 100};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	int other, one = with_option(SO_RCVLOWAT, 100, &other);
-
-	MUST(send(one, room, 50, 0));
-	CALL(poll(&(struct pollfd){other, POLLIN, 0}, 1, 30));
-	MUST(send(one, room, 50, 0));
-	CALL(poll(&(struct pollfd){other, POLLIN, 0}, 1, 1000));
-	one = with_option(SO_TIMESTAMP, 1, &other);
-	MUST(send(one, room, 50, 0));
-	CALL(recvmsg(other, &message, 0));
-	CALL(message.msg_controllen > 0);
-	one = with_option(SO_OOBINLINE, 1, &other);
-	MUST(send(one, "ab", 2, 0));
-	MUST(send(one, "c", 1, MSG_OOB));
-	rest();
-	CALL(recv(other, room, 100, 0));
-	CALL(recv(other, room, 100, MSG_DONTWAIT));
-}
-
 /* Left to the kernel. */
 SCENARIO(by_several_paths, UNOPENED | KERNEL)
 {
