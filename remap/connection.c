@@ -45,6 +45,17 @@ static bool is_tcp(int fd)
 	return cw_raw_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP;
 }
 
+/* What has been said to the listener holds for what it accepts. The rest is asked for when it is offered (service_offer.c). */
+static struct cw_stream *inherit(struct cw_stream *made, const struct cw_stream *listener)
+{
+	if (made && listener) {
+		made->rcvbuf = listener->rcvbuf;
+		made->most_bits = listener->most_bits;
+		made->corked = listener->corked;
+	}
+	return made;
+}
+
 static int accepted(int listener, int fd, bool nonblocking)
 {
 	const struct cw_stream *from = cw_stream_of(listener);
@@ -52,7 +63,7 @@ static int accepted(int listener, int fd, bool nonblocking)
 	if (fd < 0)
 		return fd;
 	if (from ? !from->is_unix : is_tcp(fd))
-		cw_stdio_given(cw_stream_open(fd, true, nonblocking), fd);
+		cw_stdio_given(inherit(cw_stream_open(fd, true, nonblocking), from), fd);
 	else if (from || cw_unix_is_stream(fd))
 		cw_stdio_given(cw_unix_open(fd, true, nonblocking), fd);
 	return fd;

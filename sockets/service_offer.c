@@ -64,6 +64,26 @@ bool cw_service_is_near(const struct in6_addr *address)
 	return find(address, true);
 }
 
+/* What is accepted has its listener's options, also those that only the kernel can keep (setsockopt). */
+static bool has_options_of_listener(int fd)
+{
+	static const struct {
+		int name, harmless;
+	} option[] = {
+		{SO_RCVLOWAT, 1},    {SO_PEEK_OFF, -1}, {SO_OOBINLINE, 0}, {SO_ZEROCOPY, 0},     {SO_TIMESTAMP, 0},
+		{SO_TIMESTAMPNS, 0}, {63, 0},           {64, 0},           {SO_TIMESTAMPING, 0}, /* 63, 64: of SO_TIMESTAMP*_NEW */
+	};
+
+	for (size_t i = 0; i < sizeof(option) / sizeof(*option); i++) {
+		int value = 0;
+		socklen_t size = sizeof(value);
+
+		if (cw_raw_getsockopt(fd, SOL_SOCKET, option[i].name, &value, &size) == 0 && value != option[i].harmless)
+			return true;
+	}
+	return false;
+}
+
 /* May it be moved at all? Returns the reason if not. */
 static enum cw_reason judge(struct cw_stream *stream, int fd)
 {
@@ -79,6 +99,8 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	size = sizeof(remote);
 	if (cw_raw(SYS_getpeername, fd, (long)&remote, (long)&size, 0, 0, 0) < 0)
 		return CW_REASON_not_connected;
+	if (stream->accepted && has_options_of_listener(fd))
+		return CW_REASON_option;
 	cw_service_address(&local, &local_address, &local_port);
 	cw_service_address(&remote, &remote_address, &remote_port);
 	if (!cw_policy_admits(&cw_policy, &local_address, local_port, &remote_address, remote_port))

@@ -291,6 +291,64 @@ SCENARIO(deferred, UNOPENED)
 	ping_pong(one, other, 60);
 }
 
+/* What was said to the listener holds for what it accepts. */
+static void with_option_of_listener(const char *text, int name, int value)
+{
+	struct sockaddr_storage at;
+	socklen_t length;
+	int listener = listening(&at, &length), one = stream_socket(), told = 0;
+	socklen_t size = sizeof(told);
+
+	say("%s", text);
+	MUST(setsockopt(listener, SOL_SOCKET, name, &value, sizeof(value)));
+	MUST(connect(one, (struct sockaddr *)&at, length));
+	int other = (int)MUST(accept(listener, NULL, NULL));
+
+	CALL(getsockopt(other, SOL_SOCKET, name, &told, &size));
+	say("  %d", told);
+	ping_pong(one, other, 40);
+	MUST(send(one, "0123456789", 10, 0));
+	CALL(poll(&(struct pollfd){other, POLLIN, 0}, 1, 50));
+	for (int i = 0; i < 2; i++) {
+		CALL(recv(other, room, 4, MSG_PEEK));
+		say("  %.4s", (char *)room);
+	}
+	MUST(close(one));
+	MUST(close(other));
+	MUST(close(listener));
+}
+
+SCENARIO(options_of_the_listener, UNOPENED | KERNEL)
+{
+	with_option_of_listener("SO_RCVLOWAT", SO_RCVLOWAT, 150);
+	with_option_of_listener("SO_PEEK_OFF", SO_PEEK_OFF, 0);
+	with_option_of_listener("SO_OOBINLINE", SO_OOBINLINE, 1);
+	with_option_of_listener("SO_ZEROCOPY", SO_ZEROCOPY, 1);
+	with_option_of_listener("SO_TIMESTAMP", SO_TIMESTAMP, 1);
+}
+
+/* A small buffer holds little. */
+SCENARIO(buffer_of_the_listener, UNOPENED)
+{
+	unsigned char much[1000] = {0};
+	struct sockaddr_storage at;
+	socklen_t length;
+	int listener = listening(&at, &length), one = stream_socket(), bytes = 4096, unread = 0;
+
+	MUST(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)));
+	MUST(connect(one, (struct sockaddr *)&at, length));
+	int other = (int)MUST(accept(listener, NULL, NULL));
+
+	ping_pong(one, other, 60);
+	while (send(one, much, sizeof(much), MSG_DONTWAIT) > 0)
+		;
+	MUST(ioctl(other, FIONREAD, &unread));
+	say("unread: at most 16384: %d", unread <= 16384);
+	close(one);
+	close(other);
+	close(listener);
+}
+
 /* Left to the kernel. */
 SCENARIO(by_several_paths, UNOPENED | KERNEL)
 {
