@@ -7,8 +7,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -389,3 +391,53 @@ SCENARIO(replaced, 0)
 	peer_drain(e);
 	close(set);
 }
+
+#ifdef __GLIBC__
+ssize_t __read(int fd, void *bytes, size_t count);
+ssize_t __write(int fd, const void *bytes, size_t count);
+ssize_t __send(int fd, const void *bytes, size_t count, int flags);
+int __close(int fd);
+int __dup2(int from, int to);
+int __fcntl(int fd, int command, ...);
+int __poll(struct pollfd *fds, nfds_t count, int timeout);
+int __select(int count, fd_set *readable, fd_set *writable, fd_set *urgent, struct timeval *timeout);
+
+/* The calls by the other names that glibc has for them. */
+SCENARIO(second_names, 0)
+{
+	struct pollfd p = {e->fd, POLLIN, 0};
+	struct timeval limit = {3, 0};
+	fd_set set;
+	int twin;
+
+	for (int i = 0; i < 3; i++) {
+		SEND(e, 10, send(e->fd, room, 10, 0));
+		SEND(e, 10, __write(e->fd, room, 10));
+		SEND(e, 10, __send(e->fd, room, 10, 0));
+		peer_recv_all(e, 30);
+		later(20);
+		peer_send(e, 20);
+		CALL(__poll(&p, 1, 3000));
+		peer_wait();
+		RECV(e, __read(e->fd, room, 20));
+		FD_ZERO(&set);
+		FD_SET(e->fd, &set);
+		later(20);
+		peer_send(e, 20);
+		CALL(__select(e->fd + 1, &set, NULL, NULL, &limit));
+		peer_wait();
+		RECV(e, __read(e->fd, room, 20));
+	}
+	twin = (int)MUST(__dup2(e->fd, 300));
+	MUST(__fcntl(twin, F_SETFL, O_RDWR | O_NONBLOCK));
+	CALL(__read(twin, room, 20));
+	MUST(__fcntl(twin, F_SETFL, O_RDWR));
+	talk(e, twin);
+	MUST(__close(e->fd));
+	talk(e, twin);
+	MUST(__close(twin));
+	e->fd = (int)MUST(open("/dev/null", O_RDWR));
+	CALL(write(e->fd, "x", 1));
+	peer_drain(e);
+}
+#endif
