@@ -11,12 +11,15 @@
 
 /* ---- POSIX asynchronous input and output ---- */
 
+/* For good. */
 static void leave_reading(int fd)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
 
 	if (stream)
 		cw_leave_whole(stream, fd, CW_REASON_asynchronous);
+	else
+		cw_datagram_leave_to_by(fd, CW_REASON_asynchronous);
 }
 
 static void leave_writing(int fd)
@@ -27,6 +30,8 @@ static void leave_writing(int fd)
 		cw_leave_sending(stream, fd, CW_REASON_asynchronous);
 	else if (stream)
 		cw_stream_stays(stream, CW_REASON_asynchronous);
+	else
+		cw_datagram_leave_to_by(fd, CW_REASON_asynchronous);
 }
 
 CW_EXPORT int aio_read(struct aiocb *block)
@@ -94,22 +99,12 @@ CW_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int count, st
 
 /* ---- the kernel's own, whose requests name their sockets; what becomes of them later is seen by nobody ---- */
 
-static void leave_for_good(int fd)
-{
-	struct cw_stream *stream = cw_stream_for(fd);
-
-	if (stream)
-		cw_leave_whole(stream, fd, CW_REASON_asynchronous);
-	else
-		cw_datagram_leave_to_by(fd, CW_REASON_asynchronous);
-}
-
 void cw_before_submit(struct iocb *const *list, long count)
 {
 	if (count <= 0 || cw_nowhere(list, 1))
 		return;
 	for (long i = 0; i < count && !cw_nowhere(list[i], sizeof(*list[i])); i++)
-		leave_for_good((int)list[i]->aio_fildes);
+		leave_reading((int)list[i]->aio_fildes);
 }
 
 /* ---- io_uring: which sockets it will be given is seen by nobody, so the process goes back to kernel TCP ---- */

@@ -16,7 +16,9 @@
 #define CW_GLIBC_PRINTS(X)                                                                                                                 \
 	X(int, vdprintf, (int, const char *, va_list))                                                                                     \
 	X(int, __vdprintf_chk, (int, int, const char *, va_list))                                                                          \
-	X(void, perror, (const char *))
+	X(void, perror, (const char *))                                                                                                    \
+	X(void, herror, (const char *))                                                                                                    \
+	X(void, backtrace_symbols_fd, (void *const *, int, int))
 #if __SIZEOF_LONG__ == 4
 #include "time64.h"
 struct aiocb64;

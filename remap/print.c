@@ -1,6 +1,7 @@
 /*
  * What libc prints to a descriptor by a write of its own that no table knows: musl's dprintf, glibc's from 2.37 on. And glibc's perror,
- * which prints by a FILE of a number that it made itself as long as nobody has used stderr: our tables don't know it for a stream's.
+ * which prints by a FILE of a number that it made itself as long as nobody has used stderr: our tables don't know it for a stream's. And
+ * what glibc writes from where nothing may be allocated: those streams leave before.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <wchar.h>
 
 #include "call.h"
+#include "sockets/leave.h"
 #include "stdio.h"
 
 bool cw_write_all(int fd, const void *bytes, size_t count, size_t *done)
@@ -127,5 +129,28 @@ CW_EXPORT void perror(const char *what)
 	}
 	if (dprintf(fd, "%s%s%s\n", named ? what : "", named ? ": " : "", strerror_r(error, room, sizeof(room))) < 0)
 		stderr->_flags |= 0x20; /* _IO_ERR_SEEN */
+}
+
+static void before_bare_write(int fd)
+{
+	struct cw_stream *stream = cw_stream_for(fd);
+
+	if (stream)
+		cw_leave_sending(stream, fd, CW_REASON_no_stdio);
+}
+
+void herror(const char *what);
+void backtrace_symbols_fd(void *const *array, int size, int fd);
+
+CW_EXPORT void herror(const char *what)
+{
+	before_bare_write(STDERR_FILENO);
+	cw_real.herror(what);
+}
+
+CW_EXPORT void backtrace_symbols_fd(void *const *array, int size, int fd)
+{
+	before_bare_write(fd);
+	cw_real.backtrace_symbols_fd(array, size, fd);
 }
 #endif

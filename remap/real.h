@@ -84,6 +84,7 @@ struct sigevent;
 	X(int, setns, (int, int))                                                                                                          \
 	X(int, system, (const char *))                                                                                                     \
 	X(FILE *, popen, (const char *, const char *))                                                                                     \
+	X(int, daemon, (int, int))                                                                                                         \
 	X(FILE *, freopen, (const char *, const char *, FILE *))                                                                           \
 	CW_REAL_CALLS_OF_THIS_LIBC(X)
 

@@ -2,6 +2,7 @@
 #define FAMILY "datagrams"
 #include "datagrams.h"
 
+#include <aio.h>
 #include <linux/aio_abi.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -585,4 +586,38 @@ SCENARIO(submitted_poll, UNOPENED | ITS_OWN)
 	peer_wait();
 	TAKE(e, recv(e->fd, room, 100, MSG_DONTWAIT));
 	CALL(syscall(SYS_io_destroy, context));
+}
+
+/* Those of POSIX: threads of the C library make them. */
+SCENARIO(asynchronous_calls, UNOPENED | ITS_OWN)
+{
+	struct timespec limit = {3, 0};
+
+	open_udp(e);
+	for (int i = 0; i < 3; i++) {
+		struct aiocb take = {.aio_fildes = e->fd, .aio_buf = room, .aio_nbytes = 1000};
+		const struct aiocb *list[1] = {&take};
+
+		MUST(aio_read(&take));
+		later(40);
+		peer_gives(e, 10);
+		CALL(aio_suspend(list, 1, &limit));
+		peer_wait();
+		CALL(aio_error(&take));
+		TAKE(e, aio_return(&take));
+	}
+}
+
+SCENARIO(reopened, UNOPENED | ITS_OWN)
+{
+	open_udp(e);
+	connect_udp(e);
+	FILE *file = fdopen(e->fd, "r+");
+
+	say("%d", freopen("/dev/null", "r+", file) == file);
+	say("same number %d", fileno(file) == e->fd);
+	CALL(write(e->fd, "nothing", 7));
+	CALL(read(e->fd, room, 7));
+	CALL(fputs("nothing", file) >= 0);
+	CALL(fclose(file));
 }

@@ -3,12 +3,16 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <wchar.h>
+#ifdef __GLIBC__
+#include <execinfo.h>
+#endif
 
 SCENARIO(wide_characters, 0)
 {
@@ -94,6 +98,12 @@ SCENARIO(reopened_with_no_name, 0)
 		CALL(fclose(file));
 		echo(e, 6);
 	} else {
+		/* The number may be another file's now. */
+		int next = (int)MUST(open("/dev/null", O_RDWR));
+
+		CALL(write(next, "more", 4));
+		CALL(read(next, room, 4));
+		CALL(close(next));
 		echo(e, 3);
 	}
 	SEND(e, 10, send(e->fd, room, 10, 0));
@@ -162,6 +172,28 @@ SCENARIO(printed_to_a_descriptor, 0)
 	signal(SIGPIPE, SIG_IGN);
 	CALL(dprintf(e->fd, "late"));
 }
+
+#ifdef __GLIBC__
+/* What libc writes by itself, behind what is in the ring. */
+SCENARIO(written_from_below, ALONE)
+{
+	void *here[1] = {NULL};
+	int errors = (int)MUST(dup(STDERR_FILENO));
+
+	for (int i = 0; i < 3; i++) {
+		CALL(send(e->fd, "before ", 7, 0));
+		backtrace_symbols_fd(here, 1, e->fd);
+		CALL(send(e->fd, "between ", 8, 0));
+		dup2(e->fd, STDERR_FILENO);
+		h_errno = HOST_NOT_FOUND;
+		herror("host");
+		dup2(errors, STDERR_FILENO);
+		CALL(send(e->fd, "behind ", 7, 0));
+		echo(e, 7 + 6 + 8 + 19 + 7);
+	}
+	close(errors);
+}
+#endif
 
 SCENARIO(modes, 0)
 {

@@ -102,6 +102,34 @@ SCENARIO(daemon_of_its_own, ALONE | UNOPENED)
 		use_server(&order, 100 + i);
 }
 
+/* By libc's own daemon: another number of the stream goes on, stdin's is /dev/null. */
+SCENARIO(daemon_of_libc, ALONE)
+{
+	int over[2];
+
+	MUST(pipe(over));
+	pid_t child = CHILD({
+		int output = dup(STDOUT_FILENO);
+
+		close(over[0]);
+		dup2(e->fd, STDIN_FILENO);
+		give(e, 10);
+		int result = daemon(1, 0);
+
+		dup2(output, STDOUT_FILENO);
+		CALL(result);
+		CALL(write(STDIN_FILENO, "nothing", 7));
+		CALL(read(STDIN_FILENO, room, 7));
+		give(e, 10);
+	});
+
+	close(over[1]);
+	MUST(read(over[0], room, 1)); /* its end */
+	close(over[0]);
+	reap(child);
+	peer_recv_all(e, 20);
+}
+
 /* One process sends, another receives, on the same descriptor. */
 SCENARIO(sender_and_receiver, ALONE)
 {
