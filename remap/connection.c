@@ -198,6 +198,14 @@ static void socket_option(struct cw_stream *stream, int fd, int name, int value)
 		if (value)
 			cw_leave(stream, CW_REASON_option);
 		break;
+	case SO_MAX_PACING_RATE:
+		if (value != -1)
+			cw_leave(stream, CW_REASON_option);
+		break;
+	case SO_ATTACH_FILTER:
+	case SO_ATTACH_BPF:
+		cw_leave(stream, CW_REASON_option);
+		break;
 	}
 }
 

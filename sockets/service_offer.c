@@ -70,8 +70,8 @@ static bool has_options_of_listener(int fd)
 	static const struct {
 		int name, harmless;
 	} option[] = {
-		{SO_RCVLOWAT, 1},    {SO_PEEK_OFF, -1}, {SO_OOBINLINE, 0}, {SO_ZEROCOPY, 0},     {SO_TIMESTAMP, 0},
-		{SO_TIMESTAMPNS, 0}, {63, 0},           {64, 0},           {SO_TIMESTAMPING, 0}, /* 63, 64: of SO_TIMESTAMP*_NEW */
+		{SO_RCVLOWAT, 1}, {SO_PEEK_OFF, -1}, {SO_OOBINLINE, 0},    {SO_ZEROCOPY, 0},         {SO_TIMESTAMP, 0}, {SO_TIMESTAMPNS, 0},
+		{63, 0},          {64, 0},           {SO_TIMESTAMPING, 0}, {SO_MAX_PACING_RATE, -1}, /* 63, 64: of SO_TIMESTAMP*_NEW */
 	};
 
 	for (size_t i = 0; i < sizeof(option) / sizeof(*option); i++) {

@@ -325,6 +325,7 @@ SCENARIO(options_of_the_listener, UNOPENED | KERNEL)
 	with_option_of_listener("SO_OOBINLINE", SO_OOBINLINE, 1);
 	with_option_of_listener("SO_ZEROCOPY", SO_ZEROCOPY, 1);
 	with_option_of_listener("SO_TIMESTAMP", SO_TIMESTAMP, 1);
+	with_option_of_listener("SO_MAX_PACING_RATE", SO_MAX_PACING_RATE, 100000000);
 }
 
 /* A small buffer holds little. */

@@ -4,6 +4,7 @@
 #include "peer.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -167,6 +168,38 @@ SCENARIO(each_for_a_stream, UNOPENED)
 	WITH(SOL_SOCKET, SO_RCVLOWAT, 1);
 	WITH(IPPROTO_IP, IP_RECVTTL, 1);
 	with_option("TCP_CONGESTION reno", IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
+/* So few bytes a second that the second part does not come while we look. */
+SCENARIO(paced, 0)
+{
+	unsigned fast = 1000000000, slow = 100;
+
+	CALL(setsockopt(e->fd, SOL_SOCKET, SO_MAX_PACING_RATE, &fast, sizeof(fast)));
+	there_and_back(e, 50, 20); /* a connection's first ten segments are never paced */
+	CALL(setsockopt(e->fd, SOL_SOCKET, SO_MAX_PACING_RATE, &slow, sizeof(slow)));
+	SEND(e, 1000, send(e->fd, room, 1000, 0));
+	SEND(e, 1000, send(e->fd, room, 1000, 0));
+	rest();
+	peer_pending(e);
+}
+
+/* What comes behind it is dropped, until the filter is gone and the kernel sends it again. */
+SCENARIO(filtered, 0)
+{
+	struct sock_filter none[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+	struct sock_fprog program = {1, none};
+
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(setsockopt(e->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
+	peer_send(e, 20);
+	rest();
+	RECV(e, recv(e->fd, room, 100, MSG_DONTWAIT));
+	CALL(recv(e->fd, room, 100, MSG_DONTWAIT));
+	CALL(setsockopt(e->fd, SOL_SOCKET, SO_DETACH_FILTER, &program, sizeof(program)));
+	RECV(e, recv(e->fd, room, 100, 0));
+	there_and_back(e, 50, 2);
 }
 
 /* What this kernel answers to kTLS: without the module ENOENT, with it the record layer. */
