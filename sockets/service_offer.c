@@ -1,5 +1,6 @@
 #include "service_inside.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 
 #include "fork.h"
@@ -64,8 +65,8 @@ bool cw_service_is_near(const struct in6_addr *address)
 	return find(address, true);
 }
 
-/* What is accepted has its listener's options, also those that only the kernel can keep (setsockopt). */
-static bool has_options_of_listener(int fd)
+/* Options that only the kernel can keep, and that nobody has told us of: its listener's, or of another process that holds the socket. */
+static bool has_kernels_options(int fd)
 {
 	static const struct {
 		int name, harmless;
@@ -81,7 +82,7 @@ static bool has_options_of_listener(int fd)
 		if (cw_raw_getsockopt(fd, SOL_SOCKET, option[i].name, &value, &size) == 0 && value != option[i].harmless)
 			return true;
 	}
-	return false;
+	return (cw_raw_fcntl(fd, F_GETFL, 0) & O_ASYNC) != 0;
 }
 
 /* May it be moved at all? Returns the reason if not. */
@@ -92,6 +93,8 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	uint16_t local_port, remote_port;
 	socklen_t size = sizeof(local);
 
+	if (has_kernels_options(fd))
+		return CW_REASON_option;
 	if (stream->is_unix)
 		return cw_unix_judge(stream, fd);
 	if (cw_raw(SYS_getsockname, fd, (long)&local, (long)&size, 0, 0, 0) < 0)
@@ -99,8 +102,6 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	size = sizeof(remote);
 	if (cw_raw(SYS_getpeername, fd, (long)&remote, (long)&size, 0, 0, 0) < 0)
 		return CW_REASON_not_connected;
-	if (stream->accepted && has_options_of_listener(fd))
-		return CW_REASON_option;
 	cw_service_address(&local, &local_address, &local_port);
 	cw_service_address(&remote, &remote_address, &remote_port);
 	if (!cw_policy_admits(&cw_policy, &local_address, local_port, &remote_address, remote_port))

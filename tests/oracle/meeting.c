@@ -328,6 +328,40 @@ SCENARIO(options_of_the_listener, UNOPENED | KERNEL)
 	with_option_of_listener("SO_MAX_PACING_RATE", SO_MAX_PACING_RATE, 100000000);
 }
 
+/* What a child has said while it held the socket holds for its parent. */
+SCENARIO(options_of_a_child, UNOPENED | KERNEL | ALONE)
+{
+	struct sockaddr_storage at;
+	socklen_t length;
+	int listener = listening(&at, &length), one = stream_socket(), from = 0, heard = 0;
+	sigset_t asked, before;
+
+	MUST(connect(one, (struct sockaddr *)&at, length));
+	int other = (int)MUST(accept(listener, NULL, NULL));
+
+	sigemptyset(&asked);
+	sigaddset(&asked, SIGIO);
+	sigprocmask(SIG_BLOCK, &asked, &before);
+	MUST(fcntl(other, F_SETOWN, getpid()));
+	reap(CHILD({
+		MUST(setsockopt(one, SOL_SOCKET, SO_PEEK_OFF, &from, sizeof(from)));
+		MUST(fcntl(other, F_SETFL, O_RDWR | O_ASYNC));
+	}));
+	ping_pong(one, other, 40);
+	while (sigtimedwait(&asked, NULL, &(struct timespec){0}) > 0)
+		;
+	MUST(send(one, "0123456789", 10, 0));
+	heard = sigtimedwait(&asked, NULL, &(struct timespec){3, 0});
+	say("heard: %d", heard == SIGIO);
+	MUST(recv(other, room, 10, 0));
+	MUST(send(other, "0123456789", 10, 0));
+	for (int i = 0; i < 2; i++) {
+		CALL(recv(one, room, 4, MSG_PEEK));
+		say("  %.4s", (char *)room);
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 /* A small buffer holds little. */
 SCENARIO(buffer_of_the_listener, UNOPENED)
 {
