@@ -21,6 +21,8 @@
 #define CW_EXPORT __attribute__((visibility("default")))
 
 struct aiocb;
+struct termios;
+struct winsize;
 struct sigevent;
 
 /* X(result, name, (parameters)) */
@@ -84,6 +86,8 @@ struct sigevent;
 	X(int, setns, (int, int))                                                                                                          \
 	X(int, system, (const char *))                                                                                                     \
 	X(FILE *, popen, (const char *, const char *))                                                                                     \
+	X(int, openpty, (int *, int *, char *, const struct termios *, const struct winsize *))                                            \
+	X(pid_t, forkpty, (int *, char *, const struct termios *, const struct winsize *))                                                 \
 	X(int, daemon, (int, int))                                                                                                         \
 	X(FILE *, freopen, (const char *, const char *, FILE *))                                                                           \
 	CW_REAL_CALLS_OF_THIS_LIBC(X)

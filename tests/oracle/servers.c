@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pty.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -131,6 +132,30 @@ SCENARIO(daemon_of_libc, ALONE)
 	close(over[0]);
 	reap(child);
 	peer_recv_all(e, 20);
+}
+
+/* The child's standard streams are a terminal, the parent's stay what they are. */
+SCENARIO(child_on_a_terminal, ALONE)
+{
+	char text[32] = "";
+	int input = (int)MUST(dup(STDIN_FILENO)), control, status = 0;
+	ssize_t got = 0, more;
+
+	MUST(dup2(e->fd, STDIN_FILENO));
+	give(e, 10);
+	pid_t child = (pid_t)MUST(forkpty(&control, NULL, NULL, NULL));
+
+	if (child == 0)
+		_exit(write(STDIN_FILENO, "terminal", 8) == 8 && isatty(STDIN_FILENO) ? 0 : 1);
+	while (got < 8 && (more = read(control, text + got, 8)) > 0)
+		got += more;
+	MUST(waitpid(child, &status, 0));
+	say("%#x: %s", (unsigned)status, text);
+	MUST(dup2(input, STDIN_FILENO));
+	close(input);
+	close(control);
+	peer_recv_all(e, 10);
+	there_and_back(e, 50, 3);
 }
 
 /* ---- children that libc's fork does not make ---- */
