@@ -56,7 +56,7 @@ CW_EXPORT int close(int fd)
 /* What we need for as long as the process lives. */
 static bool is_kept(int fd)
 {
-	return fd == cw_service_descriptor() || cw_bell_is(fd);
+	return fd == cw_service_descriptor() || cw_bell_is(fd) || cw_set_is_waker(fd);
 }
 
 static int next_kept(unsigned first, unsigned last)

@@ -22,7 +22,7 @@ void cw_set_open(int epfd)
 		       !atomic_compare_exchange_weak_explicit(&cw_sets_used, &used, i + 1, memory_order_relaxed, memory_order_relaxed))
 			;
 		cw_sets[i].epfd = epfd;
-		cw_sets[i].shared = cw_sets[i].filled = false;
+		cw_sets[i].shared = cw_sets[i].filled = cw_sets[i].owed = false;
 		cw_sets[i].strangers = 0;
 		cw_table_put(epfd, CW_FD_SET, i);
 		return;
@@ -75,6 +75,7 @@ static void end(struct cw_set *set)
 	while (set->items)
 		cw_item_forget(set->items);
 	set->sleepers = 0;
+	cw_set_undo_kick(set);
 	if (cw_table_kind(cw_table_get(set->epfd)) == CW_FD_OWN) {
 		cw_table_take(set->epfd);
 		cw_raw(SYS_close, set->epfd, 0, 0, 0, 0, 0);

@@ -44,6 +44,9 @@ bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const str
 /* Tell the kernel all that was deferred: the set is about to be seen by others. */
 void cw_set_flush_all(void);
 
+/* A descriptor of ours that sets need for as long as the process lives. */
+bool cw_set_is_waker(int fd);
+
 /* epoll_wait(2) and kin, of any set; timeout_ns -1: none. */
 int cw_set_wait(int epfd, struct epoll_event *events, int max, int64_t timeout_ns, const sigset_t *mask);
 

@@ -102,8 +102,6 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 	item->events = event->events;
 	item->data = event->data.u64;
 	item->armed = true;
-	if (item->kicked)
-		cw_item_kick_over(item);
 	if (item->hot)
 		cw_item_look(item);
 	item->noted = false;
@@ -135,7 +133,7 @@ bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const str
 	locked = cw_set_lock(set);
 	item = set_is(set, epfd) ? find(set, stream, NULL, NULL, fd) : NULL;
 	*result = 0;
-	if (!locked || set->sleepers || set->shared || set->outers || !item || item->kicked || (item->events & IMMEDIATE) ||
+	if (!locked || set->sleepers || set->shared || set->outers || !item || (item->events & IMMEDIATE) ||
 	    (operation != EPOLL_CTL_DEL && (event->events & IMMEDIATE))) {
 		cw_set_flush(set);
 	} else if ((operation == EPOLL_CTL_ADD) != item->gone) {
@@ -152,7 +150,7 @@ bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const str
 			cw_set_registered(set, item->data);
 		defer(item);
 		if (!item->gone)
-			cw_item_admit(item, epfd);
+			cw_item_admit(item);
 	}
 	cw_set_unlock(set, locked);
 	return done;
@@ -260,9 +258,9 @@ static bool control_held(struct cw_set *set, int epfd, int operation, int fd, st
 			cw_rx_unlock(stream, nested);
 	}
 	if (item && item->stream)
-		cw_item_admit(item, epfd);
+		cw_item_admit(item);
 	else if (item && item->datagram)
-		cw_item_admit_datagram(item, epfd);
+		cw_item_admit_datagram(item);
 	else if (item)
 		cw_item_admit_inner(item);
 	return true;

@@ -169,17 +169,11 @@ void cw_set_rise_datagrams(struct cw_set *set)
 		rise(item);
 }
 
-void cw_item_admit_datagram(struct cw_item *item, int epfd)
+void cw_item_admit_datagram(struct cw_item *item)
 {
-	struct epoll_event kick = {.events = EPOLLOUT, .data.u64 = item->data};
-
 	rise(item); /* settled for what it was before */
-	if (!item->set->sleepers || settle(item))
-		return;
-	/* It has datagrams in a ring: asking for room to write wakes the sleeper, who puts the interest back (set_kernel.c). */
-	item->kicked = true;
-	item->set->kicked = true;
-	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&kick, 0, 0);
+	if (item->set->sleepers && !settle(item))
+		cw_set_kick(item->set);
 }
 
 /* Another process gets the set. */

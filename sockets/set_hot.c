@@ -101,23 +101,17 @@ bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested)
 
 /* A thread sleeps in the set already: the stream must be with the kernel, and if it has bytes in its ring that the sleeper would be told
  * of, the sleeper must be woken. */
-void cw_item_settle_for_sleepers(struct cw_item *item, int epfd)
+void cw_item_settle_for_sleepers(struct cw_item *item)
 {
 	struct cw_stream *stream = item->stream;
-	struct epoll_event kick = {.events = EPOLLOUT, .data.u64 = item->data};
 	bool nested, fine = true;
 
 	if (!cw_item_rx_lock(stream, item->fd, &nested))
 		return;
 	fine = cw_ready_settle(stream, item->seen, item->events & EPOLLET);
 	cw_rx_unlock(stream, nested);
-	if (!fine && (item->events & (EPOLLIN | EPOLLRDNORM)) && item->armed) {
-		/* The socket can be written to, so asking for that wakes the sleeper; it puts the interest back (after_kernel). */
-		item->kicked = true;
-		item->set->kicked = true;
-		cw_item_doubt(item);
-		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&kick, 0, 0);
-	}
+	if (!fine && (item->events & (EPOLLIN | EPOLLRDNORM)) && item->armed)
+		cw_set_kick(item->set);
 }
 
 bool cw_item_awake(const struct cw_stream *stream)
@@ -135,21 +129,16 @@ bool cw_item_stays(const struct cw_stream *stream)
 	return stream->slot && cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_relaxed)) == CW_TAKEN && cw_is_sparse();
 }
 
-void cw_item_admit(struct cw_item *item, int epfd)
+void cw_item_admit(struct cw_item *item)
 {
 	if (!cw_item_awake(item->stream) && !cw_ready_left(item->stream))
 		return;
 	cw_item_heat(item);
 	if (item->set->sleepers)
-		cw_item_settle_for_sleepers(item, epfd);
-}
-
-static void admit(struct cw_item *item)
-{
-	cw_item_admit(item, item->set->epfd);
+		cw_item_settle_for_sleepers(item);
 }
 
 void cw_set_notice(struct cw_stream *stream)
 {
-	cw_item_each(stream, admit);
+	cw_item_each(stream, cw_item_admit);
 }

@@ -30,12 +30,11 @@ struct cw_item {
 	uint64_t roff; /* at the last sleep */
 	uint32_t idle; /* sleeps since bytes came */
 	struct cw_item *dirty_next;
-	uint64_t doubted;      /* the set's `doubts` when an arm of it was last taken away by other than being told */
-	uint64_t kicked_until; /* and when it was last no longer kicked */
-	uint32_t in_kernel;    /* the interest that the kernel's set has */
+	uint64_t doubted;   /* the set's `doubts` when an arm of it was last taken away by other than being told */
+	uint32_t in_kernel; /* the interest that the kernel's set has */
 	uint64_t kernel_data;
 	uint32_t carried; /* of an inner set: how many of the set's sleepers are counted there */
-	bool hot, looked, armed, kicked;
+	bool hot, looked, armed;
 	bool settled; /* of a datagram socket: a sleep of its set is counted there */
 	bool listed;  /* as ready, in the kernel's words: since an edge of it was counted nobody has found it not ready */
 	bool dirty;   /* on the set's list of those whose interest the kernel has not been told */
@@ -66,8 +65,9 @@ struct cw_set {
 	_Atomic uint64_t doubts;  /* see cw_set_after_kernel */
 	struct cw_set_gone gone[CW_SET_GONE];
 	uint32_t gone_next;
-	uint64_t kicked_until; /* `doubts`, when the last kick was over */
+	int kicked_by; /* set_kick.c: the descriptor that is in the kernel's set to wake a sleeper */
 	bool kicked;
+	bool owed;    /* who was woken so has not looked at all of the set since */
 	bool noted;   /* one of its items may be */
 	bool lingers; /* not settled because of streams that linger (switch.h) */
 	bool filled;  /* the last answer had no room for what the kernel was to be asked for */
@@ -131,7 +131,7 @@ void cw_item_heat(struct cw_item *item);
 void cw_item_cool(struct cw_item *item);
 bool cw_item_awake(const struct cw_stream *stream); /* CONSENT, LIVE or SEALED */
 bool cw_item_stays(const struct cw_stream *stream); /* TAKEN, and not to be offered when the set rises */
-void cw_item_admit(struct cw_item *item, int epfd); /* a registration that is new, or has changed */
+void cw_item_admit(struct cw_item *item);           /* a registration that is new, or has changed */
 bool cw_item_rx_lock(struct cw_stream *stream, int fd, bool *nested);
 
 /* set_board.c */
@@ -153,7 +153,7 @@ void cw_item_admit_inner(struct cw_item *item);
 void cw_item_release_inner(struct cw_item *item);
 
 /* set_hot.c: a thread sleeps in the set, and must not sleep beside the stream's ring. */
-void cw_item_settle_for_sleepers(struct cw_item *item, int epfd);
+void cw_item_settle_for_sleepers(struct cw_item *item);
 
 /* set_sleep.c: asked for now and then while the set is awake; a stream without bytes for several times is left to the kernel. */
 void cw_item_doze(struct cw_item *item);
@@ -178,6 +178,16 @@ bool cw_set_ready_within(struct cw_set *set, int depth, uint64_t *pulses);
 int cw_set_collect(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
 int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask);
 
+/*
+ * set_kick.c: a ring has something for who sleeps in the set, and the kernel does not know. The kick is over when a thread has woken by it,
+ * which takes its event out of what the kernel told; or when nobody sleeps. Who was woken, and goes with an answer that had no room for
+ * all, wakes the next one (without the lock).
+ */
+void cw_set_kick(struct cw_set *set);
+void cw_set_undo_kick(struct cw_set *set);
+void cw_set_take_kick(struct cw_set *set, struct epoll_event *events, int count);
+void cw_set_kick_on(struct cw_set *set);
+
 /* set_datagram.c: the same for datagram sockets. */
 void cw_set_add_datagram(struct cw_set *set, struct cw_item *item);
 void cw_set_remove_datagram(struct cw_item *item);
@@ -188,7 +198,7 @@ void cw_set_offer_datagrams(struct cw_set *set);
 bool cw_set_settle_datagrams(struct cw_set *set);
 void cw_set_rise_datagrams(struct cw_set *set);
 /* A registration is new or has changed; the set's sleepers, if there are any, must not sleep beside its rings. */
-void cw_item_admit_datagram(struct cw_item *item, int epfd);
+void cw_item_admit_datagram(struct cw_item *item);
 
 /*
  * set_kernel.c: what of the kernel's count events is the program's; and one answer of two, the first by_ring of them by ring.
@@ -204,10 +214,8 @@ uint32_t cw_item_by_kernel(const struct cw_item *item);
 void cw_item_gone(struct cw_item *item);
 void cw_set_stranger(struct cw_set *set, uint64_t data); /* such a registration is made, or changed */
 void cw_set_registered(struct cw_set *set, uint64_t data);
-void cw_set_undo_kicks(struct cw_set *set); /* of an inner set: who was woken was told of the set alone */
 int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count);
 void cw_item_doubt(struct cw_item *item);
-void cw_item_kick_over(struct cw_item *item);
 /* An edge is told by ring: the kernel will tell one too of what is behind that, bytes or the end, which is told by this. */
 void cw_item_note_behind(struct cw_item *item);
 int cw_set_merge(struct epoll_event *events, int by_ring, int count);

@@ -18,50 +18,12 @@ void cw_item_doubt(struct cw_item *item)
 	item->doubted = atomic_fetch_add_explicit(&item->set->doubts, 1, memory_order_seq_cst) + 1;
 }
 
-/* Behind it: who asked the kernel before may have been told because of the kick. */
-void cw_item_kick_over(struct cw_item *item)
-{
-	cw_item_doubt(item);
-	item->kicked = false;
-	item->kicked_until = item->set->kicked_until = item->doubted;
-}
-
 /* Its own interest again. */
 static void arm_anew(struct cw_item *item, int epfd)
 {
 	struct epoll_event own = {.events = item->events, .data.u64 = item->data};
 
 	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
-}
-
-/* Registrations whose interest was changed to wake a sleeper get their own back. */
-static void undo_kicks(struct cw_set *set, int epfd)
-{
-	struct cw_item *item;
-
-	for (item = set->items; item; item = item->next) {
-		if (!item->kicked)
-			continue;
-		if (!(item->events & EPOLLONESHOT) || item->armed)
-			arm_anew(item, epfd);
-		cw_item_kick_over(item);
-	}
-	set->kicked = false;
-}
-
-/* What they told only because of it is dropped; several threads may have been woken by one. */
-static void drop_kicks(struct cw_set *set, uint64_t asked_at, struct epoll_event *events, int count)
-{
-	for (struct cw_item *item = set->items; item; item = item->next)
-		for (int i = 0; i < count && item->kicked_until > asked_at && !(item->events & EPOLLOUT); i++)
-			if (events[i].data.u64 == item->data)
-				events[i].events &= ~(uint32_t)EPOLLOUT;
-}
-
-void cw_set_undo_kicks(struct cw_set *set)
-{
-	if (set->kicked)
-		undo_kicks(set, set->epfd);
 }
 
 static uint64_t bit_of(uint64_t data)
@@ -214,10 +176,7 @@ static int drop_empty(struct epoll_event *events, int count)
 
 int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count)
 {
-	if (set->kicked)
-		undo_kicks(set, epfd);
-	if (cw_unlikely(set->kicked_until > asked_at))
-		drop_kicks(set, asked_at, events, count);
+	cw_set_take_kick(set, events, count);
 	if (set->oneshots)
 		tell_oneshots(set, epfd, asked_at, events, count);
 	if (cw_unlikely(set->gone_next))

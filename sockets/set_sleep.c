@@ -17,9 +17,6 @@ static void leave_inner(struct cw_item *item, uint32_t sleepers)
 	locked = cw_set_lock(item->inner);
 	for (; item->carried > sleepers; item->carried--)
 		rise(item->inner);
-	/* Who sleeps on there has yet to be woken by them. */
-	if (!item->inner->sleepers)
-		cw_set_undo_kicks(item->inner);
 	cw_set_unlock(item->inner, locked);
 }
 
@@ -31,8 +28,9 @@ static void rise(struct cw_set *set)
 	set->sleepers -= set->sleepers > 0;
 	for (item = set->nested ? set->items : NULL; item; item = item->next)
 		leave_inner(item, (uint32_t)set->sleepers);
-	if (set->sleepers)
+	if (set->sleepers) /* who sleeps on has yet to be woken by a kick */
 		return;
+	cw_set_undo_kick(set);
 	cw_set_rise_datagrams(set);
 	for (item = set->hot; item; item = item->hot_next)
 		if (item->stream->slot && cw_ready_rises(item->stream) && cw_item_rx_lock(item->stream, item->fd, &nested)) {
@@ -138,11 +136,11 @@ static void settle_for_sleeper(struct cw_set *set)
 	set->sleepers++;
 	for (item = set->hot; item; item = next) {
 		next = item->hot_next;
-		cw_item_settle_for_sleepers(item, set->epfd);
+		cw_item_settle_for_sleepers(item);
 	}
 	for (item = set->datagrams; item; item = next) {
 		next = item->next_datagram;
-		cw_item_admit_datagram(item, set->epfd);
+		cw_item_admit_datagram(item);
 	}
 	for (item = set->nested ? set->items : NULL; item; item = item->next)
 		if (item->inner)
@@ -170,6 +168,7 @@ bool cw_set_settle(struct cw_set *set)
 {
 	bool locked = cw_set_lock(set), fine = settle(set, 0);
 
+	set->owed &= !fine;
 	cw_set_unlock(set, locked);
 	return fine;
 }

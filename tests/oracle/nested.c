@@ -365,6 +365,56 @@ SCENARIO(changed_under_a_sleeper, 0)
 	say("events %ld: %ld", w.events, w.bytes);
 }
 
+/* As above, of registrations that the kernel lets nobody change. */
+SCENARIO(added_for_one_under_a_sleeper, 0)
+{
+	struct waiter w = {.set = new_set()};
+
+	for (int i = 0; i < 3; i++) {
+		MUST(-pthread_create(&w.thread, NULL, look_in_thread, &w));
+		settle_down();
+		peer_send(e, 10);
+		arrive(e, 10);
+		CALL(control(w.set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLEXCLUSIVE | (i == 1 ? EPOLLET : 0), 1));
+		pthread_join(w.thread, NULL);
+		say("events %ld: %ld", w.events, w.bytes);
+		RECV(e, recv(e->fd, room, 100, 0));
+		look(w.set, 0);
+		later(30);
+		peer_send(e, 10);
+		look(w.set, 5000);
+		peer_wait();
+		RECV(e, recv(e->fd, room, 100, 0));
+		CALL(control(w.set, EPOLL_CTL_DEL, e->fd, 0, 0));
+	}
+	close(w.set);
+}
+
+/* Nor is there room to write. */
+SCENARIO(added_when_full_under_a_sleeper, 0)
+{
+	static const unsigned interests[] = {EPOLLIN, EPOLLIN | EPOLLOUT, EPOLLIN | EPOLLONESHOT, EPOLLIN | EPOLLOUT | EPOLLET};
+	struct waiter w = {.set = new_set()};
+
+	narrow(e);
+	for (unsigned i = 0; i < sizeof(interests) / sizeof(*interests); i++) {
+		peer_send(e, 10);
+		arrive(e, 10);
+		quietly();
+		stuff(e);
+		MUST(-pthread_create(&w.thread, NULL, look_in_thread, &w));
+		settle_down();
+		CALL(control(w.set, EPOLL_CTL_ADD, e->fd, interests[i], i));
+		pthread_join(w.thread, NULL);
+		say("events %ld: %ld", w.events, w.bytes);
+		look(w.set, 0);
+		RECV(e, recv(e->fd, room, 100, 0));
+		look(w.set, 0);
+		CALL(control(w.set, EPOLL_CTL_DEL, e->fd, 0, 0));
+	}
+	close(w.set);
+}
+
 static void *recv_in_thread(void *argument)
 {
 	struct waiter *w = argument;

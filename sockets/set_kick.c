@@ -1,0 +1,85 @@
+/*
+ * Waking who sleeps in a set, because a ring has something for it: a descriptor of our own, which is always ready, is in the kernel's set
+ * until it has woken somebody. The program's registrations can't be used for that: none of them is ready for certain (there may be no room
+ * to write), and some may not be changed (EPOLLEXCLUSIVE).
+ */
+#include <sys/eventfd.h>
+
+#include "kernel.h"
+#include "service_inside.h"
+#include "set_item.h"
+
+static _Atomic int waker = -1; /* an event descriptor that nobody counts up: it can be written to */
+
+bool cw_set_is_waker(int fd)
+{
+	return fd >= 0 && fd == atomic_load_explicit(&waker, memory_order_relaxed) && cw_table_kind(cw_table_get(fd)) == CW_FD_OWN;
+}
+
+static int make_waker(int known)
+{
+	long fd = cw_raw(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
+
+	if (fd < 0)
+		return cw_service_descriptor(); /* which can be written to as well, if it is there */
+	fd = cw_service_move_high((int)fd);
+	cw_table_put((int)fd, CW_FD_OWN, 0);
+	if (atomic_compare_exchange_strong_explicit(&waker, &known, (int)fd, memory_order_relaxed, memory_order_relaxed))
+		return (int)fd;
+	cw_table_take((int)fd);
+	cw_raw_close((int)fd);
+	return known;
+}
+
+static int ready_one(void)
+{
+	int fd = atomic_load_explicit(&waker, memory_order_relaxed);
+
+	return cw_set_is_waker(fd) ? fd : make_waker(fd);
+}
+
+/* No program has our addresses for its data. */
+static uint64_t mark(const struct cw_set *set)
+{
+	return (uintptr_t)set;
+}
+
+void cw_set_kick(struct cw_set *set)
+{
+	struct epoll_event event = {.events = EPOLLOUT, .data.u64 = mark(set)};
+
+	if (set->kicked)
+		return;
+	set->kicked = true;
+	set->kicked_by = ready_one();
+	cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_ADD, set->kicked_by, (long)&event, 0, 0);
+}
+
+void cw_set_undo_kick(struct cw_set *set)
+{
+	if (!set->kicked)
+		return;
+	set->kicked = false;
+	if (cw_table_kind(cw_table_get(set->kicked_by)) == CW_FD_OWN) /* else the program has put another in its place */
+		cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_DEL, set->kicked_by, 0, 0, 0);
+}
+
+void cw_set_take_kick(struct cw_set *set, struct epoll_event *events, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (events[i].data.u64 == mark(set)) {
+			events[i].events = 0;
+			cw_set_undo_kick(set);
+			set->owed = true;
+		}
+}
+
+void cw_set_kick_on(struct cw_set *set)
+{
+	bool locked = cw_set_lock(set);
+
+	if (set->owed && set->sleepers)
+		cw_set_kick(set);
+	set->owed = false;
+	cw_set_unlock(set, locked);
+}
