@@ -226,3 +226,45 @@ SCENARIO(datagrams_under_poll, UNOPENED | ITS_OWN)
 		exchange(e, 20);
 	}
 }
+
+static struct {
+	_Atomic int fd;
+	_Atomic bool over;
+	struct name to;
+} sending;
+
+static void *send_for_ever(void *nothing)
+{
+	while (!sending.over)
+		if (sendto(sending.fd, "late", 4, MSG_DONTWAIT, at(&sending.to), sending.to.length) < 0 && errno != EBADF)
+			complain("sent: %s", RESULT(-1));
+	return nothing;
+}
+
+/* It is closed in the middle of a send. */
+SCENARIO(datagrams_under_senders, UNOPENED | ITS_OWN)
+{
+	int receiver = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	pthread_t sender[2];
+
+	sending.to = at_loopback(AF_INET);
+	sending.fd = -1;
+	sending.over = false;
+	MUST(bind(receiver, at(&sending.to), sending.to.length));
+	MUST(getsockname(receiver, at(&sending.to), &sending.to.length));
+	for (int i = 0; i < 2; i++)
+		MUST(-pthread_create(&sender[i], NULL, send_for_ever, NULL));
+	for (int i = 0; i < 1000; i++) {
+		int fd = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+
+		sending.fd = fd;
+		pause_us(i % 10 * 100);
+		MUST(close(fd));
+	}
+	sending.over = true;
+	for (int i = 0; i < 2; i++)
+		end(sender[i]);
+	close(receiver);
+	open_udp(e);
+	exchange(e, 60);
+}
