@@ -182,7 +182,7 @@ static struct cw_stream *registered(struct cw_set *set, unsigned number, int *fd
 	while (item && number--)
 		item = item->next;
 	stream = item ? item->stream : NULL;
-	*fd = item ? item->fd : -1;
+	*fd = item ? cw_item_descriptor(item) : -1;
 	cw_set_unlock(set, locked);
 	return stream;
 }

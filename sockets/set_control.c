@@ -17,6 +17,24 @@ static void clean(struct cw_item *item)
 	item->dirty = false;
 }
 
+bool cw_item_has_number(const struct cw_item *item)
+{
+	if (item->stream)
+		return cw_stream_of(item->fd) == item->stream;
+	return item->inner ? cw_set_of(item->fd) == item->inner : cw_datagram_of(item->fd) == item->datagram;
+}
+
+int cw_item_descriptor(const struct cw_item *item)
+{
+	const struct cw_stream *stream = item->stream;
+
+	if (cw_likely(cw_item_has_number(item)))
+		return item->fd;
+	if (item->inner)
+		return item->inner->epfd;
+	return stream ? stream->fd : item->datagram->entry->fd;
+}
+
 void cw_item_forget(struct cw_item *item)
 {
 	struct cw_set *set = item->set;
@@ -317,7 +335,8 @@ int cw_set_control(struct cw_set *set, int epfd, int operation, int fd, struct e
 
 static void leave_one(struct cw_item *item)
 {
-	cw_raw(SYS_epoll_ctl, item->set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
+	if (!cw_table_get(item->fd) || cw_item_has_number(item))
+		cw_raw(SYS_epoll_ctl, item->set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
 }
 
 void cw_set_leave_all(struct cw_stream *stream)

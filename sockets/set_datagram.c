@@ -19,7 +19,7 @@ void cw_set_add_datagram(struct cw_set *set, struct cw_item *item)
 	item->before_datagram = &set->datagrams;
 	atomic_fetch_add_explicit(&item->datagram->registered, 1, memory_order_relaxed);
 	if (set->shared) /* another process may sleep in it */
-		cw_datagram_leave(item->datagram, item->fd, CW_REASON_inherited);
+		cw_datagram_leave(item->datagram, cw_item_descriptor(item), CW_REASON_inherited);
 }
 
 static void rise(struct cw_item *item)
@@ -92,7 +92,8 @@ static void disarm(struct cw_item *item, int epfd)
 	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
 
 	item->armed = false;
-	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
+	if (cw_item_has_number(item))
+		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
 	cw_item_doubt(item);
 }
 
@@ -182,7 +183,7 @@ void cw_set_leave_datagrams(struct cw_set *set)
 	bool locked = cw_set_lock(set);
 
 	for (struct cw_item *item = set->datagrams; item; item = item->next_datagram)
-		cw_datagram_leave(item->datagram, item->fd, CW_REASON_passed);
+		cw_datagram_leave(item->datagram, cw_item_descriptor(item), CW_REASON_passed);
 	cw_set_unlock(set, locked);
 }
 

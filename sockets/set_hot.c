@@ -106,7 +106,7 @@ void cw_item_settle_for_sleepers(struct cw_item *item)
 	struct cw_stream *stream = item->stream;
 	bool nested, fine = true;
 
-	if (!cw_item_rx_lock(stream, item->fd, &nested))
+	if (!cw_item_rx_lock(stream, cw_item_descriptor(item), &nested))
 		return;
 	fine = cw_ready_settle(stream, item->seen, item->events & EPOLLET);
 	cw_rx_unlock(stream, nested);

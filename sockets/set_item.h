@@ -158,7 +158,12 @@ void cw_item_settle_for_sleepers(struct cw_item *item);
 /* set_sleep.c: asked for now and then while the set is awake; a stream without bytes for several times is left to the kernel. */
 void cw_item_doze(struct cw_item *item);
 
-/* set_control.c */
+/*
+ * set_control.c. The number that something was registered by may be closed, and another's, while it has others: of such a registration the
+ * kernel can be told nothing, and whoever asks for what it is about does so by another descriptor.
+ */
+bool cw_item_has_number(const struct cw_item *item);
+int cw_item_descriptor(const struct cw_item *item);
 void cw_item_forget(struct cw_item *item);
 void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told */
 

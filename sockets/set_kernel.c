@@ -8,7 +8,7 @@
 /* As the kernel would tell it now. */
 uint32_t cw_item_by_kernel(const struct cw_item *item)
 {
-	long told = cw_raw_poll(item->fd, (short)(item->events & 0x7fff));
+	long told = cw_raw_poll(cw_item_descriptor(item), (short)(item->events & 0x7fff));
 
 	return told > 0 ? (uint32_t)told & (item->events | EPOLLERR | EPOLLHUP) : 0;
 }
@@ -23,7 +23,8 @@ static void arm_anew(struct cw_item *item, int epfd)
 {
 	struct epoll_event own = {.events = item->events, .data.u64 = item->data};
 
-	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
+	if (cw_likely(cw_item_has_number(item)))
+		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
 }
 
 static uint64_t bit_of(uint64_t data)
@@ -44,7 +45,7 @@ static bool is_of_another(struct cw_item *item, int epfd, uint32_t events)
 {
 	if (!item->armed || (events & ~(item->events | EPOLLERR | EPOLLHUP)))
 		return true;
-	if (cw_raw_poll(item->fd, (short)(item->events & 0x7fff)))
+	if (cw_raw_poll(cw_item_descriptor(item), (short)(item->events & 0x7fff)))
 		return false;
 	arm_anew(item, epfd);
 	return true;
@@ -91,13 +92,13 @@ static uint32_t in_kernel(const struct cw_item *item)
 {
 	int unread = 0;
 
-	cw_raw(SYS_ioctl, item->fd, SIOCINQ, (long)&unread, 0, 0, 0);
+	cw_raw(SYS_ioctl, cw_item_descriptor(item), SIOCINQ, (long)&unread, 0, 0, 0);
 	return unread > 0 ? (uint32_t)unread : 0;
 }
 
 static bool has_ended(const struct cw_item *item)
 {
-	return cw_raw_poll(item->fd, POLLRDHUP) != 0;
+	return cw_raw_poll(cw_item_descriptor(item), POLLRDHUP) != 0;
 }
 
 /* Before `up` the kernel's bytes are read, and others may come behind: then the same number says nothing. */

@@ -18,7 +18,7 @@ static bool more_behind(const struct cw_item *item)
 
 	return cw_state_of(atomic_load_explicit(&rx->state, memory_order_acquire)) == CW_LIVE &&
 	       (int64_t)(up - atomic_load_explicit(&rx->roff, memory_order_relaxed)) > 0 &&
-	       atomic_load_explicit(&rx->widx, memory_order_acquire) != up && cw_raw_poll(item->fd, POLLIN) > 0;
+	       atomic_load_explicit(&rx->widx, memory_order_acquire) != up && cw_raw_poll(cw_item_descriptor(item), POLLIN) > 0;
 }
 
 bool cw_item_ready(struct cw_item *item, uint64_t *edge)
@@ -76,7 +76,8 @@ static void disarm(struct cw_item *item, int epfd)
 	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
 
 	item->armed = false;
-	cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
+	if (cw_likely(cw_item_has_number(item)))
+		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
 	cw_item_doubt(item); /* behind it: what is asked for from now on can't be of this one */
 	if (item->inner)
 		cw_item_admit_inner(item);

@@ -33,7 +33,8 @@ static void rise(struct cw_set *set)
 	cw_set_undo_kick(set);
 	cw_set_rise_datagrams(set);
 	for (item = set->hot; item; item = item->hot_next)
-		if (item->stream->slot && cw_ready_rises(item->stream) && cw_item_rx_lock(item->stream, item->fd, &nested)) {
+		if (item->stream->slot && cw_ready_rises(item->stream) &&
+		    cw_item_rx_lock(item->stream, cw_item_descriptor(item), &nested)) {
 			/* In another set too, it may not be hot there. Whoever reads it rouses it in all of them. */
 			if (!cw_switch_others_asleep(item->stream) && cw_set_alone(item->stream))
 				cw_ready_rise(item->stream);
@@ -50,7 +51,7 @@ static bool settle_item(struct cw_item *item)
 		return true;
 	if (cw_item_ready(item, &edge))
 		return false;
-	if (!cw_item_rx_lock(item->stream, item->fd, &nested))
+	if (!cw_item_rx_lock(item->stream, cw_item_descriptor(item), &nested))
 		return true;
 	fine = cw_ready_settle(item->stream, item->seen, item->events & EPOLLET);
 	roff = atomic_load_explicit(&item->stream->rx->roff, memory_order_relaxed);

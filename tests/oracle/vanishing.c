@@ -268,3 +268,67 @@ SCENARIO(datagrams_under_senders, UNOPENED | ITS_OWN)
 	open_udp(e);
 	exchange(e, 60);
 }
+
+/* As long as a socket has another number it is told of by the one that is gone, and nobody else is by that number. */
+SCENARIO(registered_by_a_number_that_is_another, 0)
+{
+	static const unsigned interests[] = {EPOLLIN | EPOLLONESHOT, EPOLLIN | EPOLLOUT, EPOLLIN | EPOLLET, EPOLLIN | EPOLLRDHUP};
+	struct end first, other;
+
+	for (unsigned i = 0; i < 2 * sizeof(interests) / sizeof(*interests); i++) {
+		unsigned interest = interests[i / 2];
+		int set = new_set(), number;
+
+		open_end_so(&first, manner.family, manner.mapped, false, i % 2 ? 60 : 0);
+		open_end(&other, manner.family, manner.mapped);
+		number = first.fd;
+		CALL(control(set, EPOLL_CTL_ADD, number, interest, 1));
+		first.fd = (int)MUST(dup(number));
+		MUST(dup2(other.fd, number));
+		close(other.fd);
+		other.fd = number;
+		CALL(control(set, EPOLL_CTL_ADD, other.fd, EPOLLIN, 2));
+		peer_send(&first, 10);
+		arrive(&first, 10);
+		look(set, 0);
+		look(set, 0);
+		RECV(&first, recv(first.fd, room, 100, 0));
+		for (unsigned k = 0; k < 30; k++) {
+			quietly();
+			peer_send(&first, 10);
+			arrive(&first, 10);
+			if (k % 4 == 0)
+				look(set, 0);
+			quietly();
+			peer_send(&other, 20);
+			arrive(&other, 20);
+			if (k % 4 == 1)
+				look(set, 0);
+			take(&other, 20);
+			take(&first, 10);
+			give(&first, 10);
+			quietly();
+			peer_recv(&first, 10, 0);
+			if (k % 4 == 2)
+				look(set, 0);
+			later(5);
+			quietly();
+			peer_send(&other, 20);
+			if (k % 4 == 3)
+				look(set, interest & EPOLLOUT ? 0 : 2000);
+			peer_wait();
+			take(&other, 20);
+		}
+		CALL(control(set, EPOLL_CTL_MOD, number, EPOLLIN | EPOLLET, 3));
+		peer_send(&other, 10);
+		arrive(&other, 10);
+		look(set, 0);
+		look(set, 0);
+		peer_shutdown(&first, SHUT_WR);
+		rest();
+		look(set, 0);
+		close(other.fd);
+		close(first.fd);
+		close(set);
+	}
+}
