@@ -40,6 +40,7 @@ void cw_item_forget(struct cw_item *item)
 	struct cw_set *set = item->set;
 
 	cw_item_cool(item);
+	cw_item_unindex(item);
 	if (item->dirty)
 		clean(item);
 	*item->before = item->next;
@@ -118,7 +119,9 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 		item->set->oneshots--;
 	}
 	item->events = event->events;
+	cw_item_unindex(item);
 	item->data = event->data.u64;
+	cw_item_index(item);
 	item->armed = true;
 	if (item->hot)
 		cw_item_look(item);

@@ -17,6 +17,7 @@ struct cw_item {
 	struct cw_item *hot_next, **hot_before;           /* its hot ones */
 	struct cw_item *look_next, **look_before;         /* of these, those that are looked at */
 	struct cw_board_view *view;                       /* with the stream's bit; NULL: it is looked at always */
+	struct cw_item *data_next, **data_before;         /* those with data like its own (cw_item_index) */
 	int fd;
 	uint32_t events;
 	uint64_t data;
@@ -46,7 +47,8 @@ struct cw_set_gone {
 	uint64_t data, when; /* `doubts` behind it; 0: none */
 };
 
-#define CW_SET_GONE 32
+#define CW_SET_GONE      32
+#define CW_SET_DATA_BITS 8
 
 struct cw_set {
 	struct cw_lock lock;
@@ -55,6 +57,7 @@ struct cw_set {
 	_Atomic bool orphaned;      /* its last descriptor is closed: the last of its users ends it */
 	_Atomic int epfd;           /* one of its descriptors; of an orphan, one of our own */
 	struct cw_item *items, *hot, *look, *dirty, *datagrams;
+	struct cw_item *by_data[1 << CW_SET_DATA_BITS];
 	struct cw_board_view *views;
 	uint64_t swept; /* ticks, when all hot ones were last looked at */
 	uint32_t hot_count, nested, oneshots;
@@ -68,7 +71,7 @@ struct cw_set {
 	int kicked_by; /* set_kick.c: the descriptor that is in the kernel's set to wake a sleeper */
 	bool kicked;
 	bool owed;    /* who was woken so has not looked at all of the set since */
-	bool noted;   /* one of its items may be */
+	bool noted;   /* one of its items may be, or has been */
 	bool lingers; /* not settled because of streams that linger (switch.h) */
 	bool filled;  /* the last answer had no room for what the kernel was to be asked for */
 	bool full;    /* nor for anything else */
@@ -216,6 +219,8 @@ void cw_item_admit_datagram(struct cw_item *item);
  * use the data for something else by now; the last few are remembered for that, until the data is registered again.
  */
 uint32_t cw_item_by_kernel(const struct cw_item *item);
+void cw_item_index(struct cw_item *item); /* by its data, which is all that the kernel says of whom it tells */
+void cw_item_unindex(struct cw_item *item);
 void cw_item_gone(struct cw_item *item);
 void cw_set_stranger(struct cw_set *set, uint64_t data); /* such a registration is made, or changed */
 void cw_set_registered(struct cw_set *set, uint64_t data);

@@ -27,9 +27,40 @@ static void arm_anew(struct cw_item *item, int epfd)
 		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
 }
 
+static uint64_t bits_of(uint64_t data, unsigned bits)
+{
+	return data * 0x9e3779b97f4a7c15ull >> (64 - bits);
+}
+
 static uint64_t bit_of(uint64_t data)
 {
-	return 1ull << (data * 0x9e3779b97f4a7c15ull >> 58);
+	return 1ull << bits_of(data, 6);
+}
+
+static struct cw_item **alike(struct cw_set *set, uint64_t data)
+{
+	return &set->by_data[bits_of(data, CW_SET_DATA_BITS)];
+}
+
+void cw_item_index(struct cw_item *item)
+{
+	struct cw_item **first = alike(item->set, item->data);
+
+	item->data_next = *first;
+	if (*first)
+		(*first)->data_before = &item->data_next;
+	*first = item;
+	item->data_before = first;
+}
+
+void cw_item_unindex(struct cw_item *item)
+{
+	if (!item->data_before)
+		return;
+	*item->data_before = item->data_next;
+	if (item->data_next)
+		item->data_next->data_before = item->data_before;
+	item->data_before = NULL;
 }
 
 void cw_set_stranger(struct cw_set *set, uint64_t data)
@@ -79,13 +110,11 @@ static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at, uint32_
 
 static void tell_oneshots(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count)
 {
-	for (struct cw_item *item = set->items; item; item = item->next) {
-		if (!(item->events & EPOLLONESHOT))
-			continue;
-		for (int i = 0; i < count; i++)
-			if (events[i].events && events[i].data.u64 == item->data && !told_once(item, epfd, asked_at, events[i].events))
+	for (int i = 0; i < count; i++)
+		for (struct cw_item *item = *alike(set, events[i].data.u64); item; item = item->data_next)
+			if (events[i].events && events[i].data.u64 == item->data && (item->events & EPOLLONESHOT) &&
+			    !told_once(item, epfd, asked_at, events[i].events))
 				events[i].events = 0;
-	}
 }
 
 static uint32_t in_kernel(const struct cw_item *item)
@@ -128,18 +157,14 @@ static bool told_by_ring(const struct cw_item *item)
 
 static void drop_told_by_ring(struct cw_set *set, struct epoll_event *events, int count)
 {
-	set->noted = false;
-	for (struct cw_item *item = set->items; item; item = item->next) {
-		if (!item->noted)
-			continue;
-		set->noted = true;
-		for (int i = 0; i < count; i++)
-			if (events[i].data.u64 == item->data && !(events[i].events & ~(uint32_t)(EPOLLIN | EPOLLRDNORM))) {
-				if (told_by_ring(item))
-					events[i].events = 0;
-				item->noted = false;
-			}
-	}
+	for (int i = 0; i < count; i++)
+		for (struct cw_item *item = *alike(set, events[i].data.u64); item; item = item->data_next) {
+			if (!item->noted || events[i].data.u64 != item->data || (events[i].events & ~(uint32_t)(EPOLLIN | EPOLLRDNORM)))
+				continue;
+			if (told_by_ring(item))
+				events[i].events = 0;
+			item->noted = false;
+		}
 }
 
 void cw_item_gone(struct cw_item *item)

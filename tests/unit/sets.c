@@ -318,6 +318,39 @@ START_TEST(told_once_without_waiting)
 }
 END_TEST
 
+/* Of many with data of their own, changed now and then, the one that the kernel told is disarmed, and no other. */
+START_TEST(told_once_of_many)
+{
+	enum { MANY = 40 };
+	struct pair pair[MANY];
+	struct epoll_event event;
+
+	setup(1, looks[_i]);
+	for (int i = 0; i < MANY; i++) {
+		pair_make(&pair[i]);
+		ck_assert_ptr_nonnull(cw_stream_open(pair[i].fd[0], true, false));
+		register_once(EPOLL_CTL_ADD, pair[i].fd[0], 0);
+	}
+	for (unsigned round = 0; round < 3; round++)
+		for (int i = 0; i < MANY; i++) {
+			register_once(EPOLL_CTL_MOD, pair[i].fd[0], (uint64_t)round << 32 | (uint64_t)(i + 1));
+			ck_assert_int_eq(send(pair[i].fd[1], "x", 1, 0), 1);
+			ck_assert_int_eq(cw_set_wait(test.epfd[0], &event, 1, -1, NULL), 1);
+			ck_assert_uint_eq(event.data.u64, (uint64_t)round << 32 | (uint64_t)(i + 1));
+			for (int k = 0; k < MANY; k++)
+				ck_assert(cw_item_first(cw_stream_of(pair[k].fd[0]))->armed == (k > i));
+			ck_assert_int_eq(recv(pair[i].fd[0], &(char){0}, 1, 0), 1);
+			if (i == MANY - 1 && round < 2)
+				for (int k = 0; k < MANY; k++)
+					register_once(EPOLL_CTL_MOD, pair[k].fd[0], 0);
+		}
+	for (int i = 0; i < MANY; i++)
+		cw_set_control(cw_set_of(test.epfd[0]), test.epfd[0], EPOLL_CTL_DEL, pair[i].fd[0], NULL);
+	for (unsigned i = 0; i < 1 << CW_SET_DATA_BITS; i++)
+		ck_assert_ptr_null(cw_set_of(test.epfd[0])->by_data[i]);
+}
+END_TEST
+
 /*
  * Two threads sleep in a set. One is woken by a kick, and not told of that; if its answer has no room for all that is there, it wakes the
  * other.
@@ -375,6 +408,7 @@ int main(void)
 	tcase_add_loop_test(units, closed_under_those_who_wait, 0, 2);
 	tcase_add_loop_test(units, told_of_what_is_gone, 0, 2);
 	tcase_add_loop_test(units, told_once_without_waiting, 0, 2);
+	tcase_add_loop_test(units, told_once_of_many, 0, 2);
 	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
 	return run_units(runner);
 }
