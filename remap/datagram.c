@@ -102,7 +102,7 @@ ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msg
 	}
 	giving.iov = message->msg_iov;
 	giving.iovcnt = message->msg_iovlen;
-	giving.name = message->msg_name;
+	giving.name = message->msg_namelen ? message->msg_name : NULL;
 	giving.size = message->msg_namelen;
 	cw_cancellation_point();
 	return cw_datagram_send(socket, fd, &giving);

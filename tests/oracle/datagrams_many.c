@@ -116,6 +116,28 @@ SCENARIO(some_with_control, UNOPENED | ITS_OWN)
 	}
 }
 
+/* To whom it is connected, by a name of no length; in order with those that say nothing of a name. */
+SCENARIO(named_by_nothing, UNOPENED | ITS_OWN)
+{
+	open_udp(e);
+	connect_udp(e);
+	exchange(e, 60);
+	for (int i = 0; i < 3; i++) {
+		struct iovec iov = {room, 20};
+		struct msghdr message = {.msg_name = &theirs.address, .msg_iov = &iov, .msg_iovlen = 1};
+
+		for (int k = 0; k < 100; k++)
+			put_one(e, 90);
+		GIVE(e, 20, sendmsg(e->fd, &message, 0));
+		for (int k = 0; k < 100; k++) {
+			quietly();
+			peer_takes(e, 90);
+		}
+		peer_takes(e, 20);
+		exchange(e, 20);
+	}
+}
+
 SCENARIO(in_parts, UNOPENED | ITS_OWN)
 {
 	open_udp(e);
