@@ -64,10 +64,15 @@ void cw_set_undo_kick(struct cw_set *set)
 		cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_DEL, set->kicked_by, 0, 0, 0);
 }
 
+bool cw_set_is_kick(const struct cw_set *set, const struct epoll_event *event)
+{
+	return event->data.u64 == mark(set);
+}
+
 void cw_set_take_kick(struct cw_set *set, struct epoll_event *events, int count)
 {
 	for (int i = 0; i < count; i++)
-		if (events[i].data.u64 == mark(set)) {
+		if (cw_set_is_kick(set, &events[i])) {
 			events[i].events = 0;
 			cw_set_undo_kick(set);
 			set->owed = true;

@@ -104,12 +104,21 @@ static int wait_in_kernel(const struct waiting *waiting, struct epoll_event *eve
 /* Without waiting. The kernel is told first what it has not been told. */
 static int ask_kernel(struct cw_set *set, const struct waiting *waiting, struct epoll_event *events, int max)
 {
-	if (set->dirty) {
-		bool locked = cw_set_lock(set);
+	bool locked;
+	int count;
 
+	if (set->dirty) {
+		locked = cw_set_lock(set);
 		cw_set_flush(set);
 		cw_set_unlock(set, locked);
 	}
+	count = wait_in_kernel(waiting, events, max, DO_NOT);
+	if (cw_likely(count != 1 || !cw_set_is_kick(set, events)))
+		return count;
+	/* It may have had the only place. */
+	locked = cw_set_lock(set);
+	cw_set_take_kick(set, events, count);
+	cw_set_unlock(set, locked);
 	return wait_in_kernel(waiting, events, max, DO_NOT);
 }
 

@@ -393,6 +393,13 @@ START_TEST(woken_by_one_kick)
 	ck_assert_uint_eq(told[0].data.u64, 4712);
 	ck_assert_int_eq(epoll_wait(test.epfd[0], told, 2, 0), 1);
 	ck_assert_uint_eq(told[0].data.u64, 4712);
+	/* Nor does a kick take the place of an event. */
+	ck_assert_int_eq(recv(pair.fd[0], &(char){0}, 1, 0), 1);
+	ck_assert_int_eq(epoll_wait(test.epfd[0], told, 2, 0), 0);
+	cw_set_kick(set);
+	ck_assert_int_eq(send(pair.fd[1], "x", 1, 0), 1);
+	ck_assert_int_eq(cw_set_wait(test.epfd[0], told, 1, 0, NULL), 1);
+	ck_assert_uint_eq(told[0].data.u64, 4712);
 	set->sleepers = 0;
 }
 END_TEST
