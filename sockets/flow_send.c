@@ -308,6 +308,19 @@ static ssize_t send_to_peer(struct cw_datagram *socket, int fd, const struct cw_
 	return send_counted(socket, flow, fd, giving);
 }
 
+/* None that a flow can have: the kernel's to take, or to refuse. */
+static struct cw_peer peer_of(const struct cw_datagram *socket, const struct cw_giving *giving)
+{
+	struct cw_peer peer;
+
+	if (!giving->name)
+		return socket->connected;
+	peer = cw_peer_of(giving->name, giving->size);
+	if (cw_unlikely(peer.port && socket->family == AF_INET && giving->name->sa_family != AF_INET))
+		peer.port = 0;
+	return peer;
+}
+
 ssize_t cw_datagram_send(struct cw_datagram *socket, int fd, const struct cw_giving *giving)
 {
 	struct cw_peer peer;
@@ -317,7 +330,7 @@ ssize_t cw_datagram_send(struct cw_datagram *socket, int fd, const struct cw_giv
 		return by_kernel(fd, giving);
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
 		cw_service_take_mail();
-	peer = giving->name ? cw_peer_of(giving->name, giving->size) : socket->connected;
+	peer = peer_of(socket, giving);
 	result = peer.port ? send_to_peer(socket, fd, giving, &peer) : by_kernel(fd, giving);
 	if (cw_unlikely(socket->corked || (giving->flags & MSG_MORE)))
 		socket->corked = (giving->flags & MSG_MORE) != 0;

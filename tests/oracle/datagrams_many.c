@@ -138,6 +138,20 @@ SCENARIO(named_by_nothing, UNOPENED | ITS_OWN)
 	}
 }
 
+/* An address of four bytes in one of sixteen is for sockets of that family. */
+SCENARIO(named_in_another_family, UNOPENED | ITS_OWN)
+{
+	struct name six;
+
+	open_udp(e);
+	exchange(e, 60);
+	six = mapped(&theirs);
+	for (int i = 0; i < 3; i++) {
+		CALL(sendto(e->fd, room, 10, 0, at(&six), six.length));
+		exchange(e, 10);
+	}
+}
+
 SCENARIO(in_parts, UNOPENED | ITS_OWN)
 {
 	open_udp(e);
