@@ -22,6 +22,7 @@ struct call {
 	fd_set *set[3];          /* the program's: readable, writable, urgent; NULL: not asked */
 	unsigned long *asked[3]; /* what it asked */
 	struct timeval *timeval;
+	int64_t begin; /* of the call, for timeval */
 	const struct timespec *timespec;
 	const sigset_t *mask;
 	bool plain; /* select, not pselect */
@@ -103,6 +104,19 @@ static int sleep_in_kernel(struct cw_wait_call *wait)
 	return ready;
 }
 
+#ifdef __GLIBC__
+/* More than a deadline can say. */
+static void count_down_for_ever(struct timeval *timeval, int64_t us)
+{
+	timeval->tv_sec -= (time_t)(us / 1000000);
+	timeval->tv_usec -= (suseconds_t)(us % 1000000);
+	if (timeval->tv_usec >= 0)
+		return;
+	timeval->tv_sec--;
+	timeval->tv_usec += 1000000;
+}
+#endif
+
 /* Linux counts select's time-out down, glibc shows it, musl doesn't. */
 static void count_down(struct call *call)
 {
@@ -111,6 +125,10 @@ static void count_down(struct call *call)
 
 	if (!call->timeval)
 		return;
+	if (call->wait.deadline < 0) {
+		count_down_for_ever(call->timeval, ((int64_t)cw_monotonic_ns() - call->begin) / 1000);
+		return;
+	}
 	left = left < 0 ? 0 : left;
 	call->timeval->tv_sec = left / 1000000000;
 	call->timeval->tv_usec = left % 1000000000 / 1000;
@@ -210,11 +228,10 @@ int cw_select(int count, fd_set *readable, fd_set *writable, fd_set *urgent, str
 
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0))
 		return by_kernel(&call);
+	if (timeout && (timeout->tv_sec || timeout->tv_usec))
+		call.begin = (int64_t)cw_monotonic_ns();
 	if (timeout && timeout->tv_sec < 1000000000)
-		call.wait.deadline =
-			timeout->tv_sec || timeout->tv_usec
-				? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000)
-				: 0;
+		call.wait.deadline = call.begin ? call.begin + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000) : 0;
 	return start(&call);
 }
 

@@ -4,6 +4,7 @@
 #include "peer.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -125,6 +126,27 @@ SCENARIO(time_passes, 0)
 	CALL(select(e->fd + 1, &in, NULL, NULL, &v));
 	t.tv_nsec = 1000000000;
 	CALL(ppoll(&p, 1, &t, NULL));
+}
+
+/* What is left of very long ones is told too. */
+SCENARIO(selected_for_ever, 0)
+{
+	static const long seconds[] = {999999999, 1000000000, INT_MAX, LONG_MAX};
+	fd_set in;
+
+	for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) {
+		struct timeval limit = {seconds[i], 0};
+
+		FD_ZERO(&in);
+		FD_SET(e->fd, &in);
+		later(40);
+		peer_send(e, 10);
+		CALL(select(e->fd + 1, &in, NULL, NULL, &limit));
+		peer_wait();
+		/* Linux counts LONG_MAX from its start. */
+		say("left: %d", limit.tv_sec > seconds[i] - 100000000 && limit.tv_usec >= 0 && limit.tv_usec < 1000000);
+		RECV(e, recv(e->fd, room, 10, 0));
+	}
 }
 
 SCENARIO(writing, 0)
