@@ -455,7 +455,8 @@ static ssize_t receive_unix(struct cw_stream *stream, int fd, struct msghdr *mes
 		return got;
 	if (got > 0 && message->msg_name)
 		cw_unix_name(fd, message->msg_name, &name);
-	message->msg_namelen = got > 0 && message->msg_name ? name : 0;
+	if (message->msg_name)
+		message->msg_namelen = got > 0 ? name : 0;
 	message->msg_controllen = control.msg_controllen;
 	message->msg_flags = control.msg_flags | (flags & MSG_CMSG_CLOEXEC);
 	return got;
@@ -472,7 +473,8 @@ ssize_t cw_receive_message(struct cw_stream *stream, int fd, struct msghdr *mess
 		return receive_unix(stream, fd, message, flags);
 	got = cw_receive_iov(stream, fd, message->msg_iov, message->msg_iovlen, flags);
 	if (got >= 0) {
-		message->msg_namelen = 0;
+		if (message->msg_name)
+			message->msg_namelen = 0;
 		message->msg_controllen = 0;
 		message->msg_flags = flags & MSG_CMSG_CLOEXEC;
 		if (cw_unlikely(stream->tells_unread))

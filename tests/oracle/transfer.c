@@ -114,6 +114,23 @@ SCENARIO(messages, 0)
 	}
 }
 
+/* A length without a name stays as it was. */
+SCENARIO(messages_without_a_name, 0)
+{
+	char name;
+	struct iovec v = {room, 10};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_namelen = 77, .msg_controllen = 55, .msg_flags = 0x7f};
+
+	for (int i = 0; i < 2; i++) {
+		peer_send(e, 10);
+		arrive(e, 10);
+		RECV(e, recvmsg(e->fd, &m, 0));
+		say("  %u %zu %x", (unsigned)m.msg_namelen, (size_t)m.msg_controllen, (unsigned)m.msg_flags);
+		m.msg_name = &name;
+		m.msg_namelen = 0;
+	}
+}
+
 SCENARIO(message_controls, 0)
 {
 	union {
