@@ -140,7 +140,7 @@ ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 		cw_datagram_leave_by(fd, CW_REASON_splice);
 	if (!stream && !offset && cw_unlikely(cw_stream_of(from) != NULL) && !cw_too_long(count) && is_pipe(fd))
 		return file_into_pipe(fd, from, count);
-	if (cw_likely(!stream) || cw_too_long(count) || (offset && cw_nowhere(offset, sizeof(*offset))))
+	if (cw_likely(!stream) || !count || cw_too_long(count) || (offset && cw_nowhere(offset, sizeof(*offset))))
 		return cw_kernel.sendfile64(fd, from, offset, count);
 	return CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count),
 		       cw_send_file(stream, fd, from, offset, cw_at_once(count)));

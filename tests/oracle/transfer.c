@@ -311,6 +311,23 @@ SCENARIO(file_content, 0)
 	}
 }
 
+SCENARIO(file_of_nothing, 0)
+{
+	off_t at = -1;
+	int ends[2], file = file_at(e, 100);
+
+	MUST(pipe(ends));
+	CALL(sendfile(e->fd, -1, NULL, 0));
+	CALL(sendfile(e->fd, e->fd, NULL, 0));
+	CALL(sendfile(e->fd, ends[0], NULL, 0));
+	CALL(sendfile(e->fd, ends[1], NULL, 0));
+	CALL(sendfile(e->fd, file, NULL, 0));
+	CALL(sendfile(e->fd, file, &at, 0));
+	close(ends[0]);
+	close(ends[1]);
+	close(file);
+}
+
 SCENARIO(file_large, 0)
 {
 	size_t n = 4u << 20;
