@@ -187,10 +187,11 @@ static ssize_t splice_from(struct cw_stream *stream, int from, int to, off64_t *
 			errno = EAGAIN;
 			return -1;
 		}
-		if (got > 0 && (got = cw_real.write(to, part, (size_t)got)) > 0) {
+		if (got > 0) {
+			got = cw_real.write(to, part, (size_t)got);
 			for (ssize_t taken = 0, one = 1; taken < got && one > 0; taken += one)
 				one = cw_receive(stream, from, part, (size_t)(got - taken), MSG_DONTWAIT);
-			return got;
+			return got; /* without room too: what the kernel has comes behind the ring's */
 		}
 		if (got < 0 && errno != EAGAIN)
 			return -1;
