@@ -133,11 +133,24 @@ static bool nonblocking(struct cw_stream *stream, int fd, const struct cw_sendin
 	return (request->flags & MSG_DONTWAIT) || !cw_stream_blocks(stream, fd);
 }
 
+/* How much to send through the kernel without waiting. 0: all of it, by a call that waits. */
+static size_t piece_of(struct cw_stream *stream, const struct cw_sending *request, bool nested, unsigned looked)
+{
+	size_t left = request->total - request->done;
+
+	if (looked & CW_NO_MORE_PIECES)
+		return 0;
+	if (!nested && left > CW_SEND_PIECE && cw_send_in_bulk(stream, atomic_load_explicit(&stream->tx->state, memory_order_relaxed)))
+		return CW_SEND_PIECE;
+	return request->done && !nonblocking(stream, request) ? left : 0;
+}
+
 static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending *request)
 {
 	struct cw_direction *tx = stream->tx;
 	unsigned looked = 0;
 	enum cw_sent outcome;
+	size_t piece;
 	bool nested;
 	ssize_t sent;
 	int error;
@@ -168,14 +181,16 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			error = cw_send_kept_error(stream);
 			if (cw_unlikely(error))
 				return cw_send_fail_late(stream, request, error);
-			if (!nested && !(looked & CW_NO_MORE_PIECES) && request->total - request->done > CW_SEND_PIECE &&
-			    cw_send_in_bulk(stream, atomic_load_explicit(&tx->state, memory_order_relaxed))) {
-				sent = cw_send_piece(stream, fd, request);
+			piece = piece_of(stream, request, nested, looked);
+			if (piece) {
+				sent = cw_send_piece(stream, fd, request, piece);
 				if (sent < 0 && cw_error_of_connection((int)-sent))
 					return cw_send_fail_late(stream, request, (int)-sent);
-				looked = sent > 0 ? 0 : looked | CW_NO_MORE_PIECES;
+				looked = sent > 0 && piece == CW_SEND_PIECE ? 0 : looked | CW_NO_MORE_PIECES;
 				break;
 			}
+			if (request->done && !cw_send_await_room(stream, fd, request))
+				return cw_send_finish(stream, request, 0);
 			sent = cw_send_rest(stream, fd, request);
 			if (sent <= 0 || request->done + (size_t)sent >= request->total || cw_stream_ended(stream, request->life))
 				return cw_send_finish(stream, request, sent);

@@ -130,6 +130,8 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 		}
 		if (!cw_send_to_kernel(stream, fd))
 			return cw_send_finish(stream, &request, -1);
+		if (request.done && !cw_send_await_room(stream, fd, &request))
+			return cw_send_finish(stream, &request, 0);
 		piece = file ? file_piece(stream, count - request.done) : count - request.done;
 		sent = file_by_kernel(stream, fd, from, offset, piece);
 		if (sent < (ssize_t)piece || piece == count - request.done || cw_stream_ended(stream, request.life))

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 
@@ -74,6 +75,36 @@ ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *
 	return send_by_kernel(stream, fd, &message, flags);
 }
 
+/* Without a limit of the socket's: -1. */
+static int milliseconds(int fd)
+{
+	struct timeval limit = {0};
+	socklen_t size = sizeof(limit);
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &size);
+	if ((!limit.tv_sec && !limit.tv_usec) || limit.tv_sec >= INT_MAX / 1000)
+		return -1;
+	return (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000);
+}
+
+bool cw_send_await_room(struct cw_stream *stream, int fd, const struct cw_sending *request)
+{
+	struct cw_send_sleeper sleeper = {stream, request->life};
+	struct pollfd writable = {.fd = fd, .events = POLLOUT};
+	int ready;
+
+	if (request->flags & MSG_DONTWAIT || cw_raw_poll(fd, POLLOUT) > 0 || (cw_raw_fcntl(fd, F_GETFL, 0) & O_NONBLOCK))
+		return true;
+	pthread_cleanup_push(cw_send_cancelled, &sleeper);
+	ready = cw_kernel.poll(&writable, 1, milliseconds(fd));
+	pthread_cleanup_pop(0);
+	if (cw_stream_ended(stream, request->life))
+		return false;
+	if (ready <= 0)
+		cw_send_book(stream, fd, 0);
+	return ready > 0;
+}
+
 ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags)
 {
 	struct cw_sending request = {.iov = piece, .iovcnt = 1, .total = piece->iov_len, .flags = flags, .life = cw_stream_life(stream)};
@@ -85,13 +116,13 @@ ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piec
 }
 
 /* A piece of it, without waiting. Returns bytes or -errno. */
-long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request)
+long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request, size_t limit)
 {
 	struct iovec rest[CW_PIECES];
 	struct msghdr message = {.msg_iov = rest};
 	long sent;
 
-	message.msg_iovlen = untaken(request, CW_SEND_PIECE, rest);
+	message.msg_iovlen = untaken(request, limit, rest);
 	cw_switch_note_wake(stream);
 	sent = cw_raw_sendmsg(fd, &message, request->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 	cw_send_book(stream, fd, sent);

@@ -51,7 +51,10 @@ void cw_send_cancelled(void *sleeper);
 ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *request);
 /* A call of one piece whose direction is TAKEN. */
 ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags);
-long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request);
+long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request, size_t limit);
+/* A call that has sent a part is ended by a signal, or its time, whatever SA_RESTART says: so it waits for room in a call that is never
+ * restarted, before one that is. False: it ends here. */
+bool cw_send_await_room(struct cw_stream *stream, int fd, const struct cw_sending *request);
 /* False, and errno: nothing is to go to the kernel. */
 bool cw_send_to_kernel(struct cw_stream *stream, int fd);
 /* An error that is kept comes before the kernel's answer: then tx_in_kernel is lowered, and the error returned. */
