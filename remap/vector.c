@@ -250,6 +250,8 @@ static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *me
 			break;
 		}
 		messages[done++].msg_len = (unsigned)got;
+		if (messages[done - 1].msg_hdr.msg_flags & MSG_OOB)
+			break;
 		if (flags & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
 		/* The time-out is looked at between messages only, as the kernel does it. */

@@ -351,6 +351,21 @@ SCENARIO(urgent_received, 0)
 	peer_recv_all(e, 10);
 }
 
+/* The byte, and no look for a second one. */
+SCENARIO(urgent_received_by_many, 0)
+{
+	struct iovec v[2] = {{room, 10}, {room + 10, 10}};
+	struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &v[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &v[1], .msg_iovlen = 1}}};
+
+	peer_send_flags(e, 10, MSG_OOB);
+	arrive(e, 9);
+	rest();
+	CALL(recvmmsg(e->fd, m, 2, MSG_OOB, NULL));
+	RECV(e, recv(e->fd, room, 100, MSG_DONTWAIT));
+	e->taken++;
+	CALL(recv(e->fd, room, 100, MSG_DONTWAIT));
+}
+
 SCENARIO(urgent_inline, 0)
 {
 	int on = 1;
