@@ -177,7 +177,8 @@ static void socket_option(struct cw_stream *stream, int fd, int name, int value)
 			atomic_store_explicit(&stream->slot->end[stream->end].rcvbuf, (uint32_t)value, memory_order_relaxed);
 		break;
 	case SO_RCVLOWAT:
-		if (value <= 1)
+		/* Below zero it is all that there is room for. */
+		if (value == 1)
 			break;
 		/* fall through */
 	case SO_TIMESTAMP:

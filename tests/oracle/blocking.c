@@ -633,6 +633,18 @@ SCENARIO(low_water_mark, 0)
 	RECV(e, recv(e->fd, room, 100, MSG_DONTWAIT));
 }
 
+SCENARIO(low_water_mark_of_all, 0)
+{
+	struct pollfd p = {e->fd, POLLIN, 0};
+	int mark = -1;
+
+	CALL(setsockopt(e->fd, SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof(mark)));
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(poll(&p, 1, 50));
+	RECV(e, recv(e->fd, room, 100, MSG_DONTWAIT));
+}
+
 SCENARIO(shut_down_wakes, 0)
 {
 	pthread_t thread;
