@@ -225,6 +225,9 @@ static void tcp_option(struct cw_stream *stream, int fd, int name, int value)
 	case TCP_INQ:
 		stream->tells_unread = value;
 		break;
+	case TCP_NOTSENT_LOWAT:
+		stream->keeps_unsent = false;
+		break;
 	case TCP_ULP:
 	case TCP_REPAIR:
 		cw_leave_whole(stream, fd, CW_REASON_option);
@@ -267,5 +270,7 @@ CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *si
 		*(int *)value = cw_error_take(stream);
 	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && stream->nagle && *size >= sizeof(int))
 		*(int *)value = 0; /* what the program left it at */
+	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NOTSENT_LOWAT && stream->keeps_unsent && *size >= sizeof(int))
+		*(int *)value = stream->own_unsent;
 	return result;
 }

@@ -53,6 +53,7 @@ struct cw_stream {
 	bool tells_unread;           /* TCP_INQ */
 	bool reset_told;             /* ECONNRESET for a peer that died with unread bytes is told once */
 	bool clamped, bounded;       /* the kernel's buffers have been bounded for this direction (switch.h) */
+	bool keeps_unsent;           /* TCP_NOTSENT_LOWAT is ours, and was own_unsent */
 	uint8_t linger_shift;        /* so often in a row waiting for the offer to be taken didn't help (switch.h) */
 	uint32_t by_kernel_in;       /* bytes through the kernel while moved, since the last such wait */
 	uint32_t by_kernel_out;      /* the same, up to the bound */
@@ -93,6 +94,7 @@ struct cw_stream {
 	uint64_t arena;
 	uint32_t slot_number;
 	uint32_t rcvbuf; /* SO_RCVBUF if the program set it */
+	int own_unsent;  /* TCP_NOTSENT_LOWAT as the program has it, where keeps_unsent */
 	int32_t fd;      /* one of its descriptors */
 	bool accepted;
 	_Atomic uint8_t teaches;                /* what its end may say of its port (patience.c) */

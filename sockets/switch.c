@@ -36,12 +36,24 @@ void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count)
 	set_tcp(fd, TCP_WINDOW_CLAMP, WINDOW);
 }
 
+/* One that the program has set to less holds. */
+static void bound_unsent(struct cw_stream *stream, int fd)
+{
+	socklen_t size = sizeof(stream->own_unsent);
+
+	if (cw_raw_getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &stream->own_unsent, &size) < 0 ||
+	    (stream->own_unsent && (unsigned)stream->own_unsent <= NOT_SENT))
+		return;
+	stream->keeps_unsent = true;
+	set_tcp(fd, TCP_NOTSENT_LOWAT, NOT_SENT);
+}
+
 void cw_switch_bound_out(struct cw_stream *stream, int fd, size_t count)
 {
 	if (stream->bounded || (stream->by_kernel_out += (uint32_t)count) < IN_BULK)
 		return;
 	stream->bounded = true;
-	set_tcp(fd, TCP_NOTSENT_LOWAT, NOT_SENT);
+	bound_unsent(stream, fd);
 }
 
 void cw_switch_unbound(struct cw_stream *stream, int fd)
@@ -50,8 +62,9 @@ void cw_switch_unbound(struct cw_stream *stream, int fd)
 		return;
 	if (stream->clamped)
 		set_tcp(fd, TCP_WINDOW_CLAMP, 1 << 30);
-	if (stream->bounded)
-		set_tcp(fd, TCP_NOTSENT_LOWAT, 0);
+	if (stream->keeps_unsent)
+		set_tcp(fd, TCP_NOTSENT_LOWAT, stream->own_unsent);
+	stream->keeps_unsent = false;
 	stream->clamped = stream->bounded = true; /* and never again */
 }
 

@@ -202,6 +202,43 @@ SCENARIO(filtered, 0)
 	there_and_back(e, 50, 2);
 }
 
+/* What went in bulk is bounded by us, and the program sees its own bound. */
+SCENARIO(unsent_bound, 0)
+{
+	static const int bounds[] = {-1, 16384, 100000};
+
+	for (int i = 0; i < 3; i++) {
+		uint64_t before = e->sent;
+		int bound = bounds[i];
+		socklen_t size = sizeof(bound);
+
+		if (bound >= 0)
+			MUST(setsockopt(e->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bound, size));
+		say("full: %d", stuff(e));
+		quietly();
+		peer_recv_all(e, (long)(e->sent - before));
+		MUST(getsockopt(e->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bound, &size));
+		say("bound %d", bound);
+	}
+}
+
+SCENARIO(unsent_bound_from_the_beginning, UNOPENED)
+{
+	int bound = 16384;
+	socklen_t size = sizeof(bound);
+
+	open_end(e, AF_INET, false);
+	MUST(setsockopt(e->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bound, size));
+
+	uint64_t before = e->sent;
+
+	say("full: %d", stuff(e));
+	quietly();
+	peer_recv_all(e, (long)(e->sent - before));
+	MUST(getsockopt(e->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bound, &size));
+	say("bound %d", bound);
+}
+
 /* What this kernel answers to kTLS: without the module ENOENT, with it the record layer. */
 SCENARIO(kernel_tls, 0)
 {
