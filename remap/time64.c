@@ -88,10 +88,17 @@ static bool takes_by_ring(int fd)
 CW_EXPORT int __recvmmsg64(int fd, struct mmsghdr *messages, unsigned count, int flags, struct cw_timespec64 *timeout)
 {
 	struct timespec limit;
+	int result;
 
 	if (!cw_stream_for(fd) && !takes_by_ring(fd))
 		return cw_real.__recvmmsg64(fd, messages, count, flags, timeout);
-	return recvmmsg(fd, messages, count, flags, (struct timespec *)cut(timeout, &limit));
+	result = recvmmsg(fd, messages, count, flags, (struct timespec *)cut(timeout, &limit));
+	/* What is left of it is told. */
+	if (result > 0 && timeout && timeout->tv_sec <= LONG_MAX) {
+		timeout->tv_sec = limit.tv_sec;
+		timeout->tv_nsec = limit.tv_nsec;
+	}
+	return result;
 }
 
 CW_EXPORT int __sendmmsg64(int fd, struct mmsghdr *messages, unsigned count, int flags)

@@ -534,6 +534,19 @@ SCENARIO(many_messages_for_ever, 0)
 	}
 }
 
+SCENARIO(many_messages_with_time_left, 0)
+{
+	struct iovec v[2] = {{room, 10}, {room + 10, 10}};
+	struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &v[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &v[1], .msg_iovlen = 1}}};
+	struct timespec limit = {50, 0};
+
+	peer_send(e, 20);
+	arrive(e, 20);
+	say("%d", recvmmsg(e->fd, m, 2, 0, &limit));
+	took(e, room, 20);
+	say("time left: %d", limit.tv_sec > 0 && limit.tv_sec < 50);
+}
+
 /* Proxies: socket to pipe to socket. */
 SCENARIO(spliced_through, 0)
 {
