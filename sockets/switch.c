@@ -372,17 +372,18 @@ bool cw_switch_leaves_unread(struct cw_stream *stream)
 void cw_switch_close(struct cw_stream *stream, int fd)
 {
 	struct cw_slot *slot = stream->slot;
+	uint64_t word;
 	bool nested, last;
 
 	if (stream->is_unix)
 		cw_unix_before_close(stream, fd);
 	last = atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1;
 	/* Marked before it is looked for RESEND: a reader that leaves sees the mark, or we see its. */
-	if (last)
-		cw_state_mark(&stream->tx->state, CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT);
-	if (cw_tx_lock(stream, fd, &nested)) {
-		uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
-
+	word = last ? cw_state_mark(&stream->tx->state, CW_MARK_WRITER_GONE | CW_MARK_WRITER_SHUT)
+		    : atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+	/* Where others hold it the lock may be theirs for long (a copy from a file that is slow to come), and not to get it is a reset. */
+	if ((last || (word & CW_MARK_RESEND)) && cw_tx_lock(stream, fd, &nested)) {
+		word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 		/* A reader that can't read the ring waits for these: before the FIN is the last moment. */
 		if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND))
 			cw_switch_take_back(stream, fd, &word);

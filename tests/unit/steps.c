@@ -217,6 +217,25 @@ START_TEST(what_a_full_kernel_does_not_take_is_not_sent)
 }
 END_TEST
 
+/* A process that puts its descriptor away does no harm to another that is in the middle of a long copy. */
+START_TEST(who_leaves_a_stream_to_others_does_not_wait_for_them)
+{
+	int other, nothing;
+
+	asleep_with("hello");
+	other = dup(pair.fd[0]);
+	atomic_store(&writer->slot->end[0].holders, 2);
+	atomic_store(&words->tx_lock.holder, (uint32_t)getppid());
+	pair_close(writer, pair.fd[0]);
+	ck_assert(!writer->broken);
+	ck_assert_uint_eq(words->state & (CW_MARK_LEFT | CW_MARK_WRITER_GONE), 0);
+	ck_assert_uint_eq(words->tx_lock.holder, (uint32_t)getppid());
+	ck_assert_int_eq(recv(pair.fd[1], &nothing, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	close(other);
+}
+END_TEST
+
 /* A reader that leaves while a take back has begun and not ended: the next program would read a gap. */
 START_TEST(who_leaves_waits_for_the_end_of_a_take_back)
 {
@@ -578,6 +597,7 @@ int main(void)
 	tcase_add_test(units, a_closing_writer_sends_again_what_is_asked_for);
 	tcase_add_test(units, what_was_told_stays_behind_a_full_kernel);
 	tcase_add_loop_test(units, what_a_full_kernel_does_not_take_is_not_sent, 0, 2);
+	tcase_add_test(units, who_leaves_a_stream_to_others_does_not_wait_for_them);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_registration_taken_away_while_it_is_waited_for, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
