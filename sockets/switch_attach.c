@@ -21,7 +21,13 @@ static bool tcp_info(int fd, struct tcp_info *info)
 	return cw_raw_getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &size) == 0 && size > offsetof(struct tcp_info, tcpi_bytes_retrans);
 }
 
-static bool offset_sent(int fd, uint64_t *offset)
+/* TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_LAST_ACK, TCP_CLOSING. */
+static bool fin_sent(const struct tcp_info *info)
+{
+	return info->tcpi_state == 4 || info->tcpi_state == 5 || info->tcpi_state == 6 || info->tcpi_state == 9 || info->tcpi_state == 11;
+}
+
+static bool offset_sent(int fd, uint64_t *offset, bool *shut)
 {
 	struct tcp_info before, after;
 	int unsent = 0;
@@ -31,6 +37,7 @@ static bool offset_sent(int fd, uint64_t *offset)
 			return false;
 		if (before.tcpi_bytes_sent == after.tcpi_bytes_sent && before.tcpi_bytes_retrans == after.tcpi_bytes_retrans) {
 			*offset = after.tcpi_bytes_sent - after.tcpi_bytes_retrans + (uint64_t)unsent;
+			*shut = fin_sent(&after);
 			return true;
 		}
 	}
@@ -142,6 +149,7 @@ static void try_attach_tx(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t offset, signals;
+	bool shut;
 
 	if (atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) || atomic_load_explicit(&tx->tx_in_kernel, memory_order_acquire) ||
 	    (atomic_load_explicit(&tx->state, memory_order_relaxed) & CW_MARK_LEFT))
@@ -152,7 +160,10 @@ static void try_attach_tx(struct cw_stream *stream, int fd)
 		return;
 	}
 	signals = cw_hold_signals();
-	if (offset_sent(fd, &offset)) {
+	if (offset_sent(fd, &offset, &shut)) {
+		/* By another process, before it was moved. */
+		if (shut)
+			cw_state_mark(&tx->state, CW_MARK_WRITER_SHUT | CW_MARK_LEFT);
 		atomic_store_explicit(&tx->woff, offset, memory_order_relaxed);
 		atomic_store_explicit(&tx->tx_attached, 1, memory_order_release);
 	}

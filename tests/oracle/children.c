@@ -141,6 +141,28 @@ SCENARIO(shut_down_by_child, ALONE)
 	RECV(e, recv(e->fd, room, 100, 0));
 }
 
+/* Its parent's stream is moved behind that. */
+SCENARIO(shut_down_by_child_at_first, ALONE)
+{
+	struct end other;
+
+	open_end_so(&other, manner.family, manner.mapped, manner.accepting, 0);
+	reap(CHILD({
+		SEND(&other, 10, send(other.fd, room, 10, 0));
+		CALL(shutdown(other.fd, SHUT_WR));
+	}));
+	other.sent += 10;
+	for (int i = 0; i < 200; i++) {
+		quietly();
+		peer_send(&other, 10);
+		take(&other, 10);
+	}
+	peer_recv_all(&other, 10);
+	SEND(&other, 10, send(other.fd, room, 10, MSG_NOSIGNAL));
+	rest();
+	peer_drain(&other);
+}
+
 SCENARIO(unread_at_fork, ALONE)
 {
 	peer_send_all(e, 50000);
