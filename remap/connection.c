@@ -3,6 +3,7 @@
 #include "sockets/error.h"
 #include "sockets/leave.h"
 #include "sockets/memory.h"
+#include "sockets/set.h"
 #include "sockets/switch.h"
 #include "sockets/unix.h"
 #include "stdio.h"
@@ -120,6 +121,21 @@ CW_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 	return result;
 }
 
+/* Both ways: the kernel answers what comes now by a reset, so nothing more may come by ring. What has come is still there to be read. */
+static void refuse_more(struct cw_stream *stream, int fd)
+{
+	uint64_t word;
+	bool nested;
+
+	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
+		return;
+	word = cw_state_mark(&stream->rx->state, CW_MARK_LEFT);
+	if (cw_switch_unread_asleep(stream))
+		cw_switch_wake(stream, &word); /* else its writer would take it back, and it would come now */
+	cw_rx_unlock(stream, nested);
+	cw_set_notice(stream);
+}
+
 CW_EXPORT int shutdown(int fd, int how)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
@@ -142,6 +158,9 @@ CW_EXPORT int shutdown(int fd, int how)
 	}
 	if (stream && stream->is_unix && (how == SHUT_RD || how == SHUT_RDWR) && cw_is_moved(stream, fd))
 		cw_unix_shut_reading(stream, fd);
+	else if (stream && !stream->is_unix && stream->shut_reading && cw_is_moved(stream, fd) &&
+		 (atomic_load_explicit(&stream->tx->state, memory_order_relaxed) & CW_MARK_WRITER_SHUT))
+		refuse_more(stream, fd);
 	return cw_real.shutdown(fd, how);
 }
 

@@ -553,3 +553,27 @@ SCENARIO(shut_behind_a_full_ring, 0)
 		peer_close(&next);
 	}
 }
+
+/* Who has shut both ways is sent more, which the kernel answers by a reset; what came before can be read. */
+SCENARIO(shut_both_and_sent_more, 0)
+{
+	for (int unread = 0; unread < 40; unread += 20) {
+		struct end other;
+
+		open_end(&other, manner.family, manner.mapped);
+		if (unread) {
+			peer_send(&other, unread);
+			arrive(&other, unread);
+		}
+		if (unread)
+			CALL(shutdown(other.fd, SHUT_RDWR));
+		else
+			CALL(shutdown(other.fd, SHUT_WR) | shutdown(other.fd, SHUT_RD));
+		peer_send(&other, 10);
+		rest();
+		peer_send(&other, 10);
+		RECV(&other, recv(other.fd, room, 15, 0));
+		RECV(&other, recv(other.fd, room, 15, 0));
+		CALL(recv(other.fd, room, 15, 0));
+	}
+}
