@@ -153,6 +153,9 @@ void cw_switch_share(struct cw_stream *stream, int fd)
 		return;
 	cw_switch_to_kernel(stream, fd, nested);
 	cw_tx_unlock(stream, nested);
+	/* Asleep beside what an edge has told it: who sleeps there is another process's. */
+	if (cw_state_of(atomic_load_explicit(&stream->rx->state, memory_order_acquire)) == CW_ASLEEP && cw_switch_unread_asleep(stream))
+		cw_leave_unread(stream, fd);
 }
 
 /* ---- the reader's steps ---- */

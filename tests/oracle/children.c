@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -181,6 +182,33 @@ SCENARIO(unread_at_fork, ALONE)
 	peer_send(e, 10);
 	arrive(e, 10);
 	RECV(e, recv(e->fd, room, 10, 0));
+}
+
+static void *sleep_in(void *set)
+{
+	struct epoll_event event;
+
+	epoll_wait(*(int *)set, &event, 1, 300);
+	return NULL;
+}
+
+SCENARIO(child_reads_beside_a_sleeper, ALONE)
+{
+	int set = new_set();
+	pthread_t sleeper;
+
+	control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLET, 1);
+	peer_send(e, 20);
+	arrive(e, 20);
+	look(set, 1000);
+	RECV(e, recv(e->fd, room, 5, 0));
+	MUST(-pthread_create(&sleeper, NULL, sleep_in, &set));
+	settle_down();
+	reap(CHILD({ RECV(e, recv(e->fd, room, 5, MSG_DONTWAIT)); }));
+	e->taken += 5;
+	RECV(e, recv(e->fd, room, 100, MSG_DONTWAIT));
+	pthread_join(sleeper, NULL);
+	there_and_back(e, 10, 10);
 }
 
 SCENARIO(child_waits, ALONE)
