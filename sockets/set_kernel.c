@@ -70,13 +70,17 @@ void cw_set_stranger(struct cw_set *set, uint64_t data)
 
 /*
  * A registration that isn't ours may have the same data, such as a connection's timer: the event can be that one's. If nothing is there
- * the arm is made anew all the same, as somebody may have read it since it was told; that changes nothing where it was not told.
+ * the arm is made anew all the same, as somebody may have read it since it was told; that changes nothing where it was not told. Room to
+ * write the kernel tells alone, whatever we take the arm for: where no more is asked for it is taken as told, for others that send may have
+ * filled it since.
  */
 static bool is_of_another(struct cw_item *item, int epfd, uint32_t events)
 {
 	if (!item->armed || (events & ~(item->events | EPOLLERR | EPOLLHUP)))
 		return true;
 	if (cw_raw_poll(cw_item_descriptor(item), (short)(item->events & 0x7fff)))
+		return false;
+	if (!(item->events & ~(uint32_t)(EPOLLOUT | EPOLLWRNORM | EPOLLERR | EPOLLHUP | EPOLLONESHOT | EPOLLET)))
 		return false;
 	arm_anew(item, epfd);
 	return true;

@@ -299,6 +299,35 @@ START_TEST(told_of_what_is_gone)
 }
 END_TEST
 
+/* A registration that isn't ours has the same data. One is told of room to write, and before it comes to it others have filled that: the
+ * next room is nobody's, until it is asked for. */
+START_TEST(room_told_once_beside_a_stranger)
+{
+	struct epoll_event event = {.events = EPOLLOUT | EPOLLONESHOT, .data.u64 = 4711};
+	static char bytes[65536];
+	struct cw_set *set;
+	struct pair pair;
+	int ends[2];
+
+	setup(1, looks[_i]);
+	set = cw_set_of(test.epfd[0]);
+	pair_make(&pair);
+	test.fd = pair.fd[0];
+	test.stream = cw_stream_open(test.fd, true, false);
+	ck_assert_int_eq(pipe(ends), 0);
+	register_once(EPOLL_CTL_ADD, ends[0], 4711);
+	ck_assert_int_eq(cw_set_control(set, test.epfd[0], EPOLL_CTL_ADD, test.fd, &event), 0);
+	ck_assert_int_eq(epoll_wait(test.epfd[0], &event, 1, 0), 1);
+	ck_assert_uint_eq(event.events, EPOLLOUT);
+	while (send(test.fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	ck_assert_int_eq(cw_set_after_kernel(set, test.epfd[0], set->doubts, &event, 1), 1);
+	while (recv(pair.fd[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0 || cw_raw_poll(test.fd, POLLOUT) != POLLOUT)
+		;
+	ck_assert_int_eq(cw_set_wait(test.epfd[0], &event, 1, 20000000, NULL), 0);
+}
+END_TEST
+
 START_TEST(told_once_without_waiting)
 {
 	struct epoll_event event;
@@ -414,6 +443,7 @@ int main(void)
 	tcase_add_loop_test(units, registered_elsewhere_while_a_set_is_entered, 0, 2);
 	tcase_add_loop_test(units, closed_under_those_who_wait, 0, 2);
 	tcase_add_loop_test(units, told_of_what_is_gone, 0, 2);
+	tcase_add_loop_test(units, room_told_once_beside_a_stranger, 0, 2);
 	tcase_add_loop_test(units, told_once_without_waiting, 0, 2);
 	tcase_add_loop_test(units, told_once_of_many, 0, 2);
 	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
