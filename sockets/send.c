@@ -134,7 +134,7 @@ static bool nonblocking(struct cw_stream *stream, int fd, const struct cw_sendin
 }
 
 /* How much to send through the kernel without waiting. 0: all of it, by a call that waits. */
-static size_t piece_of(struct cw_stream *stream, const struct cw_sending *request, bool nested, unsigned looked)
+static size_t piece_of(struct cw_stream *stream, int fd, const struct cw_sending *request, bool nested, unsigned looked)
 {
 	size_t left = request->total - request->done;
 
@@ -142,7 +142,7 @@ static size_t piece_of(struct cw_stream *stream, const struct cw_sending *reques
 		return 0;
 	if (!nested && left > CW_SEND_PIECE && cw_send_in_bulk(stream, atomic_load_explicit(&stream->tx->state, memory_order_relaxed)))
 		return CW_SEND_PIECE;
-	return request->done && !nonblocking(stream, request) ? left : 0;
+	return request->done && !nonblocking(stream, fd, request) ? left : 0;
 }
 
 static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending *request)
@@ -181,7 +181,7 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			error = cw_send_kept_error(stream);
 			if (cw_unlikely(error))
 				return cw_send_fail_late(stream, request, error);
-			piece = piece_of(stream, request, nested, looked);
+			piece = piece_of(stream, fd, request, nested, looked);
 			if (piece) {
 				sent = cw_send_piece(stream, fd, request, piece);
 				if (sent < 0 && cw_error_of_connection((int)-sent))
