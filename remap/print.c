@@ -26,21 +26,29 @@ bool cw_write_all(int fd, const void *bytes, size_t count, size_t *done)
 	return true;
 }
 
+/* Also where the thread is cancelled. */
+static bool write_and_free(int fd, char *text, size_t count, int *error)
+{
+	size_t done;
+	bool all;
+
+	pthread_cleanup_push(free, text);
+	all = cw_write_all(fd, text, count, &done);
+	*error = errno;
+	pthread_cleanup_pop(1);
+	return all;
+}
+
 /* length: vasprintf's of text, which it frees; what it sent may be told, so errno is the write's. */
 static int print_made(int fd, char *text, int length)
 {
-	size_t done;
 	int error;
-	bool all;
 
 	if (length < 0)
 		return length;
-	pthread_cleanup_push(free, text);
-	all = cw_write_all(fd, text, (size_t)length, &done);
-	error = errno;
-	pthread_cleanup_pop(1);
+	length = write_and_free(fd, text, (size_t)length, &error) ? length : -1;
 	errno = error;
-	return all ? length : -1;
+	return length;
 }
 
 static int print_as_libc(int fd, char *text, int length)

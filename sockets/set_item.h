@@ -68,9 +68,9 @@ struct cw_set {
 	_Atomic uint64_t doubts;  /* see cw_set_after_kernel */
 	struct cw_set_gone gone[CW_SET_GONE];
 	uint32_t gone_next;
-	int kicked_by; /* set_kick.c: the descriptor that is in the kernel's set to wake a sleeper */
+	int kicked_by;     /* set_kick.c: the descriptor that is in the kernel's set to wake a sleeper */
+	_Atomic bool owed; /* who was woken so has not looked at all of the set since; written under the lock */
 	bool kicked;
-	bool owed;    /* who was woken so has not looked at all of the set since */
 	bool noted;   /* one of its items may be, or has been */
 	bool lingers; /* not settled because of streams that linger (switch.h) */
 	bool filled;  /* the last answer had no room for what the kernel was to be asked for */
@@ -196,6 +196,12 @@ void cw_set_undo_kick(struct cw_set *set);
 bool cw_set_is_kick(const struct cw_set *set, const struct epoll_event *event);
 void cw_set_take_kick(struct cw_set *set, struct epoll_event *events, int count);
 void cw_set_kick_on(struct cw_set *set);
+/* Who was woken has looked: if at all of it, nobody else needs to be. Under the set's lock. */
+static inline void cw_set_looked(struct cw_set *set, bool at_all)
+{
+	if (at_all && cw_unlikely(atomic_load_explicit(&set->owed, memory_order_relaxed)))
+		atomic_store_explicit(&set->owed, false, memory_order_relaxed);
+}
 
 /* set_datagram.c: the same for datagram sockets. */
 void cw_set_add_datagram(struct cw_set *set, struct cw_item *item);

@@ -75,7 +75,7 @@ void cw_set_take_kick(struct cw_set *set, struct epoll_event *events, int count)
 		if (cw_set_is_kick(set, &events[i])) {
 			events[i].events = 0;
 			cw_set_undo_kick(set);
-			set->owed = true;
+			atomic_store_explicit(&set->owed, true, memory_order_relaxed);
 		}
 }
 
@@ -83,8 +83,8 @@ void cw_set_kick_on(struct cw_set *set)
 {
 	bool locked = cw_set_lock(set);
 
-	if (set->owed && set->sleepers)
+	if (atomic_load_explicit(&set->owed, memory_order_relaxed) && set->sleepers)
 		cw_set_kick(set);
-	set->owed = false;
+	atomic_store_explicit(&set->owed, false, memory_order_relaxed);
 	cw_set_unlock(set, locked);
 }

@@ -169,7 +169,7 @@ bool cw_set_settle(struct cw_set *set)
 {
 	bool locked = cw_set_lock(set), fine = settle(set, 0);
 
-	set->owed &= !fine;
+	cw_set_looked(set, fine);
 	cw_set_unlock(set, locked);
 	return fine;
 }

@@ -176,13 +176,13 @@ static int complete(struct cw_set *set, const struct waiting *waiting, uint64_t 
 
 	count = cw_set_after_kernel(set, number(waiting), asked_at, waiting->events, count);
 	note_kernel(set, waiting->events, count);
-	set->owed &= rings;
+	cw_set_looked(set, !rings);
 	if (count && rings && count < waiting->max) {
 		int by_kernel = count;
 
 		begin_answer(set, waiting);
 		count += cw_set_collect(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
-		set->owed &= count == waiting->max;
+		cw_set_looked(set, count < waiting->max);
 		count = end_answer(set, waiting, cw_set_merge(waiting->events, by_kernel, count));
 	}
 	cw_set_unlock(set, locked);
@@ -213,7 +213,7 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 	locked = cw_set_lock(set);
 	begin_answer(set, waiting);
 	count = by_ring = cw_set_collect(set, number(waiting), waiting->events, waiting->max, &must_ask);
-	set->owed &= count == waiting->max;
+	cw_set_looked(set, count < waiting->max);
 	repeats = set->repeats;
 	must_ask |= repeats && count < waiting->max;
 	if (!must_ask || count == waiting->max)
@@ -401,7 +401,7 @@ int cw_set_wait(int epfd, struct epoll_event *events, int max, int64_t timeout_n
 	if (!waiting.set)
 		return wait_by(epfd, &waiting, events, max, cw_sole_thread() ? BARE : BY_LIBC);
 	count = wait(waiting.set, &waiting);
-	if (cw_unlikely(waiting.set->owed)) {
+	if (cw_unlikely(atomic_load_explicit(&waiting.set->owed, memory_order_relaxed))) {
 		int error = errno;
 
 		cw_set_kick_on(waiting.set);
