@@ -192,6 +192,30 @@ START_TEST(left_before_it_was_read)
 }
 END_TEST
 
+/* A sender that is killed in the middle of taking the ring back (docs/caveats.md): what was in it is lost, and nothing else. */
+START_TEST(sender_killed_while_it_takes_back)
+{
+	struct cw_direction *way;
+	unsigned char bytes[100];
+	uint64_t word;
+
+	open_flow(20);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	one_by_ring();
+	way = ends.flow[0]->way;
+	word = atomic_load(&way->state);
+	ck_assert(cw_state_step(&way->state, &word, CW_TAKEN));
+	atomic_fetch_or(&way->roff, CW_CLAIMED);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	/* Another of that address, or a child that had it too. */
+	ck_assert_int_eq(sendto(ends.fd[0], "1234", 4, 0, (struct sockaddr *)&ends.name[1], sizeof(ends.name[1])), 4);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), 0), 4);
+	ck_assert_mem_eq(bytes, "1234", 4);
+	close_flow();
+}
+END_TEST
+
 /* As much as the receive buffer is, and no more; what is dropped is the last, as by the kernel. */
 START_TEST(dropped_when_full)
 {
@@ -427,6 +451,7 @@ int main(void)
 	tcase_add_loop_test(units, whole_once_and_in_order, 0, (int)CW_ARRAY_SIZE(spins));
 	tcase_add_loop_test(units, leaving_with_unread, 0, 2);
 	tcase_add_test(units, left_before_it_was_read);
+	tcase_add_test(units, sender_killed_while_it_takes_back);
 	tcase_add_test(units, dropped_when_full);
 	tcase_add_test(units, asleep_beside_what_was_told);
 	tcase_add_test(units, told_once_by_ring);
