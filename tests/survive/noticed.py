@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Programs that show where one can notice Causeway (docs/caveats.md). noticed.py ROLE [ARGUMENTS]; a line on stdin lets each go on."""
-import errno, fcntl, os, socket, struct, sys, termios, time
+import ctypes, errno, fcntl, os, socket, struct, sys, termios, time
 
 PING = b"x" * 100
 KINDS = {"stream": socket.SOCK_STREAM, "seqpacket": socket.SOCK_SEQPACKET, "credentials": socket.SOCK_STREAM}
@@ -137,5 +137,23 @@ def descriptors():
     say(good, found == others(), *(f"{n}:{fcntl.fcntl(n, fcntl.F_GETFD)}" for n in others()))
 
 
+def looked_up():
+    """Two ends of one connection, all by ctypes."""
+    libc = ctypes.CDLL("libc.so.6")
+    listener = socket.create_server(("127.0.0.1", 0))
+    one = libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
+    name = struct.pack("=HH4s8x", socket.AF_INET, socket.htons(listener.getsockname()[1]), socket.inet_aton("127.0.0.1"))
+    connected = libc.connect(one, name, len(name)) == 0
+    two = libc.accept(listener.fileno(), None, None)
+    room = ctypes.create_string_buffer(len(PING))
+    good = 0
+    for _ in range(200):
+        for end, other in ((one, two), (two, one)):
+            libc.send(end, PING, len(PING), 0)
+            good += libc.recv(other, room, len(PING), socket.MSG_WAITALL) == len(PING) and room.raw == PING
+        time.sleep(0.0005)
+    say(good, connected)
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (answer, ask, outlive, fill, fill_up, descriptors)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (answer, ask, outlive, fill, fill_up, descriptors, looked_up)}[sys.argv[1]](*sys.argv[2:])
