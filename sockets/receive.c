@@ -151,8 +151,9 @@ static enum cw_received step(struct cw_stream *stream, int fd, struct cw_receivi
 		again = false;
 		switch (cw_state_of(word)) {
 		case CW_SEALED:
-			request->roused |= !cw_set_hot_or_none(stream); /* while it was asleep (cw_switch_seal_asleep) */
-									/* fall through */
+			/* While it was asleep (cw_switch_seal_asleep). */
+			request->roused |= !cw_set_hot_or_none(stream);
+			/* fall through */
 		case CW_LIVE:
 			outcome = live(stream, fd, request, &word, &again);
 			break;

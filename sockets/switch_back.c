@@ -138,7 +138,7 @@ bool cw_switch_take_back_but(struct cw_stream *stream, int fd, uint64_t *word, s
 }
 
 /* Told by an edge, with others before them unread in the kernel. With bytes in the ring nobody begins to read the kernel without a bound
- * but in one of these counts, or wakes the stream first (told_and_unread in receive.c). */
+ * but in one of these counts, or wakes the stream first (cw_receive_told_and_unread). */
 static bool may_stay(const struct cw_direction *tx, uint64_t word, uint64_t end)
 {
 	uint64_t up = atomic_load_explicit(&tx->up, memory_order_relaxed);

@@ -8,9 +8,10 @@
  * TAKEN	the writer uses the kernel; the first state.	reader -> CONSENT
  * CONSENT	the reader is awake and offers the ring.	writer -> LIVE, reader -> TAKEN
  * LIVE		bytes from `up` on are in the ring.		reader -> ASLEEP, writer -> SEALED
- * ASLEEP	as LIVE, and the reader waits in the kernel.	reader -> LIVE, writer -> TAKEN (the doorbell), or it rings
- *(sockets/bell.h), or -> SEALED (cw_switch_seal_asleep) SEALED	from `seal` on bytes are in the kernel again.	reader -> TAKEN when the
- *ring is drained
+ * ASLEEP	as LIVE, and the reader waits in the kernel.	reader -> LIVE, writer -> TAKEN (the doorbell)
+ * SEALED	from `seal` on bytes are in the kernel again.	reader -> TAKEN when the ring is drained
+ *
+ * A writer may also ring for who is ASLEEP (sockets/bell.h), or step to SEALED there (cw_switch_seal_asleep).
  */
 #ifndef CW_SYNC_STATE_H
 #define CW_SYNC_STATE_H
