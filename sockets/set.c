@@ -213,6 +213,7 @@ void cw_set_after_fork(void)
 		cw_sets[i].sleepers = 0;
 		atomic_store_explicit(&cw_sets[i].users, 0, memory_order_relaxed);
 		cw_sets[i].shared = true;
+		cw_sets[i].kicked = cw_sets[i].owed = false; /* for the parent's sleepers, in the kernel's set that both have */
 		for (struct cw_item *item = cw_sets[i].items; item; item = item->next)
 			if (item->carried || item->settled) {
 				item->carried = 0;

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <sys/wait.h>
 
+#include "sockets/fork.h"
 #include "sockets/poll.h"
 #include "sockets/set_item.h"
 
@@ -433,6 +435,34 @@ START_TEST(woken_by_one_kick)
 }
 END_TEST
 
+/* A child by fork has the same set in the kernel, and a kick there is for its parent's sleepers. */
+START_TEST(kicked_before_a_fork)
+{
+	struct epoll_event told;
+	struct cw_set *set;
+	pid_t child;
+	int status;
+
+	setup(1, looks[_i]);
+	set = cw_set_of(test.epfd[0]);
+	set->sleepers = 1;
+	cw_set_kick(set);
+	child = fork();
+	if (!child) {
+		cw_fork_child();
+		cw_set_wait(test.epfd[0], &told, 1, 1000000, NULL);
+		cw_set_close((uint32_t)(set - cw_sets), test.epfd[0]);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 1);
+	ck_assert(cw_set_is_kick(set, &told));
+	cw_set_rise(set);
+	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 0);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -447,5 +477,6 @@ int main(void)
 	tcase_add_loop_test(units, told_once_without_waiting, 0, 2);
 	tcase_add_loop_test(units, told_once_of_many, 0, 2);
 	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
+	tcase_add_loop_test(units, kicked_before_a_fork, 0, 2);
 	return run_units(runner);
 }
