@@ -215,6 +215,21 @@ START_TEST(signals_and_times_end_it_as_in_the_kernel)
 	setsockopt(pair.fd[1], SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none));
 	put(5);
 	take(5);
+	/* Nor is a call restarted that has a limit for ever. */
+	for (int i = 0; i < 2; i++) {
+		unsigned before = turns;
+
+		limit.tv_sec = i ? INT_MAX : 0;
+		limit.tv_usec = 0;
+		setsockopt(pair.fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		call(&one, 5);
+		while (turns == before)
+			sched_yield();
+		ck_assert_uint_eq(wishes & CAUSEWAY_AWAIT_ONCE, i ? CAUSEWAY_AWAIT_ONCE : 0);
+		await_sleep_on_bell();
+		put(5);
+		expect(&one, 5);
+	}
 }
 END_TEST
 

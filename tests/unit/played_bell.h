@@ -7,6 +7,7 @@
 
 #include "stepped.h"
 
+#include <limits.h>
 #include <sys/eventfd.h>
 
 #include "sockets/bell.h"
@@ -17,6 +18,7 @@ static int rung_by;              /* eventfd */
 static _Atomic uint64_t rings;   /* the module's count */
 static _Atomic unsigned asked;   /* how often it was rung, heard or not */
 static _Atomic unsigned turns;   /* sleeps on it */
+static _Atomic uint32_t wishes;  /* the flags of the last */
 static _Atomic bool loses, deaf; /* rings are dropped; who sleeps doesn't wake */
 static _Atomic long fails;
 
@@ -43,6 +45,7 @@ static inline long play_await(int fd, struct causeway_await *await)
 	uint64_t told;
 	int ready = 0;
 
+	wishes = await->flags;
 	turns++;
 	while (deaf)
 		usleep(1000);
