@@ -65,6 +65,15 @@ bool cw_service_is_near(const struct in6_addr *address)
 	return find(address, true);
 }
 
+/* One of BPF's newer kind can't be shown. */
+static bool has_filter(int fd)
+{
+	socklen_t none = 0;
+	long result = cw_raw_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &none);
+
+	return result == -EACCES || (result == 0 && none);
+}
+
 /* Options that only the kernel can keep, and that nobody has told us of: its listener's, or of another process that holds the socket. */
 static bool has_kernels_options(int fd)
 {
@@ -82,7 +91,7 @@ static bool has_kernels_options(int fd)
 		if (cw_raw_getsockopt(fd, SOL_SOCKET, option[i].name, &value, &size) == 0 && value != option[i].harmless)
 			return true;
 	}
-	return (cw_raw_fcntl(fd, F_GETFL, 0) & O_ASYNC) != 0;
+	return has_filter(fd) || (cw_raw_fcntl(fd, F_GETFL, 0) & O_ASYNC);
 }
 
 /* May it be moved at all? Returns the reason if not. */

@@ -5,6 +5,7 @@
 #include "sets.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -326,6 +327,34 @@ SCENARIO(options_of_the_listener, UNOPENED | KERNEL)
 	with_option_of_listener("SO_ZEROCOPY", SO_ZEROCOPY, 1);
 	with_option_of_listener("SO_TIMESTAMP", SO_TIMESTAMP, 1);
 	with_option_of_listener("SO_MAX_PACING_RATE", SO_MAX_PACING_RATE, 100000000);
+}
+
+/* So does a filter: nothing large comes through this one. */
+SCENARIO(filter_of_the_listener, UNOPENED | KERNEL)
+{
+	struct sock_filter small[] = {{BPF_LD | BPF_W | BPF_LEN, 0, 0, 0},
+				      {BPF_JMP | BPF_JGT | BPF_K, 0, 1, 1000},
+				      {BPF_RET | BPF_K, 0, 0, 0},
+				      {BPF_RET | BPF_K, 0, 0, UINT32_MAX}};
+	struct sock_fprog program = {4, small};
+	struct timeval limit = {10, 0};
+	struct sockaddr_storage at;
+	socklen_t length;
+	int listener = listening(&at, &length), one = stream_socket();
+
+	MUST(setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
+	MUST(connect(one, (struct sockaddr *)&at, length));
+	int other = (int)MUST(accept(listener, NULL, NULL));
+
+	ping_pong(one, other, 40);
+	MUST(send(one, room, 5000, 0));
+	CALL(recv(other, room, 5000, MSG_DONTWAIT));
+	MUST(setsockopt(other, SOL_SOCKET, SO_DETACH_FILTER, &program, sizeof(program)));
+	MUST(setsockopt(other, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
+	CALL(recv(other, room, 5000, MSG_WAITALL));
+	MUST(close(one));
+	MUST(close(other));
+	MUST(close(listener));
 }
 
 /* What a child has said while it held the socket holds for its parent. */
