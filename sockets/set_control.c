@@ -338,7 +338,9 @@ int cw_set_control(struct cw_set *set, int epfd, int operation, int fd, struct e
 
 static void leave_one(struct cw_item *item)
 {
-	if (!cw_table_get(item->fd) || cw_item_has_number(item))
+	const struct cw_stream *stream = item->stream;
+
+	if (item->fd == stream->fd) /* its last number; who was registered by another that is gone can't be told of */
 		cw_raw(SYS_epoll_ctl, item->set->epfd, EPOLL_CTL_DEL, item->fd, 0, 0, 0);
 }
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 
 #include "sockets/fork.h"
@@ -435,6 +436,33 @@ START_TEST(woken_by_one_kick)
 }
 END_TEST
 
+/* A stream's end takes out what was registered by its last number, and nobody who has one that it had before. */
+START_TEST(taken_out_by_its_own_number)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 4712};
+	int other, third = eventfd(1, EFD_CLOEXEC);
+
+	setup(1, looks[_i]);
+	other = dup(test.fd);
+	cw_stream_dup(test.stream, other);
+	ck_assert_int_eq(change(test.epfd[0], EPOLL_CTL_ADD), 0);
+	ck_assert_int_eq(cw_set_control(cw_set_of(test.epfd[0]), test.epfd[0], EPOLL_CTL_ADD, other, &event), 0);
+	cw_table_take(test.fd);
+	cw_stream_close(test.stream, test.fd);
+	ck_assert_int_eq(dup2(third, test.fd), test.fd);
+	event.data.u64 = 4713;
+	ck_assert_int_eq(epoll_ctl(test.epfd[0], EPOLL_CTL_ADD, test.fd, &event), 0);
+	cw_table_take(other);
+	cw_set_leave_all(test.stream);
+	ck_assert_int_eq(epoll_ctl(test.epfd[0], EPOLL_CTL_DEL, other, NULL), -1);
+	ck_assert_int_eq(errno, ENOENT);
+	ck_assert_int_eq(epoll_ctl(test.epfd[0], EPOLL_CTL_DEL, test.fd, NULL), 0);
+	cw_stream_close(test.stream, other);
+	close(other);
+	close(third);
+}
+END_TEST
+
 /* A child by fork has the same set in the kernel, and a kick there is for its parent's sleepers. */
 START_TEST(kicked_before_a_fork)
 {
@@ -478,5 +506,6 @@ int main(void)
 	tcase_add_loop_test(units, told_once_of_many, 0, 2);
 	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
 	tcase_add_loop_test(units, kicked_before_a_fork, 0, 2);
+	tcase_add_loop_test(units, taken_out_by_its_own_number, 0, 2);
 	return run_units(runner);
 }
