@@ -467,11 +467,12 @@ void cw_datagrams_hang_up(void)
 {
 	for (uint32_t i = 0; i < CW_FLOWS; i++) {
 		uint8_t offered = CW_FLOW_OFFERED;
+		struct cw_datagram *socket = cw_flows[i].socket; /* once it is a candidate it may make way for another's */
 
 		if (atomic_compare_exchange_strong_explicit(&cw_flows[i].stage, &offered, CW_FLOW_COUNTING, memory_order_relaxed,
 							    memory_order_relaxed)) {
 			cw_flows[i].calls = 0;
-			atomic_fetch_sub_explicit(&cw_flows[i].socket->offered, 1, memory_order_relaxed);
+			atomic_fetch_sub_explicit(&socket->offered, 1, memory_order_relaxed);
 		}
 	}
 }
