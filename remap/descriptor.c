@@ -148,7 +148,7 @@ static bool make_way(int from, int to)
 	else if (cw_bell_is(to))
 		cw_bell_move(to);
 	else if (is_ours(to))
-		cw_table_take(to); /* of a set that is waited for, without a number of the program's */
+		cw_table_take(to); /* what wakes sleepers, which is made anew; or a set's that is waited for without the program's number */
 	else if (cw_table_get(to))
 		cw_forget(to);
 	return true;
