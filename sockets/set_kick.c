@@ -50,9 +50,9 @@ void cw_set_kick(struct cw_set *set)
 
 	if (set->kicked)
 		return;
-	set->kicked = true;
 	set->kicked_by = ready_one();
-	cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_ADD, set->kicked_by, (long)&event, 0, 0);
+	/* Where there is no room for it, who comes next tries again. */
+	set->kicked = cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_ADD, set->kicked_by, (long)&event, 0, 0) == 0;
 }
 
 void cw_set_undo_kick(struct cw_set *set)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "sockets/fork.h"
@@ -463,6 +464,28 @@ START_TEST(taken_out_by_its_own_number)
 }
 END_TEST
 
+START_TEST(kicked_when_there_is_room)
+{
+	struct epoll_event told;
+	struct rlimit limit, low = {0};
+	struct cw_set *set;
+
+	setup(1, looks[_i]);
+	set = cw_set_of(test.epfd[0]);
+	set->sleepers = 1;
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low.rlim_max = limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+	cw_set_kick(set);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 0);
+	cw_set_kick(set);
+	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 1);
+	cw_set_rise(set);
+	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 0);
+}
+END_TEST
+
 /* A child by fork has the same set in the kernel, and a kick there is for its parent's sleepers. */
 START_TEST(kicked_before_a_fork)
 {
@@ -505,6 +528,7 @@ int main(void)
 	tcase_add_loop_test(units, told_once_without_waiting, 0, 2);
 	tcase_add_loop_test(units, told_once_of_many, 0, 2);
 	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
+	tcase_add_loop_test(units, kicked_when_there_is_room, 0, 2);
 	tcase_add_loop_test(units, kicked_before_a_fork, 0, 2);
 	tcase_add_loop_test(units, taken_out_by_its_own_number, 0, 2);
 	return run_units(runner);
