@@ -1,13 +1,22 @@
 #include "service.h"
 #include "sending.h"
 
-#define MOST_PATIENCE 20 /* times the longest look, with a reader that gets on */
-#define MOST_MISSES   8
-#define TRY_AGAIN     32
+#define UNDISTURBED_US 2  /* a reader that runs makes room in less */
+#define MOST_PATIENCE  20 /* times the longest look, with a reader that gets on */
+#define MOST_MISSES    8
+#define TRY_AGAIN      32
+
+/* The reader may be waiting for this very processor. True: others have had it for a while. */
+static bool gives_way(uint64_t start)
+{
+	return cw_policy.number[CW_OPTION_give_way] && cw_ticks() - start >= UNDISTURBED_US * cw_ticks_per_us() &&
+	       cw_give_way(&cw_thread.way) != CW_GAVE_NOTHING;
+}
 
 /*
  * The ring is full and its reader awake: room comes soon, or the reader isn't running. As long as it gets on, be it through what the kernel
- * holds before the ring, it is worth waiting for: going to the kernel costs more, and a while to come back from.
+ * holds before the ring, it is worth waiting for: going to the kernel costs more, and a while to come back from. But not where others want
+ * the processor: many writers that wait so keep it from the one who reads for all of them.
  */
 bool cw_send_look_for_room(struct cw_stream *stream)
 {
@@ -15,6 +24,7 @@ bool cw_send_look_for_room(struct cw_stream *stream)
 	uint64_t credit = atomic_load_explicit(&tx->tx_credit, memory_order_relaxed),
 		 patience = (uint64_t)cw_policy_spin_us() * cw_ticks_per_us();
 	uint64_t start = cw_ticks(), seen = atomic_load_explicit(&tx->roff, memory_order_relaxed), moved = start;
+	bool others = false;
 
 	while (cw_ticks() - moved < patience && cw_ticks() - start < MOST_PATIENCE * patience) {
 		uint64_t roff = atomic_load_explicit(&tx->roff, memory_order_relaxed);
@@ -25,6 +35,9 @@ bool cw_send_look_for_room(struct cw_stream *stream)
 			seen = roff;
 			moved = cw_ticks();
 		}
+		if (others)
+			return false;
+		others = gives_way(start);
 		cw_pause();
 	}
 	return false;
