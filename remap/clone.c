@@ -18,7 +18,7 @@
 
 pid_t _Fork(void);
 
-static void before(uint64_t flags)
+void cw_clone_before(uint64_t flags)
 {
 	int error = errno;
 
@@ -50,7 +50,7 @@ CW_EXPORT pid_t _Fork(void)
 		return fork();
 	if (cw_process_forks()) /* libc's own fork, which has called the handlers */
 		return cw_real._Fork();
-	before(0);
+	cw_clone_before(0);
 	return (pid_t)behind(cw_real._Fork());
 }
 
@@ -96,7 +96,7 @@ CW_EXPORT int clone(int (*begin)(void *), void *stack, int flags, void *argument
 	}
 	if ((flags & CLONE_VM) || !begin || !stack)
 		return cw_real.clone(begin, stack, flags, argument, parent_tid, tls, child_tid);
-	before((unsigned)flags);
+	cw_clone_before((unsigned)flags);
 	return (int)behind(cw_real.clone(in_child, stack, flags, &begun, parent_tid, tls, child_tid));
 }
 
@@ -126,7 +126,7 @@ bool cw_clone_by_number(long number, const long a[6], long *result)
 
 	if (!forks(number, a, &flags))
 		return false;
-	before(flags);
+	cw_clone_before(flags);
 	*result = behind(cw_raw(number, a[0], a[1], a[2], a[3], a[4], a[5]));
 	if (*result < 0) {
 		errno = (int)-*result;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "clone.h"
 #include "process.h"
 #include "sockets/leave.h"
 
@@ -21,9 +22,7 @@ static long fork_here(ucontext_t *context, unsigned long flags, const long a[6])
 {
 	long result;
 
-	if (flags & CLONE_FILES) /* two processes would change one table of descriptors */
-		cw_leave_process(CW_REASON_raw_calls);
-	cw_process_before_fork();
+	cw_clone_before(flags);
 	result = cw_raw(SYS_clone, (long)flags, 0, a[2], a[3], a[4], 0);
 	if (result) {
 		cw_process_in_parent();
