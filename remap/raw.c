@@ -159,17 +159,40 @@ static bool answer(struct cw_raw_thread *thread, ucontext_t *context, long numbe
 	return false;
 }
 
-/* int 0x80: the numbers are those of 32 bits, which nothing here knows. So nothing is moved any more, and the program makes the call. */
+/* By the numbers of 32 bits: what returns twice, or changes what the handler's return puts back. None of them waits for anything. */
+static bool is_frames_32(long number)
+{
+	switch (number) {
+	case 119: /* sigreturn */
+	case 120: /* clone */
+	case 126: /* sigprocmask */
+	case 173: /* rt_sigreturn */
+	case 175: /* rt_sigprocmask */
+	case 186: /* sigaltstack */
+	case 190: /* vfork */
+	case 435: /* clone3 */
+		return true;
+	}
+	return false;
+}
+
+/* int 0x80: the numbers are those of 32 bits, which nothing here knows. So nothing is moved any more, and the calls are the kernel's. */
 static cw_noinline void dispatched_32(struct cw_raw_thread *thread, ucontext_t *context)
 {
 	static _Atomic bool left;
 	greg_t *registers = context->uc_mcontext.gregs;
+	const long call[7] = {registers[REG_RAX], registers[REG_RBX], registers[REG_RCX], registers[REG_RDX],
+			      registers[REG_RSI], registers[REG_RDI], registers[REG_RBP]};
 	int error = errno;
 
 	if (!cw_is_other_process() && !atomic_exchange_explicit(&left, true, memory_order_relaxed))
 		cw_leave_process(CW_REASON_raw_calls);
-	thread->resume = (uintptr_t)registers[REG_RIP];
-	registers[REG_RIP] = (greg_t)cw_raw_call_32;
+	if (is_frames_32((int)call[0])) {
+		thread->resume = (uintptr_t)registers[REG_RIP];
+		registers[REG_RIP] = (greg_t)cw_raw_call_32;
+	} else {
+		registers[REG_RAX] = cw_raw_make_32(call); /* a handler that interrupts it may make others */
+	}
 	errno = error;
 }
 

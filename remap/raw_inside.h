@@ -115,6 +115,7 @@ void cw_raw_born(struct cw_raw_thread *thread);
 /* raw_stubs.S */
 extern const char cw_raw_vfork_call[], cw_raw_thread_call[], cw_raw_stack_call[], cw_raw_call_32[], cw_raw_restore[];
 _Noreturn void cw_raw_return(uintptr_t frame);
+long cw_raw_make_32(const long call[7]);
 
 #endif
 #endif

@@ -94,7 +94,26 @@ cw_raw_stack_call:
 	jmp *%rcx
 	.size cw_raw_stack_call, . - cw_raw_stack_call
 
-/* A call of 32 bits, which keeps all registers, and may have arguments in any of them. */
+/* A call of 32 bits, which keeps all registers. cw_raw_make_32(number and arguments) makes it here, cw_raw_call_32 in the program's place. */
+	.globl cw_raw_make_32
+	.hidden cw_raw_make_32
+	.type cw_raw_make_32, @function
+cw_raw_make_32:
+	pushq %rbx
+	pushq %rbp
+	movq (%rdi), %rax
+	movq 8(%rdi), %rbx
+	movq 16(%rdi), %rcx
+	movq 24(%rdi), %rdx
+	movq 32(%rdi), %rsi
+	movq 48(%rdi), %rbp
+	movq 40(%rdi), %rdi
+	int $0x80
+	popq %rbp
+	popq %rbx
+	ret
+	.size cw_raw_make_32, . - cw_raw_make_32
+
 	.globl cw_raw_call_32
 	.hidden cw_raw_call_32
 	.type cw_raw_call_32, @function
