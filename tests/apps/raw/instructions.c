@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <unistd.h>
@@ -275,6 +276,38 @@ static void small_stacks(void)
 	printf("small stacks: %d\n", memory_of_us() - before < 5000);
 }
 
+static long by_old_door(long number, long b, long c, long d)
+{
+	long result;
+
+	__asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(b), "c"(c), "d"(d) : "memory");
+	return result;
+}
+
+static void knock(int number)
+{
+	told += by_old_door(20, 0, 0, 0) == getpid();
+}
+
+/* While one call by it waits, a handler makes another. */
+static void interrupted_at_the_old_door(int32_t *low)
+{
+	struct sigaction action = {.sa_handler = knock}; /* not restarted */
+	struct itimerval often = {{0, 5000}, {0, 5000}}, never = {0};
+	long result = 0;
+
+	told = 0;
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < 10; i++) {
+		low[0] = 10; /* seconds */
+		low[1] = 0;
+		result = by_old_door(162, (long)low, 0, 0);
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	printf("interrupted %ld %d\n", result, told >= 10);
+}
+
 /* By the door of 32 bits, in a process of its own: not each kernel has it. */
 static void old_door(int fd)
 {
@@ -289,9 +322,10 @@ static void old_door(int fd)
 		long written, process;
 
 		memcpy(low, text, sizeof(text));
-		__asm__ volatile("int $0x80" : "=a"(written) : "a"(4), "b"(1), "c"(low), "d"(sizeof(text) - 1) : "memory");
-		__asm__ volatile("int $0x80" : "=a"(process) : "a"(20) : "memory");
+		written = by_old_door(4, 1, (long)low, sizeof(text) - 1);
+		process = by_old_door(20, 0, 0, 0);
 		printf("wrote %ld, process %d, then %d\n", written, process == getpid(), trips(fd, 20, 100));
+		interrupted_at_the_old_door((int32_t *)low);
 		fflush(stdout);
 		CALL(exit_group, 0);
 	}
@@ -328,6 +362,42 @@ static void strange_children(int fd)
 	if (!child)
 		travel_as_child((void *)(intptr_t)fd); // NOLINT
 	ended(child, fd);
+}
+
+/* In a namespace of process numbers of its own, where that is allowed: from there its parent can't be seen, who goes on with the stream. */
+static void child_of_other_numbers(void)
+{
+	int fd = open_stream(), done[2], over[2], good = 0;
+	char byte = 0;
+	long child;
+
+	trips(fd, 1, 50);
+	fflush(stdout);
+	if (pipe(done) || pipe(over))
+		die("pipe", -1);
+	child = CALL(clone, SIGCHLD | CLONE_NEWPID, 0, 0, 0, 0);
+	if (!child) {
+		for (int i = 0; i < 300; i++) {
+			good += trips(fd, 1, 50);
+			if (i % 4 == 0)
+				usleep(500);
+		}
+		byte = good == 300;
+		CALL(write, done[1], &byte, 1);
+		CALL(close, over[1]);
+		CALL(read, over[0], &byte, 1);
+		CALL(exit_group, 0);
+	}
+	if (child > 0)
+		CALL(read, done[0], &byte, 1);
+	printf("other numbers: %d, we %d\n", byte, trips(fd, 300, 50));
+	for (int i = 0; i < 2; i++) {
+		CALL(close, over[i]);
+		CALL(close, done[i]);
+	}
+	if (child > 0)
+		waitpid((pid_t)child, NULL, 0);
+	CALL(close, fd);
 }
 
 static void children(int fd)
@@ -411,6 +481,7 @@ int main(int count, char **words)
 	small_stack();
 	small_stacks();
 	children(fd);
+	child_of_other_numbers();
 	old_door(fd);
 	CALL(close, fd);
 	fd = open_stream();
