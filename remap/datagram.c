@@ -130,17 +130,54 @@ bool cw_datagram_begins(struct cw_datagram *socket)
 
 #define NAMES 64 /* of more messages at once the sources are not looked at */
 
-static void cancelled(void *argument)
+/* Places for the names of sources, in messages whose program doesn't ask for them. */
+struct lent {
+	struct cw_datagram *socket;
+	struct mmsghdr *messages;
+	unsigned count;
+	socklen_t lengths[NAMES]; /* as the program has left them */
+	struct sockaddr_storage names[NAMES];
+};
+
+static void lend(struct lent *lent)
 {
-	cw_datagram_leave_kernel(argument);
-	cw_datagram_release(argument);
+	for (unsigned i = 0; i < lent->count; i++) {
+		struct msghdr *header = &lent->messages[i].msg_hdr;
+
+		if (header->msg_name)
+			continue;
+		lent->lengths[i] = header->msg_namelen;
+		header->msg_name = &lent->names[i];
+		header->msg_namelen = sizeof(lent->names[i]);
+	}
 }
 
-static int wait_for_many(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+static void take_back(struct lent *lent)
+{
+	for (unsigned i = 0; i < lent->count; i++) {
+		struct msghdr *header = &lent->messages[i].msg_hdr;
+
+		if (header->msg_name != &lent->names[i])
+			continue;
+		header->msg_name = NULL;
+		header->msg_namelen = lent->lengths[i];
+	}
+}
+
+static void cancelled(void *argument)
+{
+	struct lent *lent = argument;
+
+	take_back(lent);
+	cw_datagram_leave_kernel(lent->socket);
+	cw_datagram_release(lent->socket);
+}
+
+static int wait_for_many(struct lent *lent, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
 	int got;
 
-	pthread_cleanup_push(cancelled, socket);
+	pthread_cleanup_push(cancelled, lent);
 	got = cw_real.recvmmsg(fd, messages, count, flags, timeout);
 	pthread_cleanup_pop(0);
 	return got;
@@ -149,28 +186,19 @@ static int wait_for_many(struct cw_datagram *socket, int fd, struct mmsghdr *mes
 /* Of a socket that is held, and in the kernel. */
 static int receive_many(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
-	struct sockaddr_storage names[NAMES];
-	bool lent = count <= NAMES && !cw_nowhere(messages, sizeof(*messages)) && !(flags & (MSG_PEEK | MSG_ERRQUEUE));
+	struct lent lent;
 	int got, error;
 
-	for (unsigned i = 0; i < count && lent; i++)
-		if (!messages[i].msg_hdr.msg_name) {
-			messages[i].msg_hdr.msg_name = &names[i];
-			messages[i].msg_hdr.msg_namelen = sizeof(names[i]);
-		}
-	got = wait_for_many(socket, fd, messages, count, flags, timeout);
+	lent.socket = socket;
+	lent.messages = messages;
+	lent.count = count <= NAMES && !cw_nowhere(messages, sizeof(*messages)) && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) ? count : 0;
+	lend(&lent);
+	got = wait_for_many(&lent, fd, messages, count, flags, timeout);
 	error = errno;
 	cw_datagram_leave_kernel(socket);
-	for (unsigned i = 0; i < count && lent; i++) {
-		struct msghdr *header = &messages[i].msg_hdr;
-
-		if ((int)i < got)
-			cw_datagram_received(socket, fd, messages[i].msg_len, header->msg_name, header->msg_namelen);
-		if (header->msg_name == &names[i]) {
-			header->msg_name = NULL;
-			header->msg_namelen = 0;
-		}
-	}
+	for (unsigned i = 0; i < lent.count && (int)i < got; i++)
+		cw_datagram_received(socket, fd, messages[i].msg_len, messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_namelen);
+	take_back(&lent);
 	errno = error;
 	return got;
 }

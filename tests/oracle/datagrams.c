@@ -74,50 +74,6 @@ SCENARIO(truncated, UNOPENED | ITS_OWN)
 	}
 }
 
-struct cancelled {
-	int fd, how;
-};
-
-static void *begin_cancelled(void *argument)
-{
-	const struct cancelled *c = argument;
-	char bytes[10] = "";
-	struct iovec iov = {bytes, sizeof(bytes)};
-
-	pthread_cancel(pthread_self());
-	if (c->how == 0)
-		recv(c->fd, bytes, sizeof(bytes), 0);
-	else if (c->how == 1)
-		sendto(c->fd, bytes, sizeof(bytes), 0, at(&theirs), theirs.length);
-	else if (c->how == 2)
-		recvmsg(c->fd, &(struct msghdr){.msg_iov = &iov, .msg_iovlen = 1}, 0);
-	else
-		sendmsg(c->fd, &(struct msghdr){.msg_iov = &iov, .msg_iovlen = 1, .msg_name = at(&theirs), .msg_namelen = theirs.length},
-			0);
-	return NULL;
-}
-
-/* What is pending is done at the beginning of a call, though it need not wait. */
-SCENARIO(cancelled_at_the_beginning, UNOPENED | ITS_OWN)
-{
-	struct cancelled c = {0};
-
-	open_udp(e);
-	for (c.fd = e->fd; c.how < 4; c.how++) {
-		pthread_t thread;
-		void *result = NULL;
-
-		peer_gives(e, 10);
-		await(e);
-		MUST(-pthread_create(&thread, NULL, begin_cancelled, &c));
-		CALL(pthread_join(thread, &result));
-		say("cancelled: %d", result == PTHREAD_CANCELED);
-		TAKE(e, recv(e->fd, room, 100, MSG_DONTWAIT));
-		GIVE(e, 10, sendto(e->fd, room, 10, 0, at(&theirs), theirs.length));
-		peer_takes(e, 10);
-	}
-}
-
 SCENARIO(peek_and_pending, UNOPENED | ITS_OWN)
 {
 	int pending = -1;
