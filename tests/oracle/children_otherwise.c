@@ -1,8 +1,9 @@
-/* Children that are not made by fork(): by _Fork, by libc's clone, by system calls by their numbers. */
+/* Children that are not made by fork(): by _Fork, by libc's clone, by system calls by their numbers, in a namespace of other numbers. */
 #define FAMILY "children"
 #include "oracle.h"
 #include "peer.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -46,14 +47,32 @@ static pid_t by_clone_number(void (*run)(void))
 	return child;
 }
 
+static pid_t by_clone3_number(void (*run)(void))
+{
+	uint64_t words[8] = {[4] = SIGCHLD};
+	pid_t child = (pid_t)syscall(SYS_clone3, words, sizeof(words));
+
+	if (!child)
+		run_it(&run);
+	return child;
+}
+
+static char stack[256 * 1024] __attribute__((aligned(64)));
+
 static pid_t by_clone(void (*run)(void))
 {
-	static char stack[256 * 1024] __attribute__((aligned(64)));
-
 	return clone(run_it, stack + sizeof(stack), SIGCHLD, &run);
 }
 
-static pid_t (*const ways[])(void (*run)(void)) = {by_fork, by_number, by_clone_number, by_clone};
+/* Where that is allowed. */
+static pid_t by_clone_elsewhere(void (*run)(void))
+{
+	pid_t child = clone(run_it, stack + sizeof(stack), SIGCHLD | CLONE_NEWPID, &run);
+
+	return child < 0 ? by_clone(run) : child;
+}
+
+static pid_t (*const ways[])(void (*run)(void)) = {by_fork, by_number, by_clone_number, by_clone3_number, by_clone, by_clone_elsewhere};
 
 static struct end *s; /* positions that parent and child both advance */
 static int go[2], back[2], text;
@@ -129,6 +148,31 @@ SCENARIO(otherwise_closed_by_child, ALONE)
 	}
 }
 
+static void puts_a_file_over_it(void)
+{
+	dup2(text, STDOUT_FILENO);
+	RECV(s, recv(s->fd, room, 10, 0));
+	SEND(s, 10, send(s->fd, room, 10, 0));
+	int nothing = (int)MUST(open("/dev/null", O_RDWR));
+
+	MUST(dup2(nothing, s->fd));
+	CALL(write(s->fd, "nothing", 7));
+	CALL(read(s->fd, room, 7));
+}
+
+/* What the child does with the number then is another file's, and the parent goes on. */
+SCENARIO(otherwise_put_over_by_child, ALONE)
+{
+	for (size_t k = 0; k < sizeof(ways) / sizeof(*ways); k++) {
+		share(e);
+		peer_send(s, 10);
+		reap(begin(ways[k], puts_a_file_over_it));
+		peer_recv_all(s, 10);
+		there_and_back(s, 50, 3);
+		*e = *s;
+	}
+}
+
 static void goes_on(void)
 {
 	dup2(text, STDOUT_FILENO);
@@ -189,26 +233,33 @@ SCENARIO(otherwise_with_unread, ALONE | UNOPENED)
 	}
 }
 
-#define RECORD 61
-static void send_records(void)
+#define RECORDS 600 /* all of them fit the buffers: a send that waits may be cut in two */
+#define RECORD  61
+
+static void send_records(int letter)
 {
 	unsigned char record[RECORD];
 
-	memset(record, getpid() == (pid_t)s->number ? 'p' : 'c', sizeof(record));
-	for (int i = 0; i < 3000; i++)
+	memset(record, letter, sizeof(record));
+	for (int i = 0; i < RECORDS; i++)
 		MUST(send(s->fd, record, sizeof(record), 0));
 }
 
-/* Both send at the same time. */
+static void sends_records(void)
+{
+	send_records('c');
+}
+
+/* Both send at the same time, and no record is torn. */
 SCENARIO(otherwise_both_send, ALONE)
 {
 	for (size_t k = 0; k < sizeof(ways) / sizeof(*ways); k++) {
 		share(e);
 		later(1);
-		peer_records(e, 6000, RECORD);
-		pid_t child = begin(ways[k], send_records);
+		peer_records(e, 2 * RECORDS, RECORD);
+		pid_t child = begin(ways[k], sends_records);
 
-		send_records();
+		send_records('p');
 		reap(child);
 		peer_wait();
 	}

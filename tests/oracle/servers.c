@@ -4,18 +4,15 @@
 #include "peer.h"
 #include "sets.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -156,60 +153,6 @@ SCENARIO(child_on_a_terminal, ALONE)
 	close(control);
 	peer_recv_all(e, 10);
 	there_and_back(e, 50, 3);
-}
-
-/* ---- children that libc's fork does not make ---- */
-
-pid_t _Fork(void);
-
-/* What it does with the stream's number behind the stream's end is another file's. */
-static int uses_and_ends(void *argument)
-{
-	struct end *e = argument;
-	int nothing = (int)MUST(open("/dev/null", O_RDWR));
-
-	give(e, 10);
-	take(e, 10);
-	MUST(dup2(nothing, e->fd));
-	if (write(e->fd, "nothing", 7) != 7 || read(e->fd, room, 7) != 0)
-		return 1;
-	return 0;
-}
-
-static pid_t made(int way, struct end *e)
-{
-	static _Alignas(16) unsigned char stack[65536];
-	uint64_t words[8] = {0, 0, 0, 0, SIGCHLD};
-	pid_t child;
-
-	if (way == 0)
-		child = (pid_t)MUST(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
-	else if (way == 1)
-		child = (pid_t)MUST(syscall(SYS_clone3, words, sizeof(words)));
-	else if (way == 2)
-		child = (pid_t)MUST(_Fork());
-	else
-		return (pid_t)MUST(clone(uses_and_ends, stack + sizeof(stack), way == 3 ? SIGCHLD : SIGCHLD | CLONE_NEWPID, e));
-	if (child == 0)
-		_exit(uses_and_ends(e));
-	return child;
-}
-
-SCENARIO(children_without_handlers, ALONE)
-{
-	for (int way = 0; way < 5; way++) {
-		int status = 0;
-
-		peer_send(e, 10);
-		pid_t child = made(way, e);
-
-		MUST(waitpid(child, &status, 0));
-		say("%d: %#x", way, (unsigned)status);
-		e->sent += 10;
-		e->taken += 10;
-		peer_recv_all(e, 10);
-		there_and_back(e, 50, 3);
-	}
 }
 
 /* One process sends, another receives, on the same descriptor. */
