@@ -48,12 +48,39 @@ static void bound_unsent(struct cw_stream *stream, int fd)
 	set_tcp(fd, TCP_NOTSENT_LOWAT, NOT_SENT);
 }
 
+/* Once two processes use a direction it stays with the kernel until one of them has closed it, or died. */
+static bool shared_by_others(const struct cw_stream *stream, _Atomic uint32_t *shared)
+{
+	if (cw_likely(!atomic_load_explicit(shared, memory_order_acquire)))
+		return false;
+	if (atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_acquire) != 1)
+		return true;
+	atomic_store_explicit(shared, 0, memory_order_relaxed);
+	return false;
+}
+
+/* Not of what several processes send: beyond the bound a small message of one waits for room between its halves, and another's comes there.
+ */
 void cw_switch_bound_out(struct cw_stream *stream, int fd, size_t count)
 {
-	if (stream->bounded || (stream->by_kernel_out += (uint32_t)count) < IN_BULK)
+	if (stream->bounded || shared_by_others(stream, &stream->tx->tx_shared) || (stream->by_kernel_out += (uint32_t)count) < IN_BULK)
 		return;
 	stream->bounded = true;
 	bound_unsent(stream, fd);
+}
+
+/* In a child that begins to use what its parent has bound, unless that has set a bound of its own meanwhile. */
+static void unbound_unsent(struct cw_stream *stream, int fd)
+{
+	int bound = 0;
+	socklen_t size = sizeof(bound);
+
+	if (!stream->keeps_unsent)
+		return;
+	if (cw_raw_getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bound, &size) == 0 && bound == NOT_SENT)
+		set_tcp(fd, TCP_NOTSENT_LOWAT, stream->own_unsent);
+	stream->keeps_unsent = stream->bounded = false;
+	stream->by_kernel_out = 0;
 }
 
 void cw_switch_unbound(struct cw_stream *stream, int fd)
@@ -99,17 +126,6 @@ static uint32_t choose_class(const struct cw_stream *stream, uint64_t woff)
 	return bits < CW_RING_LEAST_BITS ? CW_RING_LEAST_BITS : bits;
 }
 
-/* Once two processes use a direction it stays with the kernel until one of them has closed it, or died. */
-static bool shared_by_others(const struct cw_stream *stream, _Atomic uint32_t *shared)
-{
-	if (cw_likely(!atomic_load_explicit(shared, memory_order_acquire)))
-		return false;
-	if (atomic_load_explicit(&stream->slot->end[stream->end].holders, memory_order_acquire) != 1)
-		return true;
-	atomic_store_explicit(shared, 0, memory_order_relaxed);
-	return false;
-}
-
 /* What the kernel keeps back until there is more: there will be no more by the kernel, and what comes by ring has to wait for it. Setting
  * TCP_NODELAY sends it, even while TCP_CORK is set (tcp(7)). */
 static void push(struct cw_stream *stream, int fd)
@@ -149,6 +165,7 @@ void cw_switch_share(struct cw_stream *stream, int fd)
 
 	atomic_store_explicit(&stream->rx->rx_shared, 1, memory_order_release);
 	atomic_store_explicit(&stream->tx->tx_shared, 1, memory_order_release);
+	unbound_unsent(stream, fd);
 	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
 		return;
 	cw_switch_to_kernel(stream, fd, nested);
