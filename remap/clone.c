@@ -134,3 +134,7 @@ bool cw_clone_by_number(long number, const long a[6], long *result)
 	}
 	return true;
 }
+
+#ifdef __GLIBC__
+CW_EXPORT int __clone(int (*begin)(void *), void *stack, int flags, void *argument, ...) __THROW __attribute__((alias("clone")));
+#endif

@@ -64,6 +64,17 @@ static pid_t by_clone(void (*run)(void))
 	return clone(run_it, stack + sizeof(stack), SIGCHLD, &run);
 }
 
+#ifdef __GLIBC__
+int __clone(int (*begin)(void *), void *stack, int flags, void *argument, ...);
+#else
+#define __clone clone
+#endif
+
+static pid_t by_second_name(void (*run)(void))
+{
+	return __clone(run_it, stack + sizeof(stack), SIGCHLD, &run);
+}
+
 /* Where that is allowed. */
 static pid_t by_clone_elsewhere(void (*run)(void))
 {
@@ -72,7 +83,8 @@ static pid_t by_clone_elsewhere(void (*run)(void))
 	return child < 0 ? by_clone(run) : child;
 }
 
-static pid_t (*const ways[])(void (*run)(void)) = {by_fork, by_number, by_clone_number, by_clone3_number, by_clone, by_clone_elsewhere};
+static pid_t (*const ways[])(void (*run)(void)) = {by_fork,  by_number,      by_clone_number,   by_clone3_number,
+						   by_clone, by_second_name, by_clone_elsewhere};
 
 static struct end *s; /* positions that parent and child both advance */
 static int go[2], back[2], text;
