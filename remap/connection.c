@@ -141,6 +141,8 @@ CW_EXPORT int shutdown(int fd, int how)
 	struct cw_stream *stream = cw_stream_for(fd);
 	bool nested;
 
+	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+		return cw_real.shutdown(fd, how); /* EINVAL, and nothing is shut */
 	if (!stream)
 		cw_datagram_leave_by(fd, CW_REASON_option);
 	if (stream && (how == SHUT_RD || how == SHUT_RDWR))

@@ -353,6 +353,18 @@ SCENARIO(peer_killed_with_unread, ALONE)
 	CALL(send(e->fd, room, 10, MSG_NOSIGNAL));
 }
 
+/* What failed has shut nothing: its death is a reset still. */
+SCENARIO(peer_killed_after_a_wrong_shutdown, ALONE)
+{
+	peer_shutdown(e, 3);
+	SEND(e, 100, send(e->fd, room, 100, 0));
+	rest();
+	peer_kill(SIGKILL);
+	rest();
+	CALL(recv(e->fd, room, 100, 0));
+	CALL(recv(e->fd, room, 100, 0));
+}
+
 SCENARIO(peer_killed_with_much_unread, ALONE)
 {
 	give(e, 100000);
