@@ -238,10 +238,8 @@ static void tcp_option(struct cw_stream *stream, int fd, int name, int value)
 		stream->corked = value ? CW_CORK_OPTION : 0;
 		break;
 	case TCP_NODELAY:
-		if (stream->slot) {
-			stream->nagle = !value;
-			cw_switch_no_nagle(stream);
-		}
+		if (stream->slot && !stream->is_unix)
+			cw_switch_nagle(stream, fd, !value);
 		break;
 	case TCP_INQ:
 		stream->tells_unread = value;
@@ -289,7 +287,7 @@ CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *si
 	result = cw_real.getsockopt(fd, level, name, value, size);
 	if (stream && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *size >= sizeof(int) && !*(int *)value)
 		*(int *)value = cw_error_take(stream);
-	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && stream->nagle && *size >= sizeof(int))
+	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && cw_switch_nagles(stream) && *size >= sizeof(int))
 		*(int *)value = 0; /* what the program left it at */
 	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NOTSENT_LOWAT && stream->keeps_unsent && *size >= sizeof(int))
 		*(int *)value = stream->own_unsent;

@@ -61,6 +61,7 @@ void cw_leave(struct cw_stream *stream, enum cw_reason reason)
 	cw_leave_sending(stream, stream->fd, reason);
 	leave_receiving(stream, stream->fd, CW_MARK_LEFT);
 	cw_switch_unbound(stream, stream->fd);
+	cw_switch_put_nagle_back(stream, stream->fd);
 }
 
 /* Nothing of the stream is in the ring, or on its way from there: a writer, or the service for it, that is killed while it takes back
@@ -93,6 +94,7 @@ static void leave_both(struct cw_stream *stream, int fd, enum cw_reason reason)
 	if (stream->broken)
 		return;
 	leave_receiving(stream, fd, behind_the_ring(stream) ? CW_MARK_LEFT : CW_MARK_LEFT | CW_MARK_RESEND);
+	cw_switch_put_nagle_back(stream, fd);
 	if (!all_in_kernel(stream) && !behind_the_ring(stream))
 		cw_service_ask_resend(stream);
 }

@@ -108,7 +108,7 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	stream = &cw_streams[number];
 	stream->number = number;
 	stream->fd = fd;
-	stream->tells_unread = stream->reset_told = stream->nagle = stream->broken = stream->is_unix = false;
+	stream->tells_unread = stream->reset_told = stream->broken = stream->is_unix = false;
 	atomic_store_explicit(&stream->notes, 0, memory_order_relaxed);
 	stream->corked = 0;
 	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = stream->keeps_unsent = false;

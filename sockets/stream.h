@@ -48,7 +48,6 @@ struct cw_stream {
 	_Atomic bool nonblocking;    /* as last seen */
 	_Atomic bool lent;           /* another process has, or had, the socket too, and may have changed that */
 	uint8_t corked;              /* CW_CORK_*: bytes in the kernel may wait there for more */
-	bool nagle;                  /* the program did not ask for TCP_NODELAY; we did (switch.c) */
 	bool broken;                 /* reset because of shared memory; every call says ECONNRESET */
 	bool tells_unread;           /* TCP_INQ */
 	bool reset_told;             /* ECONNRESET for a peer that died with unread bytes is told once */

@@ -22,7 +22,12 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
  * The kernel's bytes of a moved stream are doorbells: each goes at once. Nagle's rule (RFC 896) would hold the second until the first is
  * acknowledged, which a peer that answers by ring does 40 ms late.
  */
-void cw_switch_no_nagle(struct cw_stream *stream);
+/* The program has set TCP_NODELAY, or taken it away. */
+void cw_switch_nagle(struct cw_stream *stream, int fd, bool nagle);
+/* Does the program have it off, whatever the socket has? */
+bool cw_switch_nagles(const struct cw_stream *stream);
+/* The socket gets it as the program left it: both directions are the kernel's for good. */
+void cw_switch_put_nagle_back(struct cw_stream *stream, int fd);
 /* By the kernel's state of the connection. */
 bool cw_switch_fin_received(int fd);
 

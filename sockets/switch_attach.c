@@ -100,11 +100,33 @@ static bool offset_received(int fd, uint64_t *offset)
 
 /* ---- a grant has come ---- */
 
-void cw_switch_no_nagle(struct cw_stream *stream)
+static void set_nodelay(int fd, int value)
 {
-	int one = 1;
+	cw_raw_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof(value));
+}
 
-	cw_raw_setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+/* Said in the slot, for all who hold the socket. What the switch sends through the kernel must not wait for more. */
+void cw_switch_nagle(struct cw_stream *stream, int fd, bool nagle)
+{
+	uint64_t both = atomic_load_explicit(&stream->tx->state, memory_order_relaxed) &
+			atomic_load_explicit(&stream->rx->state, memory_order_relaxed);
+
+	if (nagle && (both & CW_MARK_LEFT))
+		return;
+	atomic_store_explicit(&stream->slot->end[stream->end].nagle, nagle, memory_order_relaxed);
+	if (nagle)
+		set_nodelay(fd, 1);
+}
+
+bool cw_switch_nagles(const struct cw_stream *stream)
+{
+	return stream->slot && atomic_load_explicit(&stream->slot->end[stream->end].nagle, memory_order_relaxed);
+}
+
+void cw_switch_put_nagle_back(struct cw_stream *stream, int fd)
+{
+	if (atomic_exchange_explicit(&stream->slot->end[stream->end].nagle, 0, memory_order_relaxed))
+		set_nodelay(fd, 0);
 }
 
 void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t number, unsigned end)
@@ -129,9 +151,10 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 	atomic_store_explicit(&stream->tx->tx_bell, arena->bell != 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
 	if (!stream->is_unix) {
-		stream->nagle = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && !nodelay;
-		if (stream->nagle)
-			cw_switch_no_nagle(stream);
+		cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size);
+		atomic_store_explicit(&slot->end[end].nagle, !nodelay, memory_order_relaxed);
+		if (!nodelay)
+			set_nodelay(stream->fd, 1);
 		stream->tells_unread = cw_raw_getsockopt(stream->fd, IPPROTO_TCP, TCP_INQ, &tells, &size_tells) == 0 && tells;
 	}
 	if (stream->is_unix && stream->shut_reading)

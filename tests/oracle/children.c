@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -384,6 +385,51 @@ SCENARIO(exec_dynamic_with_unread, ALONE)
 SCENARIO(exec_static_with_unread, ALONE)
 {
 	exec_heir(e, "heir-static", 100);
+}
+
+static int nodelay_of(const struct end *e)
+{
+	int value = -1;
+	socklen_t size = sizeof(value);
+
+	getsockopt(e->fd, IPPROTO_TCP, TCP_NODELAY, &value, &size);
+	return value;
+}
+
+static void set_nodelay(const struct end *e, int value)
+{
+	CALL(setsockopt(e->fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof(value)));
+}
+
+SCENARIO(exec_with_nagle, ALONE)
+{
+	set_nodelay(e, 0);
+	there_and_back(e, 10, 1);
+	pid_t child = CHILD({
+		execv(heir(e, "heir", "d")[0], heir_words);
+		say("execv: %s", RESULT(-1));
+	});
+
+	reap(child);
+	say("TCP_NODELAY %d", nodelay_of(e));
+	set_nodelay(e, 1);
+	say("TCP_NODELAY %d", nodelay_of(e));
+	set_nodelay(e, 0);
+	say("TCP_NODELAY %d", nodelay_of(e));
+}
+
+SCENARIO(nagle_of_parent_and_child, ALONE)
+{
+	set_nodelay(e, 0);
+	there_and_back(e, 10, 1);
+	pid_t child = CHILD({ set_nodelay(e, 1); });
+
+	reap(child);
+	say("TCP_NODELAY %d", nodelay_of(e));
+	child = CHILD({ set_nodelay(e, 0); });
+	reap(child);
+	say("TCP_NODELAY %d", nodelay_of(e));
+	there_and_back(e, 10, 1);
 }
 
 /* Bytes lie in both directions when the program is replaced. */

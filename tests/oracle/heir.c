@@ -1,10 +1,12 @@
 /*
  * heir FD SENT TAKEN STEP...: a program that inherits a stream and goes on with it. Built twice, dynamic and static (which no library can
  * follow). Steps: rN receive N bytes, sN send N bytes, e expect the end, w wait for the end of a pipe at descriptor 9, n say what is
- * unread.
+ * unread, d whether TCP_NODELAY is set.
  */
 #include "oracle.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -35,7 +37,8 @@ static void transmit(struct end *e, size_t count)
 static void step(struct end *e, const char *word)
 {
 	size_t count = strtoul(word + 1, NULL, 10);
-	int unread = -1;
+	int unread = -1, nodelay = -1;
+	socklen_t size = sizeof(nodelay);
 
 	switch (word[0]) {
 	case 'r':
@@ -50,6 +53,10 @@ static void step(struct end *e, const char *word)
 	case 'w':
 		while (read(9, bytes, 1) > 0)
 			;
+		break;
+	case 'd':
+		getsockopt(e->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size);
+		say("heir has TCP_NODELAY %d", nodelay);
 		break;
 	case 'n':
 		ioctl(e->fd, FIONREAD, &unread);

@@ -21,7 +21,7 @@
 #include "sync/lock.h"
 #include "sync/state.h"
 
-#define CW_LAYOUT          8u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
+#define CW_LAYOUT          9u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
 #define CW_ARENA_MAGIC     0x63617573657761ull
 #define CW_ARENA_BOARD     2048u
 #define CW_ARENA_WORDS     4096u
@@ -71,6 +71,7 @@ struct cw_end {
 	_Alignas(CW_CACHE_LINE) _Atomic uint32_t holders; /* processes; corrected by the service when one dies */
 	_Atomic uint32_t processor;                       /* and 1: where this end last woke the other through the kernel (sync/aside.h) */
 	_Atomic uint32_t rcvbuf; /* SO_RCVBUF if the program set it, else 0: bounds what the ring may hold unread */
+	_Atomic uint32_t nagle;  /* its holders did not ask for TCP_NODELAY, which the socket has for the switch's sake */
 };
 
 struct cw_slot {
