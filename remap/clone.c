@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "plain.h"
 #include "process.h"
 #include "raw.h"
 #include "sockets/leave.h"
@@ -54,6 +55,12 @@ CW_EXPORT pid_t _Fork(void)
 	return (pid_t)behind(cw_real._Fork());
 }
 
+/* Not a vfork child, whom we wait for. */
+static bool splits(uint64_t flags)
+{
+	return (flags & CLONE_VM) && !(flags & (CLONE_FILES | CLONE_VFORK));
+}
+
 struct begun {
 	int (*begin)(void *);
 	void *argument;
@@ -89,6 +96,8 @@ CW_EXPORT int clone(int (*begin)(void *), void *stack, int flags, void *argument
 	child_tid = va_arg(list, pid_t *);
 	va_end(list);
 	cw_ensure_started();
+	if (splits((unsigned)flags))
+		cw_before_split();
 	if (cw_raw_on && (flags & CLONE_VM) && begin && stack) {
 		if (flags & CLONE_VFORK)
 			return cw_real.clone(in_this_memory, stack, flags, &begun, parent_tid, tls, child_tid);
@@ -124,8 +133,11 @@ bool cw_clone_by_number(long number, const long a[6], long *result)
 {
 	uint64_t flags;
 
-	if (!forks(number, a, &flags))
+	if (!forks(number, a, &flags)) {
+		if (splits(flags))
+			cw_before_split();
 		return false;
+	}
 	cw_clone_before(flags);
 	*result = behind(cw_raw(number, a[0], a[1], a[2], a[3], a[4], a[5]));
 	if (*result < 0) {

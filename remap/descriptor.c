@@ -1,5 +1,6 @@
 /* Descriptors' numbers: closing, duplicating, and the flags that belong to them. */
 #include "call.h"
+#include "plain.h"
 #include "process.h"
 #include "sockets/bell.h"
 #include "sockets/leave.h"
@@ -85,6 +86,8 @@ CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	bool other;
 
+	if (cw_unlikely(flags & CLOSE_RANGE_UNSHARE) && first <= last && !(flags & ~(int)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)))
+		cw_before_unshare();
 	if (cw_is_plain())
 		return close_kernel_range(first, last, flags);
 	other = cw_is_other_process();

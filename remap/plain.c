@@ -3,12 +3,15 @@
  * the filter holds, every stream leaves, and the process becomes plain: no descriptor is known to us any more, so that each call is the
  * program's own, also close, epoll_wait and fork. Slots stay with the process until it ends, since other threads may be inside a call with
  * one; the service sees the end. If a stream's bytes could not be had from its writer, the process goes on by the library, without moving.
+ *
+ * The same where threads, or processes in one memory, come to have tables of descriptors of their own: ours is one.
  */
 #include "plain.h"
 
 #include <linux/seccomp.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "call.h"
 #include "process.h"
@@ -25,21 +28,56 @@ static void forget_all(void)
 	}
 }
 
-void cw_before_filter(bool installs)
+static _Atomic bool begun;
+
+/* Once: the second time there is nothing to leave, or no way to. */
+static void become_plain(enum cw_reason reason)
 {
-	static _Atomic bool begun;
 	int error = errno;
 
-	/* Once: behind a first filter there is nothing to leave, or no way to. A vfork child's memory is its parent's. */
-	if (!installs || cw_is_plain() || cw_is_other_process() || atomic_exchange_explicit(&begun, true, memory_order_relaxed))
+	if (cw_is_plain() || atomic_exchange_explicit(&begun, true, memory_order_relaxed))
 		return;
-	setenv(CW_FILTERED, "1", 1);
 	cw_set_flush_all();
-	if (cw_leave_process(CW_REASON_filter)) {
+	if (cw_leave_process(reason)) {
 		atomic_store_explicit(&cw_stage, CW_PLAIN, memory_order_seq_cst);
 		forget_all();
 	}
 	errno = error;
+}
+
+void cw_before_filter(bool installs)
+{
+	static _Atomic bool told;
+
+	/* A vfork child's memory is its parent's. */
+	if (!installs || cw_is_other_process() || (cw_is_plain() && !atomic_load_explicit(&begun, memory_order_relaxed)))
+		return;
+	if (!atomic_exchange_explicit(&told, true, memory_order_relaxed))
+		setenv(CW_FILTERED, "1", 1);
+	become_plain(CW_REASON_filter);
+}
+
+void cw_before_split(void)
+{
+	if (!cw_is_other_process())
+		become_plain(CW_REASON_tables);
+}
+
+/* Threads that libc has not made are counted too. */
+static bool has_threads(void)
+{
+	struct stat tasks;
+	int error = errno;
+	bool alone = stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 3;
+
+	errno = error;
+	return !alone;
+}
+
+void cw_before_unshare(void)
+{
+	if (!cw_is_plain() && has_threads())
+		cw_before_split();
 }
 
 CW_EXPORT int prctl(int option, ...)

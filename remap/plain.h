@@ -1,4 +1,4 @@
-/* A process that may soon make no other calls than its own. */
+/* A process that may soon make no other calls than its own, or in which descriptors have no one meaning any more. */
 #ifndef CW_REMAP_PLAIN_H
 #define CW_REMAP_PLAIN_H
 
@@ -10,5 +10,10 @@
 
 /* A filter of system calls is about to be installed; false: the call only asks what could be. */
 void cw_before_filter(bool installs);
+
+/* The next call splits the table of descriptors: one number will mean two things in this memory. */
+void cw_before_split(void);
+/* The same, if threads share the table at all. */
+void cw_before_unshare(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include "call.h"
 #include "environment.h"
 #include "execute.h"
+#include "plain.h"
 #include "raw.h"
 #include "sockets/datagram.h"
 #include "sockets/fork.h"
@@ -382,6 +383,8 @@ CW_EXPORT int unshare(int flags)
 {
 	if (flags & CLONE_NEWPID)
 		cw_process_before_other_numbers();
+	if (flags & CLONE_FILES)
+		cw_before_unshare();
 	return cw_real.unshare(flags);
 }
 

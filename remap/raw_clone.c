@@ -8,6 +8,7 @@
 
 #include "call.h"
 #include "clone.h"
+#include "plain.h"
 #include "process.h"
 #include "sockets/leave.h"
 
@@ -43,6 +44,8 @@ static long thread_here(struct cw_raw_thread *thread, ucontext_t *context, const
 
 	if (!stack)
 		return -EINVAL;
+	if (!(a[0] & CLONE_FILES))
+		cw_before_split();
 	child = cw_raw_thread_new();
 	if (!child)
 		cw_leave_process(CW_REASON_raw_calls);

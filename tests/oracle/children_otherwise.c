@@ -4,8 +4,11 @@
 #include "peer.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -275,4 +278,84 @@ SCENARIO(otherwise_both_send, ALONE)
 		reap(child);
 		peer_wait();
 	}
+}
+
+/* ---- a table of descriptors of its own ---- */
+
+static void by_unshare(void)
+{
+	CALL(unshare(CLONE_FILES));
+}
+
+static void by_close_range(void)
+{
+	CALL(close_range(1000, 1000, CLOSE_RANGE_UNSHARE));
+}
+
+/* What it closes, and what it puts there, is its own. */
+static int puts_others_there(void *split)
+{
+	static int pair[2];
+
+	if (split)
+		(*(void (*const *)(void))split)();
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	CALL(close(s->fd));
+	MUST(dup2(pair[0], s->fd));
+	CALL(write(s->fd, "of another table", 16));
+	CALL(recv(pair[1], room, 100, 0));
+	CALL(close(s->fd));
+	return 0;
+}
+
+static void *in_a_thread(void *split)
+{
+	room = malloc(ROOM);
+	puts_others_there(split);
+	free(room);
+	return NULL;
+}
+
+static void split_by_a_thread(struct end *e, void (*split)(void))
+{
+	pthread_t thread;
+
+	s = e;
+	there_and_back(e, 10, 2);
+	MUST(-pthread_create(&thread, NULL, in_a_thread, &split));
+	pthread_join(thread, NULL);
+	there_and_back(e, 10, 20);
+}
+
+SCENARIO(thread_with_a_table_of_its_own, ALONE)
+{
+	split_by_a_thread(e, by_unshare);
+}
+
+SCENARIO(thread_with_a_table_by_close_range, ALONE)
+{
+	split_by_a_thread(e, by_close_range);
+}
+
+/* In one memory, but not as a vfork child: both go on at once. */
+SCENARIO(process_with_a_table_of_its_own, ALONE)
+{
+	static char stack[256 * 1024] __attribute__((aligned(64)));
+	int status;
+
+	s = e;
+	there_and_back(e, 10, 2);
+	pid_t child = (pid_t)MUST(clone(puts_others_there, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL));
+
+	MUST(waitpid(child, &status, 0));
+	say("status %x", (unsigned)status);
+	there_and_back(e, 10, 20);
+}
+
+/* Of a single thread nothing is split. */
+SCENARIO(table_of_its_own_before, ALONE)
+{
+	there_and_back(e, 10, 2);
+	by_unshare();
+	there_and_back(e, 10, 20);
 }
