@@ -13,6 +13,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -587,6 +588,19 @@ SCENARIO(vfork_dynamic, ALONE)
 
 SCENARIO(vfork_static, ALONE)
 {
+	vfork_heir(e, "heir-static");
+}
+
+SCENARIO(vfork_with_a_high_number, ALONE)
+{
+	struct rlimit limit;
+
+	MUST(getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = limit.rlim_max;
+	MUST(setrlimit(RLIMIT_NOFILE, &limit));
+	MUST(dup2(e->fd, 5000));
+	close(e->fd);
+	e->fd = 5000;
 	vfork_heir(e, "heir-static");
 }
 
