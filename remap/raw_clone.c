@@ -36,6 +36,22 @@ static long fork_here(ucontext_t *context, unsigned long flags, const long a[6])
 	return 0;
 }
 
+/*
+ * By a vfork child. Its thread is its parent's, who goes on by what is written there, so the two can't have places to go on at the same
+ * time: the child's child gets memory of its own, which a vfork may give, and begins here.
+ */
+static long nested_vfork(ucontext_t *context, unsigned long flags, const long a[6])
+{
+	long result = cw_raw(SYS_clone, (long)(flags & ~(unsigned long)CLONE_VM), 0, a[2], a[3], a[4], 0);
+
+	if (result)
+		return result;
+	cw_raw_arm();
+	if (a[1])
+		context->uc_mcontext.gregs[REG_RSP] = a[1];
+	return 0;
+}
+
 static long thread_here(struct cw_raw_thread *thread, ucontext_t *context, const long a[6])
 {
 	greg_t *registers = context->uc_mcontext.gregs;
@@ -80,6 +96,10 @@ bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number
 	}
 	if (!(flags & CLONE_VM)) {
 		*result = fork_here(context, flags, a);
+		return false;
+	}
+	if ((flags & CLONE_VFORK) && cw_is_other_process()) {
+		*result = nested_vfork(context, flags, a);
 		return false;
 	}
 	if (flags & CLONE_VFORK) {

@@ -439,6 +439,30 @@ static void children(int fd)
 	printf("status %d\n", WEXITSTATUS(status));
 }
 
+/* In the function itself: a vfork child must not return from where it was made. */
+static inline __attribute__((always_inline)) long call_here(long number, long a)
+{
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a) : "rcx", "r11", "memory");
+	return result;
+}
+
+/* From two places: each of the three goes on at its own. */
+static void nested_vfork(int fd)
+{
+	long child = call_here(SYS_vfork, 0);
+	int status = 0;
+
+	if (!child) {
+		if (!call_here(SYS_vfork, 0))
+			call_here(SYS_exit_group, 3);
+		call_here(SYS_exit_group, 4);
+	}
+	waitpid((pid_t)child, &status, 0);
+	printf("vfork in vfork: %d, we %d\n", WEXITSTATUS(status), trips(fd, 50, 50));
+}
+
 /* By an instruction, so that nobody but layer 3 sees it; the stream goes on. */
 static void uring(int fd)
 {
@@ -482,6 +506,7 @@ int main(int count, char **words)
 	small_stacks();
 	children(fd);
 	child_of_other_numbers();
+	nested_vfork(fd);
 	old_door(fd);
 	CALL(close, fd);
 	fd = open_stream();
