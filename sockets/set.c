@@ -173,30 +173,39 @@ void cw_set_close(uint32_t index, int epfd)
 		end(set);
 }
 
-static struct cw_stream *registered(struct cw_set *set, unsigned number, int *fd)
+#define TOGETHER 256
+
+struct registered {
+	struct cw_stream *stream; /* NULL: of something else */
+	int fd;
+};
+
+/* Some from that number on: who leaves a stream must not hold the lock, and each hold walks the list from its beginning. */
+static unsigned registered(struct cw_set *set, unsigned number, struct registered found[TOGETHER])
 {
 	bool locked = cw_set_lock(set);
 	struct cw_item *item = set->items;
-	struct cw_stream *stream;
+	unsigned count = 0;
 
 	while (item && number--)
 		item = item->next;
-	stream = item ? item->stream : NULL;
-	*fd = item ? cw_item_descriptor(item) : -1;
+	for (; item && count < TOGETHER; item = item->next)
+		found[count++] = (struct registered){item->stream, cw_item_descriptor(item)};
 	cw_set_unlock(set, locked);
-	return stream;
+	return count;
 }
 
 void cw_set_pass(struct cw_set *set)
 {
-	struct cw_stream *stream;
-	int fd;
+	struct registered found[TOGETHER];
+	unsigned count;
 
 	cw_set_flush_all();
 	set->shared = true;
-	for (unsigned i = 0; (stream = registered(set, i, &fd)) || fd >= 0; i++)
-		if (stream)
-			cw_leave_whole(stream, fd, CW_REASON_passed);
+	for (unsigned begin = 0; (count = registered(set, begin, found)) > 0; begin += count)
+		for (unsigned i = 0; i < count; i++)
+			if (found[i].stream && cw_stream_of(found[i].fd) == found[i].stream)
+				cw_leave_whole(found[i].stream, found[i].fd, CW_REASON_passed);
 }
 
 void cw_set_after_fork(void)
