@@ -273,6 +273,8 @@ int cw_socket_integer(int fd, int option);
 uint64_t cw_socket_cookie(int fd, int option);
 /* IPv4 as v4-mapped. False: of another family. */
 bool cw_socket_address(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port);
+/* Of a socket that is bound to none: each of its own. */
+bool cw_socket_is_any(const struct in6_addr *address);
 /* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */
 void cw_close_foreign(int fd);
 void cw_close_tcp(int fd);

@@ -73,11 +73,6 @@ static bool source_for(const struct in6_addr *to, uint16_t port, struct in6_addr
 	return fine;
 }
 
-static bool is_any(const struct in6_addr *address)
-{
-	return IN6_IS_ADDR_UNSPECIFIED(address) || (IN6_IS_ADDR_V4MAPPED(address) && !address->s6_addr32[3]);
-}
-
 /* What the kernel says of the descriptor, and the message of the other end. */
 static bool inspect(struct cw_flow_offer *offer, const struct cw_message *message, int fd)
 {
@@ -88,8 +83,9 @@ static bool inspect(struct cw_flow_offer *offer, const struct cw_message *messag
 	socklen_t length = sizeof(name);
 
 	offer->cookie = cw_socket_cookie(fd, SO_COOKIE);
-	if (!is_plain(fd) || offer->cookie != message->flow.cookie || !message->flow.port || message->flow.port > 65535 || is_any(other) ||
-	    getsockname(fd, (struct sockaddr *)&name, &length) < 0 || !cw_socket_address(&name, &own, &port) || !port)
+	if (!is_plain(fd) || offer->cookie != message->flow.cookie || !message->flow.port || message->flow.port > 65535 ||
+	    cw_socket_is_any(other) || getsockname(fd, (struct sockaddr *)&name, &length) < 0 || !cw_socket_address(&name, &own, &port) ||
+	    !port)
 		return false;
 	length = sizeof(name);
 	if (getpeername(fd, (struct sockaddr *)&name, &length) == 0) {
@@ -102,7 +98,7 @@ static bool inspect(struct cw_flow_offer *offer, const struct cw_message *messag
 	offer->key.sends = message->flow.sends != 0;
 	if (offer->key.sends) {
 		offer->key.from = own;
-		if (is_any(&own) && !source_for(other, other_port, &offer->key.from))
+		if (cw_socket_is_any(&own) && !source_for(other, other_port, &offer->key.from))
 			return false;
 		offer->key.from_port = port;
 		offer->key.to_port = other_port;
@@ -112,7 +108,7 @@ static bool inspect(struct cw_flow_offer *offer, const struct cw_message *messag
 		offer->key.from_port = other_port;
 		offer->key.to_port = port;
 		offer->to = own;
-		offer->anywhere = is_any(&own);
+		offer->anywhere = cw_socket_is_any(&own);
 	}
 	return true;
 }

@@ -95,6 +95,7 @@ static bool start(const struct resend *job, int fd)
 	return true;
 }
 
+/* A program may have a socket for each of its addresses, with one port (DNS). */
 static bool is_sender_of(int fd, const struct cw_tuple *tuple)
 {
 	struct sockaddr_storage name;
@@ -105,7 +106,8 @@ static bool is_sender_of(int fd, const struct cw_tuple *tuple)
 
 	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_UDP &&
 	       getsockname(fd, (struct sockaddr *)&name, &length) == 0 && cw_socket_address(&name, &address, &port) &&
-	       port == tuple->local_port;
+	       port == tuple->local_port && cw_socket_cookie(fd, SO_NETNS_COOKIE) == tuple->netns &&
+	       (cw_socket_is_any(&address) || memcmp(&address, &tuple->local, sizeof(address)) == 0);
 }
 
 /* A datagram socket has many flows, of which its entry names but one: each is looked at. */

@@ -56,6 +56,11 @@ bool cw_socket_address(const struct sockaddr_storage *from, struct in6_addr *add
 	return false;
 }
 
+bool cw_socket_is_any(const struct in6_addr *address)
+{
+	return IN6_IS_ADDR_UNSPECIFIED(address) || (IN6_IS_ADDR_V4MAPPED(address) && !address->s6_addr32[3]);
+}
+
 static bool read_tuple(int fd, struct cw_tuple *tuple)
 {
 	struct sockaddr_storage name;
