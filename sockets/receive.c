@@ -213,6 +213,12 @@ static bool look(struct cw_stream *stream, int fd, struct cw_receiving *request,
 {
 	bool nested;
 
+	/* By another thread, since the last look: its place and descriptor may be another's. */
+	if (cw_stream_ended(stream, request->life)) {
+		request->error = EBADF;
+		*outcome = CW_CLOSED;
+		return true;
+	}
 	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 		return false;
 	*outcome = step(stream, fd, request, nested);

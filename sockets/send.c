@@ -156,8 +156,9 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 	int error;
 
 	do {
-		if (stream->broken || !cw_tx_lock(stream, fd, &nested))
-			return cw_send_fail(request, ECONNRESET);
+		error = cw_send_lock(stream, fd, request->life, &nested);
+		if (cw_unlikely(error))
+			return cw_send_fail(request, error);
 		outcome = step(stream, fd, request, nested, looked);
 		if (outcome == CW_USE_KERNEL)
 			atomic_fetch_add_explicit(&tx->tx_in_kernel, 1, memory_order_relaxed);
@@ -237,10 +238,9 @@ ssize_t cw_send_iov(struct cw_stream *stream, int fd, const struct iovec *iov, s
 }
 
 /* Of one piece, behind what was sent of it. */
-static cw_noinline ssize_t send_rest(struct cw_stream *stream, int fd, const struct iovec *piece, size_t sent, int flags)
+static cw_noinline ssize_t send_rest(struct cw_stream *stream, int fd, const struct iovec *piece, size_t sent, int flags, uint32_t life)
 {
-	struct cw_sending request = {
-		.iov = piece, .iovcnt = 1, .total = piece->iov_len, .done = sent, .flags = flags, .life = cw_stream_life(stream)};
+	struct cw_sending request = {.iov = piece, .iovcnt = 1, .total = piece->iov_len, .done = sent, .flags = flags, .life = life};
 
 	return send_request(stream, fd, &request);
 }
@@ -262,6 +262,7 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 		bool by_kernel =
 			cw_state_of(word) == CW_TAKEN && count <= WHOLE && atomic_load_explicit(&tx->tx_attached, memory_order_relaxed);
 		size_t sent = 0;
+		uint32_t life = 0;
 
 		if (cw_likely((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && cw_class_sane(bits))) {
 			struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
@@ -274,13 +275,15 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 		}
 		if (by_kernel)
 			atomic_fetch_add_explicit(&tx->tx_in_kernel, 1, memory_order_relaxed);
+		if (cw_unlikely(sent && sent != count))
+			life = cw_stream_life(stream);
 		cw_unlock(&tx->tx_lock);
 		if (cw_likely(sent == count)) {
 			CW_COUNT(stream, messages_out, 1);
 			return (ssize_t)count;
 		}
 		if (sent)
-			return send_rest(stream, fd, &iov, sent, flags);
+			return send_rest(stream, fd, &iov, sent, flags, life);
 		if (by_kernel)
 			return cw_send_taken(stream, fd, &iov, flags);
 	}

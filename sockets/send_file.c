@@ -50,13 +50,16 @@ static bool is_file(int fd)
 }
 
 /* One look under the lock; *part: what was put into the ring. */
-static enum cw_sent step_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t left, unsigned looked, size_t *part)
+static enum cw_sent step_file(struct cw_stream *stream, int fd, int from, off64_t *offset, const struct cw_sending *request,
+			      unsigned looked, size_t *part, int *error)
 {
 	enum cw_sent outcome = CW_USE_KERNEL;
+	size_t left = request->total - request->done;
 	uint64_t word;
 	bool nested;
 
-	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
+	*error = cw_send_lock(stream, fd, request->life, &nested);
+	if (*error)
 		return CW_SEND_BROKEN;
 	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 	if (cw_state_of(word) == CW_CONSENT && !nested)
@@ -102,12 +105,13 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 		enum cw_sent outcome = CW_USE_KERNEL;
 		size_t part = 0, piece;
 		ssize_t sent;
+		int error = ECONNRESET;
 
 		if (file)
-			outcome = step_file(stream, fd, from, offset, count - request.done, looked, &part);
+			outcome = step_file(stream, fd, from, offset, &request, looked, &part, &error);
 		switch (outcome) {
 		case CW_SEND_BROKEN:
-			return cw_send_fail(&request, ECONNRESET);
+			return cw_send_fail(&request, error);
 		case CW_SENT_PART:
 			if (!part)
 				return cw_send_finish(stream, &request, 0); /* end of the file */
@@ -128,7 +132,7 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 		case CW_USE_KERNEL:
 			break;
 		}
-		if (!cw_send_to_kernel(stream, fd))
+		if (!cw_send_to_kernel(stream, fd, request.life))
 			return cw_send_finish(stream, &request, -1);
 		if (request.done && !cw_send_await_room(stream, fd, &request))
 			return cw_send_finish(stream, &request, 0);

@@ -154,13 +154,38 @@ int cw_send_kept_error(struct cw_stream *stream)
 	return error;
 }
 
-/* Bring the direction to the kernel: the ring's bytes come first, whatever the reader does. */
-bool cw_send_to_kernel(struct cw_stream *stream, int fd)
+static void give_back(struct cw_lock *lock)
 {
-	int error = ECONNRESET;
-	bool nested;
+	if (atomic_load_explicit(&lock->holder, memory_order_relaxed) == cw_thread_id())
+		cw_unlock(lock);
+}
 
-	if (!stream->broken && cw_tx_lock(stream, fd, &nested)) {
+int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested)
+{
+	struct cw_direction *tx = stream->tx;
+
+	if (cw_stream_ended(stream, life))
+		return EBADF;
+	if (stream->broken || !cw_tx_lock(stream, fd, nested))
+		return cw_stream_ended(stream, life) ? EBADF : ECONNRESET;
+	if (!cw_stream_ended(stream, life))
+		return 0;
+	/* Which it was depends on when the stream got its next slot. */
+	if (!*nested) {
+		give_back(&tx->tx_lock);
+		give_back(&stream->tx->tx_lock);
+	}
+	return EBADF;
+}
+
+/* Bring the direction to the kernel: the ring's bytes come first, whatever the reader does. */
+bool cw_send_to_kernel(struct cw_stream *stream, int fd, uint32_t life)
+{
+	bool nested;
+	int error = cw_send_lock(stream, fd, life, &nested);
+
+	if (!error) {
+		error = ECONNRESET;
 		cw_switch_to_kernel(stream, fd, nested);
 		atomic_fetch_add_explicit(&stream->tx->tx_in_kernel, 1, memory_order_relaxed);
 		cw_tx_unlock(stream, nested);
@@ -178,7 +203,7 @@ ssize_t cw_send_message(struct cw_stream *stream, int fd, const struct msghdr *m
 {
 	struct cw_sending nothing = {.life = cw_stream_life(stream)};
 
-	if (!cw_send_to_kernel(stream, fd))
+	if (!cw_send_to_kernel(stream, fd, nothing.life))
 		return -1;
 	return cw_send_finish(stream, &nothing, send_by_kernel(stream, fd, message, flags));
 }

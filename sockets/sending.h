@@ -45,6 +45,13 @@ bool cw_send_in_bulk(const struct cw_stream *stream, uint64_t word);
 bool cw_send_offer_expected(struct cw_stream *stream, uint64_t word);
 void cw_send_look_for_offer(struct cw_stream *stream);
 
+/*
+ * The lock, for one step of a call: 0, or the error that there is instead. Between two steps another thread may have closed the stream, and
+ * its place and descriptor may serve another connection: what is left of the call goes nowhere. Who closes waits for the lock, once nobody
+ * can find the stream alive any more.
+ */
+int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested);
+
 /* tx_in_kernel was raised under the lock; these lower it when woff is booked. */
 void cw_send_book(struct cw_stream *stream, int fd, ssize_t sent);
 void cw_send_cancelled(void *sleeper);
@@ -56,7 +63,7 @@ long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request,
  * restarted, before one that is. False: it ends here. */
 bool cw_send_await_room(struct cw_stream *stream, int fd, const struct cw_sending *request);
 /* False, and errno: nothing is to go to the kernel. */
-bool cw_send_to_kernel(struct cw_stream *stream, int fd);
+bool cw_send_to_kernel(struct cw_stream *stream, int fd, uint32_t life);
 /* An error that is kept comes before the kernel's answer: then tx_in_kernel is lowered, and the error returned. */
 int cw_send_kept_error(struct cw_stream *stream);
 

@@ -242,9 +242,12 @@ static bool mend(struct cw_stream *stream, int fd, _Atomic uint32_t *kernel_op)
  */
 static bool taken_away(struct cw_stream *stream, int fd, struct cw_lock *lock)
 {
-	if (cw_likely(atomic_load_explicit(&stream->slot->use, memory_order_relaxed)))
+	struct cw_slot *slot = atomic_load_explicit(&stream->slot, memory_order_relaxed);
+
+	if (cw_likely(slot && atomic_load_explicit(&slot->use, memory_order_relaxed)))
 		return false;
-	cw_switch_break(stream, fd, CW_REASON_taken_away);
+	if (slot) /* else it was closed by another thread */
+		cw_switch_break(stream, fd, CW_REASON_taken_away);
 	cw_unlock(lock);
 	return true;
 }

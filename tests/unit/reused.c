@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include "sockets/poll.h"
 
@@ -110,6 +111,87 @@ START_TEST(stream_used_again_under_a_call)
 }
 END_TEST
 
+/* A send of many parts looks for room, between two of them, when the stream is closed. */
+struct sending {
+	struct cw_stream *stream;
+	int fd;
+	bool file;
+	ssize_t result;
+};
+
+#define MUCH (8u << 20)
+
+static void *send_much(void *argument)
+{
+	struct sending *sending = argument;
+	static char bytes[MUCH];
+
+	if (sending->file) {
+		int file = memfd_create("much", MFD_CLOEXEC);
+
+		ck_assert_int_eq(ftruncate(file, MUCH), 0);
+		sending->result = cw_send_file(sending->stream, sending->fd, file, NULL, MUCH);
+		close(file);
+	} else {
+		sending->result = cw_send(sending->stream, sending->fd, bytes, MUCH, 0);
+	}
+	return NULL;
+}
+
+static void until_live(struct cw_stream *writer, struct cw_stream *reader, const struct pair *pair)
+{
+	char byte = 0;
+
+	for (int i = 0; i < 1000 && cw_state_of(writer->tx->state) != CW_LIVE; i++) {
+		ck_assert_int_eq(cw_send(writer, pair->fd[0], &byte, 1, 0), 1);
+		ck_assert_int_eq(cw_receive(reader, pair->fd[1], &byte, 1, 0), 1);
+	}
+	ck_assert_int_eq(cw_state_of(writer->tx->state), CW_LIVE);
+}
+
+static bool is_full(const struct cw_direction *way)
+{
+	return way->widx - way->roff >= 1ull << way->ring_bits;
+}
+
+START_TEST(stream_used_again_between_two_parts)
+{
+	static char bytes[1 << 16];
+	struct sending sending = {.file = _i};
+	struct pair first, second;
+	struct cw_stream *stream, *reader, *other;
+	struct cw_direction *way;
+	uint64_t widx, part;
+	pthread_t thread;
+
+	pair_start(50000000);
+	pair_make(&first);
+	pair_make(&second);
+	stream = sending.stream = pair_open(&first, 0);
+	reader = pair_open(&first, 1);
+	sending.fd = first.fd[0];
+	until_live(stream, reader, &first);
+	way = stream->tx;
+	part = way->widx;
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_much, &sending), 0);
+	while (!is_full(way))
+		sched_yield();
+	part = way->widx - part;
+	pair_close(stream, first.fd[0]);
+	ck_assert_ptr_eq(pair_open(&second, 0), stream);
+	other = pair_open(&second, 1);
+	until_live(stream, other, &second);
+	widx = stream->tx->widx;
+	ck_assert_int_gt(cw_receive(reader, first.fd[1], bytes, sizeof(bytes), 0), 0);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(sending.result, (ssize_t)part);
+	ck_assert_uint_eq(stream->tx->widx, widx);
+	ck_assert_uint_eq(stream->tx->tx_in_kernel, 0);
+	ck_assert_uint_eq(stream->tx->tx_lock.holder, 0);
+	pair_close(stream, second.fd[0]);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -117,5 +199,6 @@ int main(void)
 
 	tcase_add_test(units, stream_used_again_under_poll);
 	tcase_add_loop_test(units, stream_used_again_under_a_call, 0, 2);
+	tcase_add_loop_test(units, stream_used_again_between_two_parts, 0, 2);
 	return run_units(runner);
 }
