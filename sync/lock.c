@@ -1,9 +1,11 @@
 #include "lock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -15,6 +17,7 @@
 #define TURN_NS             1000000       /* a waiter's sleep between two questions whether the holder lives */
 #define TURNS_BEFORE_ZOMBIE 8             /* between two questions whether the holder is a zombie */
 #define LIMIT_NS            2000000000ull /* past this the word is nonsense or its holder is stopped: the caller leaves the ring */
+#define OF_A_THREAD         "/proc/self/task/4294967295/syscall"
 
 /* A killed one that its parent has not waited for still has its id, but no memory: the kernel says so of any process, before it asks for
  * permission. */
@@ -35,6 +38,33 @@ static bool holder_is_dead(uint32_t holder, unsigned turns)
 		dead = has_no_memory(holder);
 	errno = saved;
 	return dead || holder > (1u << 22); /* PID_MAX_LIMIT: no thread ever has such an id */
+}
+
+/*
+ * A thread of this process that copies, and whose memory is slow to come (a file's page on a slow disk, userfaultfd): it is in the kernel,
+ * and not by a system call. No peer can feign that, and the kernel's own lock of a socket is held as long.
+ */
+static bool holder_waits_for_memory(uint32_t holder)
+{
+	static const char before[] = "/proc/self/task/", after[] = "/syscall";
+	char path[sizeof(OF_A_THREAD)], digits[10], said[2] = {0};
+	size_t length = sizeof(before) - 1, count = 0;
+	int fd, saved = errno;
+
+	memcpy(path, before, length);
+	for (uint32_t left = holder; left; left /= 10)
+		digits[count++] = (char)('0' + left % 10);
+	while (count)
+		path[length++] = digits[--count];
+	memcpy(path + length, after, sizeof(after));
+	fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (syscall(SYS_read, fd, said, sizeof(said)) < 0)
+			said[0] = 0;
+		syscall(SYS_close, fd);
+	}
+	errno = saved;
+	return said[0] == '-' && said[1] == '1';
 }
 
 static bool try(struct cw_lock *lock, uint32_t from, uint32_t self)
@@ -78,7 +108,11 @@ enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *
 			return CW_LOCK_RECOVERED;
 		if (!start)
 			start = cw_monotonic_ns();
-		else if (cw_monotonic_ns() - start > LIMIT_NS)
+		else if (cw_monotonic_ns() - start <= LIMIT_NS)
+			;
+		else if (holder_waits_for_memory(holder))
+			start = 0;
+		else
 			return CW_LOCK_TIMED_OUT;
 		if (holder)
 			sleep_a_turn(lock, holder);

@@ -2,7 +2,7 @@
  * A lock in memory that several processes map, one of which may be killed while it holds it, and another of which may
  * write nonsense into it. The word is the holder's thread id. A waiter looks, then sleeps on the word in short turns and asks
  * whether the holder lives; the lock of a dead one is taken over, and the caller is told so that it can mend what the lock
- * protects. No wait is without a limit.
+ * protects. No wait is without a limit, but that for a thread of this process whose own memory is slow to come.
  *
  * A thread that finds itself the holder is a signal handler on top of its own locked section: it gets CW_LOCK_NESTED and may
  * do only what the section below notices (publish by compare-and-swap).

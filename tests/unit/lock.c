@@ -1,9 +1,13 @@
 /* sync/lock: one holder at a time among threads and processes, some of which are killed, and words that are nonsense. */
 #include "unit.h"
 
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -252,6 +256,91 @@ START_TEST(a_holder_that_lives_for_ever_times_out)
 }
 END_TEST
 
+/* A thread with the lock reads memory that comes late, later than any wait would last that nobody vouches for. */
+struct slow {
+	struct cw_lock lock;
+	char *page;
+	_Atomic uint32_t reads;
+};
+
+static void *read_with_lock(void *argument)
+{
+	struct slow *slow = argument;
+	uint64_t contended = 0;
+
+	cw_lock(&slow->lock, own_id(), &contended);
+	slow->reads = 1;
+	*(volatile char *)slow->page;
+	cw_unlock(&slow->lock);
+	return NULL;
+}
+
+static void *wait_for_lock(void *argument)
+{
+	struct slow *slow = argument;
+	static enum cw_lock_result result;
+	uint64_t contended = 0;
+
+	result = cw_lock(&slow->lock, own_id(), &contended);
+	if (result == CW_LOCK_HELD)
+		cw_unlock(&slow->lock);
+	return &result;
+}
+
+static int memory_that_comes_late(char **page)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register all = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+	int late = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (late < 0)
+		return -1;
+	*page = mmap(NULL, (size_t)getpagesize(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	all.range.start = (uintptr_t)*page;
+	all.range.len = (uintptr_t)getpagesize();
+	ck_assert_int_eq(ioctl(late, UFFDIO_API, &api), 0);
+	ck_assert_int_eq(ioctl(late, UFFDIO_REGISTER, &all), 0);
+	return late;
+}
+
+START_TEST(a_holder_whose_memory_comes_late_is_waited_for)
+{
+	static struct slow slow;
+	int late = memory_that_comes_late(&slow.page);
+	struct uffdio_zeropage zero = {.range = {(uintptr_t)slow.page, (uintptr_t)getpagesize()}};
+	pthread_t reader, waiter;
+	void *result;
+
+	if (late < 0)
+		return; /* this kernel has none, or not for us */
+	ck_assert_int_eq(pthread_create(&reader, NULL, read_with_lock, &slow), 0);
+	while (!slow.reads)
+		sched_yield();
+	ck_assert_int_eq(pthread_create(&waiter, NULL, wait_for_lock, &slow), 0);
+	usleep(3000000);
+	ck_assert_int_eq(ioctl(late, UFFDIO_ZEROPAGE, &zero), 0);
+	ck_assert_int_eq(pthread_join(reader, NULL), 0);
+	ck_assert_int_eq(pthread_join(waiter, &result), 0);
+	ck_assert_int_eq(*(enum cw_lock_result *)result, CW_LOCK_HELD);
+	close(late);
+}
+END_TEST
+
+/* A thread of ours that has nothing to do with it: a peer may have written its id there. */
+START_TEST(a_thread_that_only_sleeps_times_out)
+{
+	static struct slow slow;
+	uint32_t self = own_id();
+	pthread_t waiter;
+	void *result;
+
+	slow.lock.holder = self;
+	ck_assert_int_eq(pthread_create(&waiter, NULL, wait_for_lock, &slow), 0);
+	ck_assert_int_eq(pthread_join(waiter, &result), 0);
+	ck_assert_int_eq(*(enum cw_lock_result *)result, CW_LOCK_TIMED_OUT);
+}
+END_TEST
+
 /* A peer that changes the word as fast as it can: some answer must come. */
 static void *write_nonsense(void *argument)
 {
@@ -298,6 +387,8 @@ int main(void)
 	tcase_add_test(units, killed_at_any_moment);
 	tcase_add_loop_test(units, nobody_has_such_an_id, 0, 5);
 	tcase_add_test(units, a_holder_that_lives_for_ever_times_out);
+	tcase_add_test(units, a_holder_whose_memory_comes_late_is_waited_for);
+	tcase_add_test(units, a_thread_that_only_sleeps_times_out);
 	tcase_add_test(units, a_word_full_of_nonsense);
 	return run_units(runner);
 }
