@@ -201,6 +201,7 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			if (request->iovcnt <= CW_PIECES || request->done == (size_t)sent)
 				return cw_send_finish(stream, request, 0);
 			break;
+		case CW_AWAIT_FILE: /* send_file.c */
 		case CW_SEND_BROKEN:
 			return cw_send_fail(request, ECONNRESET);
 		}

@@ -1,15 +1,52 @@
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "sending.h"
 
-static enum cw_sent put_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t left, uint64_t live, size_t *done)
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8
+#endif
+
+#define AHEAD (128u << 10) /* as the kernel reads ahead, by default */
+
+struct source {
+	int fd;
+	off64_t *offset;
+	size_t ahead; /* bytes of the call, from its beginning, that were waited for */
+};
+
+static long read_file(const struct source *source, const struct iovec *pieces, int count, off64_t at, int flags)
+{
+	return cw_raw(SYS_preadv2, source->fd, (long)pieces, count, (long)at, (long)(at >> 31 >> 1), flags); /* halves, on 32 bits */
+}
+
+/* Who has the lock doesn't wait for a disk: others would take it for dead. */
+static void wait_for_file(struct source *source, const struct cw_sending *request)
+{
+	size_t left = request->total - request->done, count = left < AHEAD ? left : AHEAD;
+	off64_t at = source->offset ? *source->offset : lseek64(source->fd, 0, SEEK_CUR);
+	char byte;
+	struct iovec piece = {&byte, 1};
+
+	source->ahead = request->done + count;
+	if (at < 0)
+		return;
+	readahead(source->fd, at, count);
+	read_file(source, &piece, 1, at, 0);
+	read_file(source, &piece, 1, at + (off64_t)count - 1, 0);
+}
+
+static enum cw_sent put_file(struct cw_stream *stream, int fd, const struct source *source, const struct cw_sending *request, uint64_t live,
+			     size_t *done)
 {
 	struct cw_direction *tx = stream->tx;
 	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
 	uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
-	size_t count = left < CW_PUBLISH_EVERY ? left : CW_PUBLISH_EVERY, free;
+	size_t left = request->total - request->done, count = left < CW_PUBLISH_EVERY ? left : CW_PUBLISH_EVERY, free;
+	bool waits = request->done < source->ahead;
 	struct cw_ring ring;
 	struct iovec pieces[2];
 	long got;
@@ -26,18 +63,16 @@ static enum cw_sent put_file(struct cw_stream *stream, int fd, int from, off64_t
 	if (!cw_send_claim(stream, widx, live))
 		return CW_USE_KERNEL;
 	used = cw_ring_pieces(&ring, widx, count < free ? count : free, pieces);
-	got = offset ? cw_raw(SYS_preadv, from, (long)pieces, used, (long)*offset, (long)(*offset >> 31 >> 1),
-			      0) /* halves, of which 64 bits need one */
-		     : cw_raw(SYS_readv, from, (long)pieces, used, 0, 0, 0);
+	got = read_file(source, pieces, used, source->offset ? *source->offset : -1, waits ? 0 : RWF_NOWAIT);
 	if (got <= 0)
 		cw_send_unclaim(stream);
 	if (got < 0)
-		return CW_USE_KERNEL; /* no file: the kernel's sendfile has the errno */
+		return waits ? CW_USE_KERNEL : CW_AWAIT_FILE; /* no file: the kernel's sendfile has the errno */
 	*done = got ? cw_send_publish(stream, fd, widx, (size_t)got) : 0;
-	if (offset)
-		*offset += (off64_t)*done;
+	if (source->offset)
+		*source->offset += (off64_t)*done;
 	else if (*done < (size_t)got)
-		cw_raw(SYS_lseek, from, (long)*done - got, SEEK_CUR, 0, 0, 0);
+		cw_raw(SYS_lseek, source->fd, (long)*done - got, SEEK_CUR, 0, 0, 0);
 	return *done || !got ? CW_SENT_PART : CW_USE_KERNEL;
 }
 
@@ -50,11 +85,10 @@ static bool is_file(int fd)
 }
 
 /* One look under the lock; *part: what was put into the ring. */
-static enum cw_sent step_file(struct cw_stream *stream, int fd, int from, off64_t *offset, const struct cw_sending *request,
+static enum cw_sent step_file(struct cw_stream *stream, int fd, const struct source *source, const struct cw_sending *request,
 			      unsigned looked, size_t *part, int *error)
 {
 	enum cw_sent outcome = CW_USE_KERNEL;
-	size_t left = request->total - request->done;
 	uint64_t word;
 	bool nested;
 
@@ -65,7 +99,7 @@ static enum cw_sent step_file(struct cw_stream *stream, int fd, int from, off64_
 	if (cw_state_of(word) == CW_CONSENT && !nested)
 		cw_switch_accept(stream, fd, &word);
 	if ((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && !nested) {
-		outcome = put_file(stream, fd, from, offset, left, word, part);
+		outcome = put_file(stream, fd, source, request, word, part);
 		cw_send_call_offerer(stream, word);
 	} else if (cw_state_of(word) == CW_TAKEN && !nested && !(looked & CW_LOOKED_FOR_OFFER) && cw_send_offer_expected(stream, word)) {
 		outcome = CW_AWAIT_OFFER;
@@ -98,6 +132,7 @@ static ssize_t file_by_kernel(struct cw_stream *stream, int fd, int from, off64_
 ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t count)
 {
 	struct cw_sending request = {.total = count, .life = cw_stream_life(stream)};
+	struct source source = {.fd = from, .offset = offset};
 	bool file = is_file(from);
 	unsigned looked = 0;
 
@@ -108,7 +143,7 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 		int error = ECONNRESET;
 
 		if (file)
-			outcome = step_file(stream, fd, from, offset, &request, looked, &part, &error);
+			outcome = step_file(stream, fd, &source, &request, looked, &part, &error);
 		switch (outcome) {
 		case CW_SEND_BROKEN:
 			return cw_send_fail(&request, error);
@@ -121,6 +156,9 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 		case CW_AWAIT_OFFER:
 			cw_send_look_for_offer(stream);
 			looked |= CW_LOOKED_FOR_OFFER;
+			continue;
+		case CW_AWAIT_FILE:
+			wait_for_file(&source, &request);
 			continue;
 		case CW_NO_ROOM:
 			if (!(looked & CW_LOOKED_FOR_ROOM)) {
