@@ -53,6 +53,7 @@ static struct cw_stream *inherit(struct cw_stream *made, const struct cw_stream 
 		made->rcvbuf = listener->rcvbuf;
 		made->most_bits = listener->most_bits;
 		made->corked = listener->corked;
+		made->own_clamp = listener->own_clamp;
 	}
 	return made;
 }
@@ -243,6 +244,9 @@ static void tcp_option(struct cw_stream *stream, int fd, int name, int value)
 		break;
 	case TCP_INQ:
 		stream->tells_unread = value;
+		break;
+	case TCP_WINDOW_CLAMP:
+		stream->own_clamp = true;
 		break;
 	case TCP_NOTSENT_LOWAT:
 		stream->keeps_unsent = false;

@@ -111,7 +111,7 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	stream->tells_unread = stream->reset_told = stream->broken = stream->is_unix = false;
 	atomic_store_explicit(&stream->notes, 0, memory_order_relaxed);
 	stream->corked = 0;
-	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = stream->keeps_unsent = false;
+	stream->shut_writing = stream->shut_reading = stream->clamped = stream->bounded = stream->own_clamp = stream->keeps_unsent = false;
 	stream->by_kernel_in = stream->by_kernel_out = stream->offers_missed = 0;
 	atomic_store_explicit(&stream->error, 0, memory_order_relaxed);
 	stream->most_bits = CW_RING_MAX_BITS;

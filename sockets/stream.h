@@ -52,6 +52,7 @@ struct cw_stream {
 	bool tells_unread;           /* TCP_INQ */
 	bool reset_told;             /* ECONNRESET for a peer that died with unread bytes is told once */
 	bool clamped, bounded;       /* the kernel's buffers have been bounded for this direction (switch.h) */
+	bool own_clamp;              /* TCP_WINDOW_CLAMP is the program's */
 	bool keeps_unsent;           /* TCP_NOTSENT_LOWAT is ours, and was own_unsent */
 	uint8_t linger_shift;        /* so often in a row waiting for the offer to be taken didn't help (switch.h) */
 	uint32_t by_kernel_in;       /* bytes through the kernel while moved, since the last such wait */

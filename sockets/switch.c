@@ -30,7 +30,7 @@ void cw_switch_bound_in(struct cw_stream *stream, int fd, size_t count)
 	uint64_t in = (uint64_t)stream->by_kernel_in + count;
 
 	stream->by_kernel_in = in < UINT32_MAX ? (uint32_t)in : UINT32_MAX;
-	if (in < IN_BULK || stream->clamped)
+	if (in < IN_BULK || stream->clamped || stream->own_clamp)
 		return;
 	stream->clamped = true;
 	set_tcp(fd, TCP_WINDOW_CLAMP, WINDOW);
@@ -87,7 +87,7 @@ void cw_switch_unbound(struct cw_stream *stream, int fd)
 {
 	if (stream->is_unix)
 		return;
-	if (stream->clamped)
+	if (stream->clamped && !stream->own_clamp)
 		set_tcp(fd, TCP_WINDOW_CLAMP, 1 << 30);
 	if (stream->keeps_unsent)
 		set_tcp(fd, TCP_NOTSENT_LOWAT, stream->own_unsent);

@@ -239,6 +239,33 @@ SCENARIO(unsent_bound_from_the_beginning, UNOPENED)
 	say("bound %d", bound);
 }
 
+/* The same of what comes in, where no growth of the buffer changes it. */
+SCENARIO(window_clamped, 0)
+{
+	static char bytes[1 << 18];
+	int value = 200000;
+	socklen_t size = sizeof(value);
+
+	MUST(setsockopt(e->fd, SOL_SOCKET, SO_RCVBUF, &value, size));
+	for (int i = 0; i < 2; i++) {
+		value = 90000 + i * 10000;
+		MUST(setsockopt(e->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &value, size));
+		for (int j = 0; j < 2; j++) {
+			later(1);
+			peer_send(e, 400000);
+			for (ssize_t n, left = 400000; left; left -= n) {
+				n = recv(e->fd, bytes, left < (long)sizeof(bytes) ? (size_t)left : sizeof(bytes), 0);
+				MUST(n);
+				took(e, bytes, n);
+			}
+			peer_wait();
+		}
+		MUST(getsockopt(e->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &value, &size));
+		/* The kernel changes it, too, when it learns how much of a buffer is bytes. */
+		say("a bound of nobody here: %d", value == 128 << 10);
+	}
+}
+
 /* What this kernel answers to kTLS: without the module ENOENT, with it the record layer. */
 SCENARIO(kernel_tls, 0)
 {
