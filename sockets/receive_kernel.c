@@ -210,9 +210,11 @@ uint64_t cw_receive_until(int fd, struct cw_receiving *request)
 	struct timeval limit = {0};
 	socklen_t size = sizeof(limit);
 
-	if (request->begin)
+	if (request->asked)
 		return request->end;
-	request->begin = cw_monotonic_ns();
+	request->asked = true;
+	if (!request->begin)
+		request->begin = cw_monotonic_ns();
 	if (cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size) < 0 || (!limit.tv_sec && !limit.tv_usec))
 		return 0;
 	/* None that ends: but a call with a limit, however long, is not restarted behind a signal handler. */
@@ -234,7 +236,7 @@ static int milliseconds_left(uint64_t end)
 }
 
 /* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
- * restarted. What came is taken before the state can leave the kernel's side. */
+ * restarted; nor is one with a limit, of which a part is over. What came is taken before the state can leave the kernel's side. */
 enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	struct cw_direction *rx = stream->rx;
@@ -251,7 +253,9 @@ enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct 
 	if (cw_stream_ended(stream, request->life))
 		return cw_receive_closed(request, 0);
 	CW_COUNT(stream, wakeups, ready > 0);
-	if (ready <= 0 || cw_receive_ends_here(stream, fd)) {
+	if (ready <= 0 || (request->done && cw_receive_ends_here(stream, fd))) {
+		if (!request->done)
+			cw_receive_fail(request, ready < 0 ? errno : EAGAIN);
 		atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 		return CW_FAILED;
 	}

@@ -3,6 +3,9 @@
 #include "receiving.h"
 #include "switch.h"
 
+#define LEAST_TURN_NS 500000
+#define MOST_TURN_NS  50000000
+
 static bool peek_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request, struct msghdr *message)
 {
 	long got = cw_raw_recvmsg(fd, message, (request->flags & MSG_TRUNC) | MSG_PEEK | MSG_DONTWAIT);
@@ -70,25 +73,25 @@ static bool peek(struct cw_stream *stream, int fd, struct cw_receiving *request)
 	return request->done && (!(request->flags & MSG_WAITALL) || request->done == request->total);
 }
 
-/* SO_RCVTIMEO is over, counted from begin (monotonic ns). */
-static bool too_late(int fd, uint64_t begin)
+/* The longer it has waited, the longer, so that waiting for what never comes costs next to nothing; the end is told at once. */
+static uint64_t turn_of(uint64_t waited)
 {
-	struct timeval limit = {0};
-	socklen_t size = sizeof(limit);
+	uint64_t turn = waited / 8;
 
-	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
-	return (limit.tv_sec || limit.tv_usec) &&
-	       cw_monotonic_ns() - begin >= (uint64_t)limit.tv_sec * 1000000000 + (uint64_t)limit.tv_usec * 1000;
+	return turn < LEAST_TURN_NS ? LEAST_TURN_NS : turn > MOST_TURN_NS ? MOST_TURN_NS : turn;
 }
 
-/* MSG_PEEK | MSG_WAITALL with a part there: wait a turn, unless no more can come. */
-static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *request, uint64_t begin)
+/* MSG_PEEK | MSG_WAITALL with a part there, which a sleeping reader would have to take: wait a turn, unless no more can come. */
+static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
-	struct timespec turn = {.tv_nsec = 500000};
+	struct pollfd ended = {.fd = fd, .events = POLLRDHUP};
+	uint64_t end = cw_receive_until(fd, request), now = cw_monotonic_ns(), turn = turn_of(now - request->begin);
+	struct timespec time = {0};
 
-	if (!cw_receive_blocking(stream, fd, request) || too_late(fd, begin) || cw_receive_ends_here(stream, fd))
+	if (!cw_receive_blocking(stream, fd, request) || (end && now >= end) || cw_receive_ends_here(stream, fd))
 		return false;
-	return cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0) != -EINTR;
+	time.tv_nsec = (long)(end && end - now < turn ? end - now : turn);
+	return cw_raw(SYS_ppoll, (long)&ended, 1, (long)&time, 0, 0, 0) != -EINTR;
 }
 
 /* The kernel has seen the end: what a look finds from now on is all that comes. */
@@ -99,7 +102,6 @@ static bool at_end(int fd)
 
 ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
-	uint64_t begin = cw_monotonic_ns();
 	bool last = false;
 	struct cw_receiving one = {
 		.iov = request->iov, .iovcnt = request->iovcnt, .total = 1, .flags = request->flags & ~MSG_WAITALL, .life = request->life};
@@ -114,7 +116,7 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 			return cw_receive_result(stream, request, CW_BYTES);
 		if (request->error)
 			return cw_receive_result(stream, request, CW_FAILED);
-		if (request->done && (last || !more_to_come(stream, fd, request, begin)))
+		if (request->done && (last || !more_to_come(stream, fd, request)))
 			return cw_receive_result(stream, request, CW_BYTES);
 		if (request->done) {
 			last = at_end(fd);
@@ -151,6 +153,7 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 		enum cw_received outcome = last ? CW_END : cw_receive_wait(stream, fd, &one, CW_EMPTY);
 		if (outcome == CW_CLOSED)
 			return cw_receive_result(stream, &one, outcome);
+		request->begin = one.begin;
 		last = outcome == CW_BYTES_AND_MORE && at_end(fd);
 		if (outcome == CW_END || outcome == CW_FAILED) {
 			/* Nothing more comes: what is there is the answer. */

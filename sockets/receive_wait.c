@@ -126,6 +126,7 @@ enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_re
 /* Nothing there. Look, then sleep; or say so. Returns what came of it. */
 enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome)
 {
+	bool again = request->begin != 0;
 	uint64_t start;
 
 	if (request->done && !(request->flags & MSG_WAITALL))
@@ -135,6 +136,8 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 	if (!cw_receive_blocking(stream, fd, request))
 		return outcome == CW_EMPTY_KERNEL ? cw_receive_fail(request, EAGAIN) : look_in_kernel(stream, fd, request);
 	start = cw_ticks();
+	if (!again)
+		request->begin = cw_monotonic_ns();
 	if (outcome != CW_EMPTY_KERNEL) {
 		cw_switch_offer(stream, fd);
 		if (look_for_bytes(stream, fd) || linger(stream, fd))
@@ -146,7 +149,8 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 		outcome = settle(stream, fd, request, outcome);
 	if (outcome == CW_CLOSED)
 		return outcome;
-	if (outcome == CW_BY_KERNEL && request->done)
+	/* The kernel's own call would begin to count anew. */
+	if (outcome == CW_BY_KERNEL && (request->done || ((again || request->asked) && cw_receive_until(fd, request))))
 		outcome = cw_receive_await_rest(stream, fd, request);
 	else if (outcome == CW_BY_KERNEL)
 		outcome = cw_receive_read_kernel(stream, fd, request, 0);

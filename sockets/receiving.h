@@ -25,7 +25,8 @@ struct cw_receiving {
 	int flags;
 	int error;
 	uint32_t life;       /* of the stream, when the call began */
-	uint64_t begin, end; /* of what it may wait in all (SO_RCVTIMEO), since it first had to; 0: not asked yet, without a limit */
+	uint64_t begin, end; /* of what it may wait in all (SO_RCVTIMEO), since it first had to; 0: it hasn't had to, without a limit */
+	bool asked;          /* for the end */
 	bool roused;         /* the stream is awake, and a set with it asleep */
 	bool told;           /* AF_UNIX: descriptors or credentials came, here or nowhere, and so the call ends */
 	struct msghdr *control;

@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "sockets/leave.h"
 #include "sockets/pending.h"
 #include "sockets/poll.h"
+#include "sockets/receiving.h"
 
 #define SECONDS 60
 
@@ -553,6 +555,81 @@ START_TEST(nothing_by_ring_behind_an_end_without_a_word)
 }
 END_TEST
 
+static void both_ends(struct cw_stream **writer, struct cw_stream **reader)
+{
+	char byte = 1;
+
+	pair_make(&pair);
+	pair_start(0);
+	*writer = pair_open(&pair, 0);
+	*reader = pair_open(&pair, 1);
+	for (int i = 0; i < 1000 && cw_state_of((*writer)->tx->state) != CW_LIVE; i++) {
+		ck_assert_int_eq(cw_send(*writer, pair.fd[0], &byte, 1, 0), 1);
+		ck_assert_int_eq(cw_receive(*reader, pair.fd[1], &byte, 1, 0), 1);
+	}
+}
+
+static void *look_for_all(void *reader)
+{
+	static long switches;
+	struct rusage before, after;
+	char bytes[10];
+
+	getrusage(RUSAGE_THREAD, &before);
+	if (cw_receive(reader, pair.fd[1], bytes, sizeof(bytes), MSG_PEEK | MSG_WAITALL) != sizeof(bytes))
+		return NULL;
+	getrusage(RUSAGE_THREAD, &after);
+	switches = after.ru_nvcsw - before.ru_nvcsw;
+	return &switches;
+}
+
+/* Idle is idle: it sleeps, and not a thousand times. */
+START_TEST(a_look_for_all_sleeps_for_the_rest)
+{
+	struct cw_stream *writer, *reader;
+	pthread_t thread;
+	void *switches;
+
+	both_ends(&writer, &reader);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "12345", 5, 0), 5);
+	ck_assert_int_eq(pthread_create(&thread, NULL, look_for_all, reader), 0);
+	usleep(1500000);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "12345", 5, 0), 5);
+	ck_assert_int_eq(pthread_join(thread, &switches), 0);
+	ck_assert_ptr_nonnull(switches);
+	ck_assert_int_lt(*(long *)switches, 300);
+}
+END_TEST
+
+static void *send_later(void *unused)
+{
+	usleep(2000000);
+	ck_assert_int_eq(send(pair.fd[0], "12345", 5, 0), 5);
+	return NULL;
+}
+
+/* SO_RCVTIMEO is over before the call comes to sleep in the kernel, which would count from there. */
+START_TEST(a_limit_counts_from_the_first_wait)
+{
+	struct timeval limit = {10, 0};
+	struct cw_stream *writer, *reader;
+	char bytes[10];
+	struct iovec piece = {bytes, sizeof(bytes)};
+	struct cw_receiving request = {.iov = &piece, .iovcnt = 1, .total = sizeof(bytes)};
+	pthread_t thread;
+
+	both_ends(&writer, &reader);
+	setsockopt(pair.fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	request.life = cw_stream_life(reader);
+	request.begin = cw_monotonic_ns() - 20 * UINT64_C(1000000000);
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_later, NULL), 0);
+	ck_assert_int_eq(cw_receive_wait(reader, pair.fd[1], &request, CW_EMPTY), CW_FAILED);
+	ck_assert_int_eq(request.error, EAGAIN);
+	ck_assert_uint_eq(reader->rx->rx_asleep, 0);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -565,5 +642,7 @@ int main(void)
 	tcase_add_loop_test(units, a_killed_writer_loses_nothing_that_was_sent, 0, 3);
 	tcase_add_loop_test(units, who_writes_to_a_killed_reader_is_told, 0, 3);
 	tcase_add_test(units, nothing_by_ring_behind_an_end_without_a_word);
+	tcase_add_test(units, a_look_for_all_sleeps_for_the_rest);
+	tcase_add_test(units, a_limit_counts_from_the_first_wait);
 	return run_units(runner);
 }
