@@ -108,19 +108,23 @@ static int duplicated(int from, int to)
 {
 	struct cw_stream *stream = cw_stream_of(from);
 	struct cw_set *set = cw_set_of(from);
+	uint32_t life = stream ? cw_stream_life(stream) : 0;
 	struct cw_datagram *datagram;
 
 	if (to < 0 || cw_is_other_process())
 		return to;
+	/* Another thread may close the number, and have its place used again. */
+	if (stream && cw_stream_of(from) != stream)
+		stream = NULL;
 	if (stream)
-		cw_stream_dup(stream, to);
+		cw_stream_dup(stream, life, to);
 	else if (set)
 		cw_set_dup(set, to);
 	else if ((datagram = cw_datagram_held(from))) {
 		cw_datagram_dup(datagram, to);
 		cw_datagram_release(datagram);
 	}
-	cw_stdio_given(stream, to);
+	cw_stdio_given(cw_stream_of(to) ? stream : NULL, to);
 	return to;
 }
 

@@ -185,14 +185,30 @@ void cw_stream_connected(struct cw_stream *stream)
 		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_short_lived, memory_order_relaxed);
 }
 
-void cw_stream_dup(struct cw_stream *stream, int fd)
+/* Who closes the last descriptor has counted to nothing before the life ends, and from there nobody counts up. */
+static bool count_descriptor(struct cw_stream *stream)
+{
+	int32_t references = atomic_load_explicit(&stream->references, memory_order_relaxed);
+
+	while (references > 0)
+		if (atomic_compare_exchange_weak_explicit(&stream->references, &references, references + 1, memory_order_acq_rel,
+							  memory_order_relaxed))
+			return true;
+	return false;
+}
+
+void cw_stream_dup(struct cw_stream *stream, uint32_t life, int fd)
 {
 	if ((unsigned)fd >= CW_DESCRIPTORS) {
 		cw_leave(stream, CW_REASON_too_many);
 		return;
 	}
-	atomic_fetch_add_explicit(&stream->references, 1, memory_order_relaxed);
-	cw_table_put(fd, CW_FD_STREAM, stream->number);
+	if (!count_descriptor(stream))
+		return;
+	if (cw_stream_ended(stream, life))
+		cw_stream_close(stream, -1); /* the next one's in its place */
+	else
+		cw_table_put(fd, CW_FD_STREAM, stream->number);
 }
 
 /* What the stream counted goes to the program's totals. */

@@ -213,7 +213,7 @@ START_TEST(only_the_last_descriptor_ends_it)
 	for (unsigned i = 0; i < 20; i++) {
 		int fd = dup(stream->fd);
 
-		cw_stream_dup(stream, fd);
+		cw_stream_dup(stream, cw_stream_life(stream), fd);
 		pair_close(stream, fd);
 	}
 	ck_assert_uint_eq(calls(PORT), SOON);

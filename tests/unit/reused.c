@@ -192,6 +192,32 @@ START_TEST(stream_used_again_between_two_parts)
 }
 END_TEST
 
+/* A dup that found the stream by the number which another thread closes. */
+START_TEST(no_second_descriptor_of_a_closed_one)
+{
+	struct pair first, second;
+	struct cw_stream *stream;
+	uint32_t life;
+	int twin;
+
+	pair_start(0);
+	pair_make(&first);
+	pair_make(&second);
+	stream = pair_open(&first, 0);
+	life = cw_stream_life(stream);
+	twin = dup(first.fd[0]);
+	pair_close(stream, first.fd[0]);
+	if (_i)
+		ck_assert_ptr_eq(pair_open(&second, 0), stream);
+	cw_stream_dup(stream, life, twin);
+	ck_assert_ptr_null(cw_stream_of(twin));
+	ck_assert_int_eq(stream->references, _i);
+	close(twin);
+	if (_i)
+		pair_close(stream, second.fd[0]);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -200,5 +226,6 @@ int main(void)
 	tcase_add_test(units, stream_used_again_under_poll);
 	tcase_add_loop_test(units, stream_used_again_under_a_call, 0, 2);
 	tcase_add_loop_test(units, stream_used_again_between_two_parts, 0, 2);
+	tcase_add_loop_test(units, no_second_descriptor_of_a_closed_one, 0, 2);
 	return run_units(runner);
 }
