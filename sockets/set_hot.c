@@ -108,7 +108,7 @@ void cw_item_settle_for_sleepers(struct cw_item *item)
 
 	if (!cw_item_rx_lock(stream, cw_item_descriptor(item), &nested))
 		return;
-	fine = cw_ready_settle(stream, item->seen, item->events & EPOLLET);
+	fine = cw_ready_settle(stream, cw_item_seen(item), item->events & EPOLLET);
 	cw_rx_unlock(stream, nested);
 	if (!fine && (item->events & (EPOLLIN | EPOLLRDNORM)) && item->armed)
 		cw_set_kick(item->set);

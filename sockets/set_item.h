@@ -21,9 +21,10 @@ struct cw_item {
 	int fd;
 	uint32_t events;
 	uint64_t data;
-	uint64_t seen;   /* the edge last told */
-	uint64_t pulsed; /* and last counted in the set's pulses */
-	uint64_t told;   /* in which of the set's answers, by ring */
+	uint64_t seen;                       /* the edge last told */
+	uint64_t pulsed;                     /* and last counted in the set's pulses */
+	uint32_t seen_offers, pulsed_offers; /* of the stream, then */
+	uint64_t told;                       /* in which of the set's answers, by ring */
 	/* By the ring, with something behind it in the kernel: the state word then, how much, and with the end? */
 	uint64_t word;
 	uint32_t behind;
@@ -174,6 +175,8 @@ void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told *
  * set_look.c. The edge changes when there is more. For those around it a set counts the edges of all that is in it, each once, whoever
  * looks first: what is read doesn't change that number.
  */
+/* `seen`, or nothing: the ring was offered anew since, and what was told of it before may have been taken out again, and put back. */
+uint64_t cw_item_seen(const struct cw_item *item);
 bool cw_item_ready(struct cw_item *item, uint64_t *edge);
 void cw_item_pulse(struct cw_item *item, uint64_t edge);
 /* In an answer of its own set: told, or not ready. What is told but once is no longer listed. */

@@ -21,19 +21,30 @@ static bool more_behind(const struct cw_item *item)
 	       atomic_load_explicit(&rx->widx, memory_order_acquire) != up && cw_raw_poll(cw_item_descriptor(item), POLLIN) > 0;
 }
 
+static uint32_t offers(const struct cw_item *item)
+{
+	return item->stream ? atomic_load_explicit(&item->stream->offers, memory_order_relaxed) : 0;
+}
+
+uint64_t cw_item_seen(const struct cw_item *item)
+{
+	return item->seen_offers == offers(item) ? item->seen : ~0ull;
+}
+
 bool cw_item_ready(struct cw_item *item, uint64_t *edge)
 {
 	if (!item->armed || !(item->events & (EPOLLIN | EPOLLRDNORM)))
 		return false;
 	if (!cw_ready_by_ring(item->stream, edge))
-		return (item->events & EPOLLET) && *edge != item->seen && more_behind(item);
-	return !(item->events & EPOLLET) || *edge != item->seen;
+		return (item->events & EPOLLET) && *edge != cw_item_seen(item) && more_behind(item);
+	return !(item->events & EPOLLET) || *edge != cw_item_seen(item);
 }
 
 void cw_item_pulse(struct cw_item *item, uint64_t edge)
 {
-	item->set->pulses += edge != item->pulsed;
+	item->set->pulses += edge != item->pulsed || item->pulsed_offers != offers(item);
 	item->pulsed = edge;
+	item->pulsed_offers = offers(item);
 	item->listed = true;
 }
 
@@ -133,6 +144,7 @@ int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *eve
 		cw_item_list_anew(item, item->listed && ready);
 		if (ready) {
 			item->seen = edge;
+			item->seen_offers = offers(item);
 			*ask |= (item->events & EPOLLET) != 0; /* an edge that the kernel may have too is one with this one */
 			if (item->events & EPOLLET)
 				cw_item_note_behind(item);

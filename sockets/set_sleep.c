@@ -53,7 +53,7 @@ static bool settle_item(struct cw_item *item)
 		return false;
 	if (!cw_item_rx_lock(item->stream, cw_item_descriptor(item), &nested))
 		return true;
-	fine = cw_ready_settle(item->stream, item->seen, item->events & EPOLLET);
+	fine = cw_ready_settle(item->stream, cw_item_seen(item), item->events & EPOLLET);
 	roff = atomic_load_explicit(&item->stream->rx->roff, memory_order_relaxed);
 	item->idle = roff == item->roff ? item->idle + 1 : 0;
 	item->roff = roff;

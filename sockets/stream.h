@@ -62,6 +62,7 @@ struct cw_stream {
 	uint32_t rings_missed;       /* times that bytes were there, and nobody had rung */
 	_Atomic uint64_t rung;       /* the other end's sleep that was rung for last */
 	_Atomic uint64_t left_at;    /* widx when the stream last fell asleep in a set */
+	_Atomic uint32_t offers;     /* made: what was told of the ring of one says nothing of the next (set_look.c) */
 	uint64_t lingered;           /* roff at the last wait that let the offer stand */
 	_Atomic uint64_t offered_up; /* receive_offer.c: the ring's beginning at the last offer */
 	_Atomic uint8_t offers_in_vain, offers_left_out;

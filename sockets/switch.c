@@ -192,6 +192,13 @@ static bool may_offer(const struct cw_stream *stream, uint64_t word)
 	       atomic_load_explicit(&stream->rx->rx_attached, memory_order_relaxed) && !cw_switch_others_asleep(stream);
 }
 
+/* Bytes that the writer took out of the ring again may have been told up to where it ends behind this offer (set_look.c). */
+static bool step_to_consent(struct cw_stream *stream, uint64_t *word)
+{
+	atomic_fetch_add_explicit(&stream->offers, 1, memory_order_relaxed);
+	return cw_state_step(&stream->rx->state, word, CW_CONSENT);
+}
+
 void cw_switch_offer(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *rx = stream->rx;
@@ -206,7 +213,7 @@ void cw_switch_offer(struct cw_stream *stream, int fd)
 		return;
 	if (cw_rx_lock(stream, fd, &nested)) {
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
-		if (!nested && may_offer(stream, word) && cw_set_alone(stream) && cw_state_step(&rx->state, &word, CW_CONSENT) && in_set)
+		if (!nested && may_offer(stream, word) && cw_set_alone(stream) && step_to_consent(stream, &word) && in_set)
 			cw_set_heat(in_set);
 		cw_rx_unlock(stream, nested);
 	}
@@ -221,7 +228,7 @@ void cw_switch_offer_again(struct cw_stream *stream)
 	uint64_t word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
 
 	if (may_offer(stream, word))
-		cw_state_step(&stream->rx->state, &word, CW_CONSENT);
+		step_to_consent(stream, &word);
 }
 
 bool cw_switch_withdraw(struct cw_stream *stream, uint64_t *word)

@@ -177,6 +177,44 @@ START_TEST(what_a_full_kernel_does_not_take_is_not_sent)
 }
 END_TEST
 
+/* What was taken out of the ring again was told; the next time that it is there it is told again. */
+START_TEST(what_was_told_and_not_sent_is_told_again)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+	int set = epoll_create1(EPOLL_CLOEXEC);
+	uint64_t word, widx;
+	bool nested;
+
+	asleep_behind_a_full_kernel(_i);
+	widx = words->widx;
+	word = words->state;
+	cw_set_open(set);
+	ck_assert(cw_switch_wake(reader, &word));
+	ck_assert_int_eq(cw_set_control(cw_set_of(set), set, EPOLL_CTL_ADD, pair.fd[1], &event), 0);
+	ck_assert(cw_tx_lock(writer, pair.fd[0], &nested));
+	words->widx = widx + 100;
+	while (cw_set_wait(set, &event, 1, 0, NULL) > 0)
+		;
+	ck_assert(cw_set_settle(cw_set_of(set)));
+	ck_assert_int_eq(cw_state_of(words->state), CW_ASLEEP);
+	ck_assert_uint_eq(cw_send_call(writer, pair.fd[0], words->state, widx, 100), 0);
+	cw_tx_unlock(writer, nested);
+	cw_set_rise(cw_set_of(set));
+	while (get_some(4096))
+		;
+	ck_assert_uint_eq(read_so_far, written);
+	while (cw_set_wait(set, &event, 1, 0, NULL) > 0)
+		;
+	cw_switch_offer(reader, pair.fd[1]);
+	ck_assert_int_eq(cw_state_of(words->state), CW_CONSENT);
+	ck_assert_int_eq(put_some(100), 100);
+	ck_assert_uint_eq(words->widx, widx + 100);
+	ck_assert_int_eq(cw_set_wait(set, &event, 1, 20000000, NULL), 1);
+	the_rest_comes_in_order();
+	close(set);
+}
+END_TEST
+
 /* A process that puts its descriptor away does no harm to another that is in the middle of a long copy. */
 START_TEST(who_leaves_a_stream_to_others_does_not_wait_for_them)
 {
@@ -383,6 +421,7 @@ int main(void)
 	tcase_add_test(units, a_closing_writer_sends_again_what_is_asked_for);
 	tcase_add_test(units, what_was_told_stays_behind_a_full_kernel);
 	tcase_add_loop_test(units, what_a_full_kernel_does_not_take_is_not_sent, 0, 2);
+	tcase_add_loop_test(units, what_was_told_and_not_sent_is_told_again, 0, 2);
 	tcase_add_test(units, who_leaves_a_stream_to_others_does_not_wait_for_them);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
