@@ -221,11 +221,11 @@ static bool look(struct cw_stream *stream, int fd, struct cw_receiving *request,
 	}
 	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 		return false;
-	*outcome = step(stream, fd, request, nested);
-	if (*outcome == CW_BY_KERNEL && cw_unlikely(request->done) && cw_receive_ends_here(stream, fd))
-		*outcome = CW_ENDS_HERE;
-	if (*outcome == CW_BY_KERNEL)
-		atomic_fetch_add_explicit(&stream->rx->rx_asleep, 1, memory_order_relaxed);
+	do {
+		*outcome = step(stream, fd, request, nested);
+		if (*outcome == CW_BY_KERNEL && cw_unlikely(request->done) && cw_receive_ends_here(stream, fd))
+			*outcome = CW_ENDS_HERE;
+	} while (*outcome == CW_BY_KERNEL && !cw_switch_count_asleep(stream));
 	cw_rx_unlock(stream, nested);
 	return true;
 }

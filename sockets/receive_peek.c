@@ -134,9 +134,12 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 			enum cw_received outcome;
 
 			/* The kernel's answer is whole: nothing of the stream is in the ring. */
+			bool counted = cw_switch_count_asleep(stream);
+
 			request->done = 0;
-			atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
 			cw_rx_unlock(stream, nested);
+			if (!counted)
+				continue;
 			outcome = cw_receive_read_kernel(stream, fd, request, cw_receive_blocking(stream, fd, request) ? 0 : MSG_DONTWAIT);
 			if (outcome == CW_CLOSED)
 				return cw_receive_result(stream, request, outcome);

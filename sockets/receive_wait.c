@@ -72,8 +72,8 @@ static enum cw_received settle(struct cw_stream *stream, int fd, struct cw_recei
 	} else {
 		outcome = CW_BYTES_AND_MORE;
 	}
-	if (outcome == CW_BY_KERNEL || outcome == CW_EMPTY_KERNEL)
-		atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_relaxed);
+	if ((outcome == CW_BY_KERNEL || outcome == CW_EMPTY_KERNEL) && !cw_switch_count_asleep(stream))
+		outcome = CW_BYTES_AND_MORE;
 	cw_rx_unlock(stream, nested);
 	if (outcome != CW_ON_ITS_WAY)
 		return outcome;

@@ -177,6 +177,22 @@ void cw_switch_share(struct cw_stream *stream, int fd)
 
 /* ---- the reader's steps ---- */
 
+bool cw_switch_count_asleep(struct cw_stream *stream)
+{
+	struct cw_direction *rx = stream->rx;
+	uint64_t word;
+
+	atomic_fetch_add_explicit(&rx->rx_asleep, 1, memory_order_seq_cst);
+	word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	while (cw_state_of(word) == CW_ASLEEP)
+		if (!cw_switch_unread_asleep(stream) || cw_state_step(&rx->state, &word, CW_ASLEEP))
+			return true;
+	if (cw_state_of(word) == CW_TAKEN)
+		return true;
+	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
+	return false;
+}
+
 bool cw_switch_others_asleep(const struct cw_stream *stream)
 {
 	struct cw_direction *rx = stream->rx;

@@ -72,6 +72,11 @@ void cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested);
 void cw_switch_share(struct cw_stream *stream, int fd);
 
 /* Reader. */
+/*
+ * Counted in rx_asleep, under the lock, by who reads the kernel without a bound or sleeps there. Beside bytes that were told the sleep
+ * becomes another one: a writer that saw nobody counted can't seal the ring any more. False: it has, and nobody is counted.
+ */
+bool cw_switch_count_asleep(struct cw_stream *stream);
 bool cw_switch_others_asleep(const struct cw_stream *stream);
 void cw_switch_offer(struct cw_stream *stream, int fd); /* TAKEN -> CONSENT, if nobody waits in the kernel; takes the locks itself */
 /* The same under the rx lock (and the set's, if it is in one and on its hot list): who has just woken offers what it withdrew to sleep. */

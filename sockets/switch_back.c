@@ -157,8 +157,9 @@ bool cw_switch_seal_asleep(struct cw_stream *stream, uint64_t *word, uint64_t en
 	if (cw_likely(!may_stay(tx, *word, end)))
 		return false;
 	signals = cw_hold_signals();
-	sealed = note_written(tx, word) && may_stay(tx, *word, end);
-	if (sealed) {
+	sealed = false;
+	/* As in take_back: a mark is no reason to wait for the kernel's room. */
+	while (!sealed && note_written(tx, word) && may_stay(tx, *word, end)) {
 		atomic_store_explicit(&tx->woff, end, memory_order_relaxed);
 		atomic_store_explicit(&tx->seal, end, memory_order_relaxed);
 		sealed = cw_state_step(&tx->state, word, CW_SEALED);

@@ -215,6 +215,22 @@ START_TEST(what_was_told_and_not_sent_is_told_again)
 }
 END_TEST
 
+/* Another waits in poll: so the kernel is read without a bound, beside a writer that has not seen him there. */
+START_TEST(who_reads_beside_what_was_told_is_not_sealed)
+{
+	uint64_t word;
+
+	asleep_behind_a_full_kernel(true);
+	word = words->state;
+	words->rx_asleep++;
+	ck_assert(get_some(10));
+	words->rx_asleep--;
+	ck_assert(!cw_state_step(&words->state, &word, CW_SEALED));
+	ck_assert_int_eq(cw_state_of(words->state), CW_ASLEEP);
+	the_rest_comes_in_order();
+}
+END_TEST
+
 /* A process that puts its descriptor away does no harm to another that is in the middle of a long copy. */
 START_TEST(who_leaves_a_stream_to_others_does_not_wait_for_them)
 {
@@ -422,6 +438,7 @@ int main(void)
 	tcase_add_test(units, what_was_told_stays_behind_a_full_kernel);
 	tcase_add_loop_test(units, what_a_full_kernel_does_not_take_is_not_sent, 0, 2);
 	tcase_add_loop_test(units, what_was_told_and_not_sent_is_told_again, 0, 2);
+	tcase_add_test(units, who_reads_beside_what_was_told_is_not_sealed);
 	tcase_add_test(units, who_leaves_a_stream_to_others_does_not_wait_for_them);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
