@@ -13,9 +13,10 @@
 static cw_noinline ssize_t read_ours(int fd, void *bytes, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd) && count)
-		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, 0, NULL, NULL);
+	if (datagram && count)
+		return cw_datagram_get(datagram, fd, bytes, count, 0, NULL, NULL);
 	if (!stream || cw_too_long(count))
 		return cw_real.read(fd, bytes, count);
 	return CW_RECEIVE(stream, fd, cw_real.read(fd, bytes, count),
@@ -32,9 +33,10 @@ CW_EXPORT ssize_t read(int fd, void *bytes, size_t count)
 static cw_noinline ssize_t write_ours(int fd, const void *bytes, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, 0, NULL, 0);
+	if (datagram)
+		return cw_datagram_put(datagram, fd, bytes, count, 0, NULL, 0);
 	if (!stream || cw_too_long(count))
 		return cw_real.write(fd, bytes, count);
 	return CW_SEND(stream, fd, cw_real.write(fd, bytes, count), cw_send(stream, fd, bytes, cw_at_once(count), 0));
@@ -50,9 +52,10 @@ CW_EXPORT ssize_t write(int fd, const void *bytes, size_t count)
 CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, flags, NULL, NULL);
+	if (datagram)
+		return cw_datagram_get(datagram, fd, bytes, count, flags, NULL, NULL);
 	if (cw_likely(!stream))
 		return cw_kernel.recv(fd, bytes, count, flags);
 	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recv(fd, bytes, count, flags)),
@@ -73,10 +76,11 @@ static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_
 CW_EXPORT ssize_t recvfrom(int fd, void *bytes, size_t count, int flags, __SOCKADDR_ARG address, socklen_t *size)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 	struct sockaddr *from = *(struct sockaddr **)&address;
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_get(cw_datagram_of(fd), fd, bytes, count, flags, from, size);
+	if (datagram)
+		return cw_datagram_get(datagram, fd, bytes, count, flags, from, size);
 	if (cw_likely(!stream))
 		return cw_real.recvfrom(fd, bytes, count, flags, from, size);
 	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_real.recvfrom(fd, bytes, count, flags, from, size)),
@@ -93,9 +97,10 @@ static ssize_t send_moved(struct cw_stream *stream, int fd, const void *bytes, s
 CW_EXPORT ssize_t send(int fd, const void *bytes, size_t count, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, flags, NULL, 0);
+	if (datagram)
+		return cw_datagram_put(datagram, fd, bytes, count, flags, NULL, 0);
 	if (cw_likely(!stream))
 		return cw_real.send(fd, bytes, count, flags);
 	if (cw_unlikely(flags & MSG_OOB))
@@ -106,10 +111,11 @@ CW_EXPORT ssize_t send(int fd, const void *bytes, size_t count, int flags)
 CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __CONST_SOCKADDR_ARG address, socklen_t size)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 	const struct sockaddr *to = *(const struct sockaddr **)&address;
 
-	if (!stream && cw_datagram_of(fd) && size <= sizeof(struct sockaddr_storage))
-		return cw_datagram_put(cw_datagram_of(fd), fd, bytes, count, flags, to, size);
+	if (datagram && size <= sizeof(struct sockaddr_storage))
+		return cw_datagram_put(datagram, fd, bytes, count, flags, to, size);
 	if (cw_likely(!stream) || size > sizeof(struct sockaddr_storage))
 		return cw_real.sendto(fd, bytes, count, flags, to, size);
 	if (cw_unlikely(stream->is_unix) && to && size)

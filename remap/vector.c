@@ -26,9 +26,10 @@ static ssize_t read_vector(struct cw_stream *stream, int fd, const struct iovec 
 CW_EXPORT ssize_t readv(int fd, const struct iovec *iov, int count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_get_iov(cw_datagram_of(fd), fd, iov, count, 0);
+	if (datagram)
+		return cw_datagram_get_iov(datagram, fd, iov, count, 0);
 	if (cw_likely(!stream) || count < 0)
 		return cw_real.readv(fd, iov, count);
 	return CW_RECEIVE(stream, fd, cw_real.readv(fd, iov, count), read_vector(stream, fd, iov, count, 0));
@@ -47,9 +48,10 @@ static ssize_t write_vector(struct cw_stream *stream, int fd, const struct iovec
 CW_EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_put_iov(cw_datagram_of(fd), fd, iov, count, 0);
+	if (datagram)
+		return cw_datagram_put_iov(datagram, fd, iov, count, 0);
 	if (cw_likely(!stream) || count < 0 || count > 1024 || (count && cw_nowhere(iov, 1)))
 		return cw_real.writev(fd, iov, count);
 	return CW_SEND(stream, fd, cw_real.writev(fd, iov, count), write_vector(stream, fd, iov, count, 0));
@@ -76,9 +78,10 @@ static bool is_kernels(struct cw_stream *stream, int fd, off64_t offset, int fla
 ssize_t cw_preadv2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd) && count > 0 && offset == -1 && !(flags & ~SOCKET_FLAGS))
-		return cw_datagram_get_iov(cw_datagram_of(fd), fd, iov, count, flags_of(flags));
+	if (datagram && count > 0 && offset == -1 && !(flags & ~SOCKET_FLAGS))
+		return cw_datagram_get_iov(datagram, fd, iov, count, flags_of(flags));
 	if (cw_likely(!stream) || count < 0 || is_kernels(stream, fd, offset, flags))
 		return cw_real.preadv64v2(fd, iov, count, offset, flags);
 	return CW_RECEIVE(stream, fd, cw_real.preadv64v2(fd, iov, count, offset, flags),
@@ -88,9 +91,10 @@ ssize_t cw_preadv2(int fd, const struct iovec *iov, int count, off64_t offset, i
 ssize_t cw_pwritev2(int fd, const struct iovec *iov, int count, off64_t offset, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd) && count > 0 && offset == -1 && !(flags & ~SOCKET_FLAGS))
-		return cw_datagram_put_iov(cw_datagram_of(fd), fd, iov, count, flags_of(flags));
+	if (datagram && count > 0 && offset == -1 && !(flags & ~SOCKET_FLAGS))
+		return cw_datagram_put_iov(datagram, fd, iov, count, flags_of(flags));
 	if (cw_likely(!stream) || count < 0 || count > 1024 || (count && cw_nowhere(iov, 1)) || is_kernels(stream, fd, offset, flags))
 		return cw_real.pwritev64v2(fd, iov, count, offset, flags);
 	return CW_SEND(stream, fd, cw_real.pwritev64v2(fd, iov, count, offset, flags),
@@ -122,9 +126,10 @@ CW_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int count, off64_
 CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_recvmsg(cw_datagram_of(fd), fd, message, flags);
+	if (datagram)
+		return cw_datagram_recvmsg(datagram, fd, message, flags);
 	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)))
 		return cw_kernel.recvmsg(fd, message, flags);
 	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recvmsg(fd, message, flags)),
@@ -145,9 +150,10 @@ static ssize_t send_moved(struct cw_stream *stream, int fd, const struct msghdr 
 CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (!stream && cw_datagram_of(fd))
-		return cw_datagram_sendmsg(cw_datagram_of(fd), fd, message, flags);
+	if (datagram)
+		return cw_datagram_sendmsg(datagram, fd, message, flags);
 	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1))) {
 		if (!cw_nowhere(message, 1) && cw_unlikely(message->msg_controllen))
 			cw_before_passing(message);
@@ -179,13 +185,14 @@ static bool is_whole(const struct msghdr *message, size_t sent)
 CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_message_flags flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
+	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 	unsigned done = 0;
 
 	if (count > MOST_MESSAGES)
 		count = MOST_MESSAGES;
-	if (!stream && cw_datagram_of(fd) && !cw_datagram_sends_by_ring(cw_datagram_of(fd)))
-		return cw_datagram_sendmmsg(cw_datagram_of(fd), fd, messages, count, flags);
-	if (cw_likely(!stream && !cw_datagram_of(fd))) {
+	if (datagram && !cw_datagram_sends_by_ring(datagram))
+		return cw_datagram_sendmmsg(datagram, fd, messages, count, flags);
+	if (cw_likely(!stream && !datagram)) {
 		for (unsigned i = 0; i < count && !cw_nowhere(messages, 1); i++)
 			if (messages[i].msg_hdr.msg_controllen)
 				cw_before_passing(&messages[i].msg_hdr);
