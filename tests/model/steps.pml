@@ -23,6 +23,9 @@
 #define RANG_FOR 13 /* a ring called the reader */
 #define FULL_ON_BELL 14 /* taken back because the ring was full before the reader came */
 #define TOOK_OFFER   15 /* the reader slept on it */
+#define LEFT_TOLD    16 /* sealed while the reader slept */
+#define NOT_SENT     17 /* put into the ring, and taken out again: the kernel had no room for it */
+#define TOLD_BY_RING 18
 #ifdef REACH
 #define NOTE(place) assert((place) != REACH)
 #else
@@ -114,12 +117,15 @@ byte sent = 0, got = 0;
 #define TOOK(b) assert(b == got + 1); got++
 #endif
 
-/* cw_state_step: from the word that was seen to another state; the marks stay. */
+/* cw_state_step: from the word that was seen to another state; the marks stay. STEPPED: what a model has for the generation. */
+#ifndef STEPPED
+#define STEPPED skip
+#endif
 inline step(seen, to, won)
 {
 	atomic {
 		if
-		:: st == seen -> st = MARKS(seen) | to; won = 1
+		:: st == seen -> st = MARKS(seen) | to; won = 1; STEPPED
 		:: else -> won = 0
 		fi
 	}
