@@ -91,9 +91,10 @@ static enum cw_sent step_file(struct cw_stream *stream, int fd, const struct sou
 	enum cw_sent outcome = CW_USE_KERNEL;
 	uint64_t word;
 	bool nested;
+	int locked = cw_send_lock(stream, fd, request->life, &nested);
 
-	*error = cw_send_lock(stream, fd, request->life, &nested);
-	if (*error)
+	*error = locked ? locked : ECONNRESET;
+	if (locked)
 		return CW_SEND_BROKEN;
 	word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 	if (cw_state_of(word) == CW_CONSENT && !nested)
@@ -140,7 +141,7 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 		enum cw_sent outcome = CW_USE_KERNEL;
 		size_t part = 0, piece;
 		ssize_t sent;
-		int error = ECONNRESET;
+		int error = 0;
 
 		if (file)
 			outcome = step_file(stream, fd, &source, &request, looked, &part, &error);

@@ -340,7 +340,6 @@ SCENARIO(thread_with_a_table_by_close_range, ALONE)
 /* In one memory, but not as a vfork child: both go on at once. */
 SCENARIO(process_with_a_table_of_its_own, ALONE)
 {
-	static char stack[256 * 1024] __attribute__((aligned(64)));
 	int status;
 
 	s = e;

@@ -445,7 +445,7 @@ START_TEST(taken_out_by_its_own_number)
 
 	setup(1, looks[_i]);
 	other = dup(test.fd);
-	cw_stream_dup(test.stream, other);
+	cw_stream_dup(test.stream, cw_stream_life(test.stream), other);
 	ck_assert_int_eq(change(test.epfd[0], EPOLL_CTL_ADD), 0);
 	ck_assert_int_eq(cw_set_control(cw_set_of(test.epfd[0]), test.epfd[0], EPOLL_CTL_ADD, other, &event), 0);
 	cw_table_take(test.fd);

@@ -4,10 +4,12 @@
 #include "both_ends.h"
 
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 
 #include "sockets/leave.h"
 #include "sockets/sending.h"
+#include "sockets/set_item.h"
 
 static void comes_by_kernel(const char *bytes)
 {
