@@ -25,7 +25,7 @@ def whole(s, count):
 
 
 def answer(path, kind):
-    """Answers each message until the end, or until killed. `unread` in a message: the last one that is read."""
+    """Answers each message until the end, or until killed. Another than PING is the last one that is read."""
     listener = socket.socket(socket.AF_UNIX, KINDS[kind])
     listener.bind(path)
     listener.listen()
@@ -36,6 +36,7 @@ def answer(path, kind):
     while (got := whole(s, len(PING))) == PING:
         s.sendall(got)
     if got:
+        s.sendall(b"!")
         go_on()
 
 
@@ -74,22 +75,22 @@ def outlive(path):
 
 
 def ask_on(s):
-    """Without a pause, so that the last by ring are the next before."""
+    """Without a pause, so that what comes next goes as the last of these; behind them nothing is read."""
     for _ in range(1000):
         s.sendall(PING)
         whole(s, len(PING))
+    s.sendall(b"y" * len(PING))
+    whole(s, 1)
+    s.setblocking(False)
 
 
 def fill(path):
     """Sends to a server that does not read: what SIOCOUTQ says of 1,000 bytes, and how many more messages there is room for."""
     s = asking(path, "stream")
     ask_on(s)
-    s.sendall(b"y" * len(PING))  # the last that is read
-    s.setblocking(False)
     sent = 0
     for _ in range(10):
         s.sendall(PING)
-    time.sleep(0.2)
     queued = struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, b"\0" * 4))[0]
     while error_of(s.send, PING) == len(PING):
         sent += 1
@@ -100,8 +101,6 @@ def fill_up(path):
     """The same without being asked."""
     s = asking(path, "stream")
     ask_on(s)
-    s.sendall(b"y" * len(PING))
-    s.setblocking(False)
     sent = 0
     while error_of(s.send, PING) == len(PING):
         sent += 1
