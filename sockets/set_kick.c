@@ -82,9 +82,10 @@ void cw_set_take_kick(struct cw_set *set, struct epoll_event *events, int count)
 void cw_set_kick_on(struct cw_set *set)
 {
 	bool locked = cw_set_lock(set);
+	bool owed = atomic_load_explicit(&set->owed, memory_order_relaxed) && set->sleepers;
 
-	if (atomic_load_explicit(&set->owed, memory_order_relaxed) && set->sleepers)
+	if (owed)
 		cw_set_kick(set);
-	atomic_store_explicit(&set->owed, false, memory_order_relaxed);
+	atomic_store_explicit(&set->owed, owed && !set->kicked, memory_order_relaxed);
 	cw_set_unlock(set, locked);
 }

@@ -464,25 +464,45 @@ START_TEST(taken_out_by_its_own_number)
 }
 END_TEST
 
-START_TEST(kicked_when_there_is_room)
+static void without_room(void (*call)(struct cw_set *), struct cw_set *set)
 {
-	struct epoll_event told;
 	struct rlimit limit, low = {0};
-	struct cw_set *set;
 
-	setup(1, looks[_i]);
-	set = cw_set_of(test.epfd[0]);
-	set->sleepers = 1;
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	low.rlim_max = limit.rlim_max;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
-	cw_set_kick(set);
+	call(set);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void kicked_with_room_alone(void (*call)(struct cw_set *))
+{
+	struct epoll_event told;
+	struct cw_set *set = cw_set_of(test.epfd[0]);
+
+	set->sleepers = 1;
+	set->owed = true;
+	without_room(call, set);
 	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 0);
-	cw_set_kick(set);
+	call(set);
 	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 1);
 	cw_set_rise(set);
 	ck_assert_int_eq(epoll_wait(test.epfd[0], &told, 1, 0), 0);
+}
+
+START_TEST(kicked_when_there_is_room)
+{
+	setup(1, looks[_i]);
+	kicked_with_room_alone(cw_set_kick);
+}
+END_TEST
+
+/* A sleeper that another one's wake-up was to be handed on to. */
+START_TEST(kicked_on_when_there_is_room)
+{
+	setup(1, looks[_i]);
+	kicked_with_room_alone(cw_set_kick_on);
+	ck_assert(!cw_set_of(test.epfd[0])->owed);
 }
 END_TEST
 
@@ -529,6 +549,7 @@ int main(void)
 	tcase_add_loop_test(units, told_once_of_many, 0, 2);
 	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
 	tcase_add_loop_test(units, kicked_when_there_is_room, 0, 2);
+	tcase_add_loop_test(units, kicked_on_when_there_is_room, 0, 2);
 	tcase_add_loop_test(units, kicked_before_a_fork, 0, 2);
 	tcase_add_loop_test(units, taken_out_by_its_own_number, 0, 2);
 	return run_units(runner);
