@@ -156,7 +156,8 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 		enum cw_received outcome = last ? CW_END : cw_receive_wait(stream, fd, &one, CW_EMPTY);
 		if (outcome == CW_CLOSED)
 			return cw_receive_result(stream, &one, outcome);
-		request->begin = one.begin;
+		if (!request->begin)
+			request->begin = one.begin;
 		last = outcome == CW_BYTES_AND_MORE && at_end(fd);
 		if (outcome == CW_END || outcome == CW_FAILED) {
 			/* Nothing more comes: what is there is the answer. */

@@ -136,13 +136,14 @@ enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_rec
 	if (!cw_receive_blocking(stream, fd, request))
 		return outcome == CW_EMPTY_KERNEL ? cw_receive_fail(request, EAGAIN) : look_in_kernel(stream, fd, request);
 	start = cw_ticks();
-	if (!again)
-		request->begin = cw_monotonic_ns();
 	if (outcome != CW_EMPTY_KERNEL) {
 		cw_switch_offer(stream, fd);
 		if (look_for_bytes(stream, fd) || linger(stream, fd))
 			return CW_BYTES_AND_MORE;
 	}
+	/* Not before the look: it is short, and the clock is asked by a system call on some machines. */
+	if (!again)
+		request->begin = cw_monotonic_ns();
 	if (outcome == CW_EMPTY)
 		outcome = cw_receive_on_bell(stream, fd, request);
 	if (outcome == CW_EMPTY || outcome == CW_EMPTY_KERNEL)
