@@ -17,7 +17,7 @@ if [ "$built" = 0 ]; then
 	exit 1
 fi
 
-# served SERVER CLIENT [TIMES]: a server of one kind, and a client of another that exercises it.
+# served SERVER CLIENT [TIMES [MORE]]: a server of one kind, and a client of another that exercises it.
 served() {
 	local port=$(free_port) i
 	start server "$work/$1" serve "$host:$port"
@@ -25,7 +25,7 @@ served() {
 	for i in $(seq "${3:-1}"); do
 		case $2 in
 		go-*) call client "$work/$2" exercise "$host:$port" | result ;;
-		c-*) call client "$work/$2" "$port" | result ;;
+		c-*) call client "$work/$2" "$port" ${4-} | result ;;
 		esac
 	done
 }
@@ -43,6 +43,10 @@ went_by_ring client 5 1000000 20
 reported client "io_uring by an instruction is seen" '.reasons.splice >= 1'
 with_and_without "static C" served go-static c-static
 went_by_ring client 5 1000000 20
+
+for kind in dynamic static; do
+	with_and_without "$kind C with a child of other numbers" served go-dynamic "c-$kind" 1 numbers
+done
 
 # A static program that a script starts goes by the loader too.
 scripted() {

@@ -495,6 +495,10 @@ int main(int count, char **words)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	server.sin_port = htons((uint16_t)atoi(words[1]));
 	server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (count > 2) { /* it is on kernel TCP from there on */
+		child_of_other_numbers();
+		return 0;
+	}
 	fd = open_stream();
 	printf("trips %d\n", trips(fd, 300, 64));
 	printf("large %d\n", trips(fd, 20, 60000));
@@ -505,7 +509,6 @@ int main(int count, char **words)
 	small_stack();
 	small_stacks();
 	children(fd);
-	child_of_other_numbers();
 	nested_vfork(fd);
 	old_door(fd);
 	CALL(close, fd);
