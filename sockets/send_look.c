@@ -6,11 +6,13 @@
 #define MOST_MISSES    8
 #define TRY_AGAIN      32
 
-/* The reader may be waiting for this very processor. True: others have had it for a while. */
+/* The reader may be waiting for this very processor. True: others have had it for a while, or compute here. */
 static bool gives_way(uint64_t start)
 {
+	struct cw_give_way *way = &cw_thread.way;
+
 	return cw_policy.number[CW_OPTION_give_way] && cw_ticks() - start >= UNDISTURBED_US * cw_ticks_per_us() &&
-	       cw_give_way(&cw_thread.way) != CW_GAVE_NOTHING;
+	       (cw_give_way(way) != CW_GAVE_NOTHING || cw_give_way_pauses(way));
 }
 
 /*

@@ -46,6 +46,11 @@ bool cw_give_way_is_near(const struct cw_give_way *way)
 	return (int64_t)(load(&way->not_before) - cw_ticks()) <= (int64_t)(EVERY_US * cw_ticks_per_us());
 }
 
+bool cw_give_way_pauses(const struct cw_give_way *way)
+{
+	return (int64_t)(load(&way->not_before) - cw_ticks()) > (int64_t)(EMPTY_EVERY_US * cw_ticks_per_us());
+}
+
 static enum cw_gave for_long(struct cw_give_way *way, uint64_t to, uint64_t cost)
 {
 	uint64_t credit = load(&way->credit);

@@ -34,6 +34,8 @@ enum cw_gave cw_give_way(struct cw_give_way *way);
 void cw_give_way_brought(struct cw_give_way *way, unsigned more);
 /* It would refuse, but only for the moment that lies between any two turns of others. */
 bool cw_give_way_is_near(const struct cw_give_way *way);
+/* It refuses, as others have had it for too long: they compute here. */
+bool cw_give_way_pauses(const struct cw_give_way *way);
 /* What it makes of a yield at `from` that ended at `to`. */
 enum cw_gave cw_give_way_judge(struct cw_give_way *way, uint64_t from, uint64_t to);
 

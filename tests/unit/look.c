@@ -62,6 +62,18 @@ START_TEST(without_credit_a_long_turn_is_the_last_for_a_while)
 }
 END_TEST
 
+START_TEST(others_who_compute_are_told_from_nobody)
+{
+	uint64_t now = cw_ticks();
+
+	ck_assert(!cw_give_way_pauses(&way));
+	cw_give_way_judge(&way, now - ticks(1), now);
+	ck_assert(!cw_give_way_pauses(&way));
+	cw_give_way_judge(&way, now - ticks(2000), now);
+	ck_assert(cw_give_way_pauses(&way));
+}
+END_TEST
+
 START_TEST(with_credit_a_long_turn_changes_nothing)
 {
 	way.not_before = START;
@@ -381,6 +393,7 @@ int main(void)
 	tcase_add_test(units, who_finds_nobody_asks_more_seldom);
 	tcase_add_test(units, short_turns_of_others_are_credit);
 	tcase_add_test(units, without_credit_a_long_turn_is_the_last_for_a_while);
+	tcase_add_test(units, others_who_compute_are_told_from_nobody);
 	tcase_add_test(units, with_credit_a_long_turn_changes_nothing);
 	tcase_add_test(units, many_found_at_once_are_credit);
 	tcase_add_test(units, what_is_found_after_a_turn_is_told);
