@@ -74,14 +74,16 @@ static bool has_filter(int fd)
 	return result == -EACCES || (result == 0 && none);
 }
 
-/* Options that only the kernel can keep, and that nobody has told us of: its listener's, or of another process that holds the socket. */
+/* Options that only the kernel can keep, and that nobody has told us of: its listener's, or of another process that holds the socket. Not
+ * SO_ZEROCOPY: the calls that use it name it by a flag. */
 static bool has_kernels_options(int fd)
 {
 	static const struct {
 		int name, harmless;
 	} option[] = {
-		{SO_RCVLOWAT, 1}, {SO_PEEK_OFF, -1}, {SO_OOBINLINE, 0},    {SO_ZEROCOPY, 0},         {SO_TIMESTAMP, 0}, {SO_TIMESTAMPNS, 0},
-		{63, 0},          {64, 0},           {SO_TIMESTAMPING, 0}, {SO_MAX_PACING_RATE, -1}, /* 63, 64: of SO_TIMESTAMP*_NEW */
+		{SO_RCVLOWAT, 1},  {SO_PEEK_OFF, -1},    {SO_OOBINLINE, 0},
+		{SO_TIMESTAMP, 0}, {SO_TIMESTAMPNS, 0},  {63, 0}, /* and 64: of SO_TIMESTAMP*_NEW */
+		{64, 0},           {SO_TIMESTAMPING, 0}, {SO_MAX_PACING_RATE, -1},
 	};
 
 	for (size_t i = 0; i < sizeof(option) / sizeof(*option); i++) {

@@ -22,7 +22,8 @@ void cw_set_open(int epfd)
 		       !atomic_compare_exchange_weak_explicit(&cw_sets_used, &used, i + 1, memory_order_relaxed, memory_order_relaxed))
 			;
 		cw_sets[i].epfd = epfd;
-		cw_sets[i].shared = cw_sets[i].filled = cw_sets[i].owed = false;
+		cw_sets[i].shared = cw_sets[i].filled = false;
+		cw_sets[i].owed = false;
 		cw_sets[i].strangers = 0;
 		cw_table_put(epfd, CW_FD_SET, i);
 		return;
@@ -222,7 +223,8 @@ void cw_set_after_fork(void)
 		cw_sets[i].sleepers = 0;
 		atomic_store_explicit(&cw_sets[i].users, 0, memory_order_relaxed);
 		cw_sets[i].shared = true;
-		cw_sets[i].kicked = cw_sets[i].owed = false; /* for the parent's sleepers, in the kernel's set that both have */
+		cw_sets[i].owed = false;
+		cw_sets[i].kicked = false; /* for the parent's sleepers, in the kernel's set that both have */
 		for (struct cw_item *item = cw_sets[i].items; item; item = item->next)
 			if (item->carried || item->settled) {
 				item->carried = 0;

@@ -324,7 +324,6 @@ SCENARIO(options_of_the_listener, UNOPENED | KERNEL)
 	with_option_of_listener("SO_RCVLOWAT", SO_RCVLOWAT, 150);
 	with_option_of_listener("SO_PEEK_OFF", SO_PEEK_OFF, 0);
 	with_option_of_listener("SO_OOBINLINE", SO_OOBINLINE, 1);
-	with_option_of_listener("SO_ZEROCOPY", SO_ZEROCOPY, 1);
 	with_option_of_listener("SO_TIMESTAMP", SO_TIMESTAMP, 1);
 	with_option_of_listener("SO_MAX_PACING_RATE", SO_MAX_PACING_RATE, 100000000);
 }
@@ -355,6 +354,12 @@ SCENARIO(filter_of_the_listener, UNOPENED | KERNEL)
 	MUST(close(one));
 	MUST(close(other));
 	MUST(close(listener));
+}
+
+/* Only a call with MSG_ZEROCOPY is the kernel's. */
+SCENARIO(zero_copy_of_the_listener, UNOPENED)
+{
+	with_option_of_listener("SO_ZEROCOPY", SO_ZEROCOPY, 1);
 }
 
 /* What a child has said while it held the socket holds for its parent. */
