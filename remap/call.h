@@ -44,27 +44,10 @@ static inline bool cw_is_moved(struct cw_stream *stream, int fd)
 	return cw_likely(!notes) || cw_is_moved_noted(stream, fd, notes);
 }
 
-/* fd's datagram socket, if it is one, goes back to the kernel. Another thread may close it meanwhile. */
-static inline void cw_datagram_leave_by(int fd, enum cw_reason reason)
-{
-	struct cw_datagram *socket = cw_datagram_held(fd);
-
-	if (!socket)
-		return;
-	cw_datagram_leave(socket, fd, reason);
-	cw_datagram_release(socket);
-}
-
+/* datagram.c: fd's datagram socket, if it is one, goes back to the kernel. Another thread may close it meanwhile. */
+void cw_datagram_leave_by(int fd, enum cw_reason reason);
 /* The same, for another program (cw_datagram_leave_to). */
-static inline void cw_datagram_leave_to_by(int fd, enum cw_reason reason)
-{
-	struct cw_datagram *socket = cw_datagram_held(fd);
-
-	if (!socket)
-		return;
-	cw_datagram_leave_to(socket, fd, reason);
-	cw_datagram_release(socket);
-}
+void cw_datagram_leave_to_by(int fd, enum cw_reason reason);
 
 /* descriptor.c: fd is about to mean nothing any more. */
 void cw_forget(int fd);

@@ -238,3 +238,23 @@ int cw_datagram_sendmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *mes
 	errno = error;
 	return sent;
 }
+
+static void leave_by(int fd, enum cw_reason reason, void (*leave)(struct cw_datagram *, int, enum cw_reason))
+{
+	struct cw_datagram *socket = cw_datagram_held(fd);
+
+	if (!socket)
+		return;
+	leave(socket, fd, reason);
+	cw_datagram_release(socket);
+}
+
+void cw_datagram_leave_by(int fd, enum cw_reason reason)
+{
+	leave_by(fd, reason, cw_datagram_leave);
+}
+
+void cw_datagram_leave_to_by(int fd, enum cw_reason reason)
+{
+	leave_by(fd, reason, cw_datagram_leave_to);
+}

@@ -237,7 +237,7 @@ static int pending_error(struct cw_stream *stream, int fd)
 static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
 	/* For ever, if it is a life long. */
-	bool limited = timeout && timeout->tv_sec < 1000000000;
+	bool limited = timeout && timeout->tv_sec < CW_LIFE_LONG;
 	int64_t deadline = limited ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec : 0;
 	unsigned done = 0;
 	int error = pending_error(stream, fd);
@@ -268,11 +268,6 @@ static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *me
 	return (int)done;
 }
 
-static void release(void *datagram)
-{
-	cw_datagram_release(datagram);
-}
-
 /* Of one that has flows by ring, and is held: a cancelled thread gives it back. */
 static int receive_datagrams(struct cw_datagram *datagram, int fd, struct mmsghdr *messages, unsigned count, int flags,
 			     struct timespec *timeout)
@@ -281,7 +276,7 @@ static int receive_datagrams(struct cw_datagram *datagram, int fd, struct mmsghd
 
 	if (cw_sole_thread())
 		return receive_messages(datagram->entry, fd, messages, count, flags, timeout);
-	pthread_cleanup_push(release, datagram);
+	pthread_cleanup_push(cw_datagram_cancelled, datagram);
 	got = receive_messages(datagram->entry, fd, messages, count, flags, timeout);
 	pthread_cleanup_pop(0);
 	return got;

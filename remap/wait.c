@@ -115,7 +115,7 @@ CW_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max, const 
 	if (!set || max <= 0 || cw_nowhere(events, 1) ||
 	    (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)))
 		return cw_epoll_pwait2(epfd, events, max, timeout, mask);
-	if (timeout && timeout->tv_sec < 1000000000) /* else it is for ever */
+	if (timeout && timeout->tv_sec < CW_LIFE_LONG) /* else it is for ever */
 		return cw_set_wait(epfd, events, max, timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec, mask);
 	return cw_set_wait(epfd, events, max, -1, mask);
 }

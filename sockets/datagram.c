@@ -89,17 +89,11 @@ void cw_datagram_open(int fd, int family, bool nonblocking)
 
 void cw_datagram_dup(struct cw_datagram *socket, int fd)
 {
-	int32_t references = atomic_load_explicit(&socket->entry->references, memory_order_relaxed);
-
 	if ((unsigned)fd >= CW_DESCRIPTORS) {
 		cw_datagram_leave(socket, socket->entry->fd, CW_REASON_too_many);
 		return;
 	}
-	/* Not if another thread has closed the last of the others meanwhile: what is left is the kernel's. */
-	while (references > 0 && !atomic_compare_exchange_weak_explicit(&socket->entry->references, &references, references + 1,
-									memory_order_relaxed, memory_order_relaxed))
-		;
-	if (references > 0)
+	if (cw_entry_count(socket->entry)) /* else what is left is the kernel's */
 		cw_table_put(fd, CW_FD_DATAGRAM, (uint32_t)(socket - cw_datagrams));
 }
 
@@ -389,6 +383,11 @@ void cw_datagram_release(struct cw_datagram *socket)
 	       !atomic_compare_exchange_weak_explicit(&socket->users, &users, users - 1, memory_order_seq_cst, memory_order_relaxed))
 		;
 	cw_datagram_awake(socket);
+}
+
+void cw_datagram_cancelled(void *socket)
+{
+	cw_datagram_release(socket);
 }
 
 void cw_datagram_close(struct cw_datagram *socket, int fd)

@@ -153,6 +153,8 @@ bool cw_datagram_hold(struct cw_datagram *socket, int fd);
 /* The one that has the number, held; NULL: none has. */
 struct cw_datagram *cw_datagram_held(int fd);
 void cw_datagram_release(struct cw_datagram *socket);
+/* The same of a thread that is cancelled in a call (pthread_cleanup_push). */
+void cw_datagram_cancelled(void *socket);
 /* Behind each waking: `asleep`, or `users`, has been lowered. */
 void cw_datagram_awake(struct cw_datagram *socket);
 /* Behind connect, in any of its forms: what it was moved for is over. The socket is held, as in what follows. */

@@ -320,11 +320,6 @@ static ssize_t from_kernel(struct cw_datagram *socket, int fd, const struct cw_t
 	return got;
 }
 
-static void release(void *argument)
-{
-	cw_datagram_release(argument);
-}
-
 /* Of a socket that is held, and not counted asleep. A cancelled thread gives it back. */
 static ssize_t look_in_kernel(struct cw_datagram *socket, int fd, const struct cw_taking *taking, int flags)
 {
@@ -332,7 +327,7 @@ static ssize_t look_in_kernel(struct cw_datagram *socket, int fd, const struct c
 
 	if (cw_sole_thread())
 		return from_kernel(socket, fd, taking, flags);
-	pthread_cleanup_push(release, socket);
+	pthread_cleanup_push(cw_datagram_cancelled, socket);
 	got = from_kernel(socket, fd, taking, flags);
 	pthread_cleanup_pop(0);
 	return got;

@@ -230,20 +230,13 @@ static void uncount(const struct passage *passage)
 	cw_unlock(&passage->socket->tx_lock);
 }
 
-static void cancelled(void *argument)
-{
-	const struct passage *passage = argument;
-
-	cw_datagram_release(passage->socket);
-}
-
-static ssize_t pass(struct passage *passage, int fd, const struct cw_giving *giving)
+static ssize_t pass(struct cw_datagram *socket, int fd, const struct cw_giving *giving)
 {
 	ssize_t result;
 
 	if (cw_sole_thread())
 		return by_kernel(fd, giving);
-	pthread_cleanup_push(cancelled, passage);
+	pthread_cleanup_push(cw_datagram_cancelled, socket);
 	result = by_kernel(fd, giving);
 	pthread_cleanup_pop(0);
 	return result;
@@ -264,7 +257,7 @@ static ssize_t send_counted(struct cw_datagram *socket, struct cw_flow *flow, in
 	/* Who closes it waits for the lock, and then sees it held. */
 	atomic_fetch_add_explicit(&socket->users, 1, memory_order_relaxed);
 	cw_unlock(&socket->tx_lock);
-	result = pass(&passage, fd, giving);
+	result = pass(socket, fd, giving);
 	error = errno;
 	if (result < 0)
 		uncount(&passage);

@@ -137,6 +137,9 @@ static inline long cw_raw_fcntl(int fd, int command, long argument)
 	return cw_raw(SYS_fcntl, fd, command, argument, 0, 0, 0);
 }
 
+/* Seconds. A time-out of so many or more is one for ever: in nanoseconds it would be more than a deadline can say. */
+#define CW_LIFE_LONG 1000000000
+
 /* What poll(2) says of one descriptor at this moment: its bits, 0 or -errno. */
 static inline long cw_raw_poll(int fd, short events)
 {

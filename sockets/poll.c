@@ -170,7 +170,7 @@ int cw_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, c
 	call.wait.masks = mask;
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return cw_kernel.ppoll(fds, count, timeout, mask);
-	if (timeout && timeout->tv_sec < 1000000000)
+	if (timeout && timeout->tv_sec < CW_LIFE_LONG)
 		call.wait.deadline = timeout->tv_sec || timeout->tv_nsec
 					     ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec
 					     : 0;

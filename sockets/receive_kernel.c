@@ -7,8 +7,6 @@
 #include "service.h"
 #include "switch.h"
 
-#define LIFE_LONG 1000000000 /* seconds */
-
 struct sleeper {
 	struct cw_stream *stream;
 	uint32_t life;
@@ -218,8 +216,8 @@ uint64_t cw_receive_until(int fd, struct cw_receiving *request)
 	if (cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size) < 0 || (!limit.tv_sec && !limit.tv_usec))
 		return 0;
 	/* None that ends: but a call with a limit, however long, is not restarted behind a signal handler. */
-	if (limit.tv_sec > LIFE_LONG)
-		limit.tv_sec = LIFE_LONG;
+	if (limit.tv_sec > CW_LIFE_LONG)
+		limit.tv_sec = CW_LIFE_LONG;
 	request->end = request->begin + (uint64_t)limit.tv_sec * 1000000000 + (uint64_t)limit.tv_usec * 1000;
 	return request->end;
 }

@@ -230,7 +230,7 @@ int cw_select(int count, fd_set *readable, fd_set *writable, fd_set *urgent, str
 		return by_kernel(&call);
 	if (timeout && (timeout->tv_sec || timeout->tv_usec))
 		call.begin = (int64_t)cw_monotonic_ns();
-	if (timeout && timeout->tv_sec < 1000000000)
+	if (timeout && timeout->tv_sec < CW_LIFE_LONG)
 		call.wait.deadline = call.begin ? call.begin + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_usec * INT64_C(1000) : 0;
 	return start(&call);
 }
@@ -242,7 +242,7 @@ int cw_pselect(int count, fd_set *readable, fd_set *writable, fd_set *urgent, co
 	call.wait.masks = mask;
 	if (timeout && (timeout->tv_sec < 0 || (unsigned long)timeout->tv_nsec > 999999999ul))
 		return by_kernel(&call);
-	if (timeout && timeout->tv_sec < 1000000000)
+	if (timeout && timeout->tv_sec < CW_LIFE_LONG)
 		call.wait.deadline = timeout->tv_sec || timeout->tv_nsec
 					     ? (int64_t)cw_monotonic_ns() + timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec
 					     : 0;

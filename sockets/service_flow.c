@@ -14,10 +14,14 @@ struct offering {
 	int fd;
 };
 
+static struct cw_token token_in(const struct cw_flow *flow, uint32_t generation)
+{
+	return (struct cw_token){(uint32_t)(flow - cw_flows) | CW_FLOW_TOKEN, generation};
+}
+
 static struct cw_token token_of(const struct cw_flow *flow)
 {
-	return (struct cw_token){(uint32_t)(flow - cw_flows) | CW_FLOW_TOKEN,
-				 atomic_load_explicit(&flow->generation, memory_order_relaxed)};
+	return token_in(flow, atomic_load_explicit(&flow->generation, memory_order_relaxed));
 }
 
 static bool admits_flow(const struct cw_flow *flow, int fd)
@@ -74,7 +78,7 @@ static void offer_flow_locked(const struct offering *o)
 		keep_flow(o, CW_REASON_option);
 		return;
 	}
-	offer.flow.token = (struct cw_token){(uint32_t)(flow - cw_flows) | CW_FLOW_TOKEN, o->generation};
+	offer.flow.token = token_in(flow, o->generation);
 	offer.flow.cookie = entry->cookie;
 	offer.flow.address = flow->peer.address;
 	offer.flow.port = flow->peer.port;

@@ -87,16 +87,6 @@ static uint32_t told(const struct cw_item *item)
 	return events;
 }
 
-static void disarm(struct cw_item *item, int epfd)
-{
-	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
-
-	item->armed = false;
-	if (cw_item_has_number(item))
-		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
-	cw_item_doubt(item);
-}
-
 int cw_set_collect_datagrams(struct cw_set *set, int epfd, struct epoll_event *events, int max, bool *ask)
 {
 	struct cw_item *item, *next;
@@ -117,7 +107,7 @@ int cw_set_collect_datagrams(struct cw_set *set, int epfd, struct epoll_event *e
 		events[count].events = told(item);
 		events[count++].data.u64 = item->data;
 		if (item->events & EPOLLONESHOT)
-			disarm(item, epfd);
+			cw_item_disarm(item, epfd);
 	}
 	/* Full: the list goes on behind who was told last, so that all have their turn. */
 	if (count == max && item) {

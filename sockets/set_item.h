@@ -236,6 +236,7 @@ void cw_set_stranger(struct cw_set *set, uint64_t data); /* such a registration 
 void cw_set_registered(struct cw_set *set, uint64_t data);
 int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count);
 void cw_item_doubt(struct cw_item *item);
+void cw_item_disarm(struct cw_item *item, int epfd); /* ONESHOT told by ring: the kernel must not tell it again */
 /* An edge is told by ring: the kernel will tell one too of what is behind that, bytes or the end, which is told by this. */
 void cw_item_note_behind(struct cw_item *item);
 int cw_set_merge(struct epoll_event *events, int by_ring, int count);

@@ -18,13 +18,25 @@ void cw_item_doubt(struct cw_item *item)
 	item->doubted = atomic_fetch_add_explicit(&item->set->doubts, 1, memory_order_seq_cst) + 1;
 }
 
-/* Its own interest again. */
-static void arm_anew(struct cw_item *item, int epfd)
+static void tell_kernel(const struct cw_item *item, int epfd, uint32_t interest)
 {
-	struct epoll_event own = {.events = item->events, .data.u64 = item->data};
+	struct epoll_event event = {.events = interest, .data.u64 = item->data};
 
 	if (cw_likely(cw_item_has_number(item)))
-		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&own, 0, 0);
+		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&event, 0, 0);
+}
+
+/* Its own interest again. */
+static void arm_anew(const struct cw_item *item, int epfd)
+{
+	tell_kernel(item, epfd, item->events);
+}
+
+void cw_item_disarm(struct cw_item *item, int epfd)
+{
+	item->armed = false;
+	tell_kernel(item, epfd, item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP));
+	cw_item_doubt(item); /* behind it: what is asked for from now on can't be of this one */
 }
 
 static uint64_t bits_of(uint64_t data, unsigned bits)

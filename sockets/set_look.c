@@ -81,19 +81,6 @@ bool cw_set_ready(struct cw_set *set)
 	return cw_set_ready_within(set, 0, &ignored);
 }
 
-/* ONESHOT told by ring: the kernel must not tell it again. */
-static void disarm(struct cw_item *item, int epfd)
-{
-	struct epoll_event nothing = {.events = item->events & (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP), .data.u64 = item->data};
-
-	item->armed = false;
-	if (cw_likely(cw_item_has_number(item)))
-		cw_raw(SYS_epoll_ctl, epfd, EPOLL_CTL_MOD, item->fd, (long)&nothing, 0, 0);
-	cw_item_doubt(item); /* behind it: what is asked for from now on can't be of this one */
-	if (item->inner)
-		cw_item_admit_inner(item);
-}
-
 /* An end, or urgent data: who sends that has left the ring. */
 static bool end_in_sight(const struct cw_item *item)
 {
@@ -162,7 +149,7 @@ int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *eve
 		set->fresh = true;
 		last = item;
 		if (item->events & EPOLLONESHOT)
-			disarm(item, epfd);
+			cw_item_disarm(item, epfd);
 	}
 	/* Full: who was told goes to the end, so that all have their turn. */
 	if (count == max && last && last->look_next) {
@@ -202,8 +189,10 @@ static int collect_inner_since(struct cw_set *set, uint64_t round, int epfd, str
 		item->told = set->answer;
 		events[count].events = item->events & (EPOLLIN | EPOLLRDNORM);
 		events[count++].data.u64 = item->data;
-		if (item->events & EPOLLONESHOT)
-			disarm(item, epfd);
+		if (item->events & EPOLLONESHOT) {
+			cw_item_disarm(item, epfd);
+			cw_item_admit_inner(item);
+		}
 	}
 	return count;
 }

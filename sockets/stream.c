@@ -185,13 +185,12 @@ void cw_stream_connected(struct cw_stream *stream)
 		atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_short_lived, memory_order_relaxed);
 }
 
-/* Who closes the last descriptor has counted to nothing before the life ends, and from there nobody counts up. */
-static bool count_descriptor(struct cw_stream *stream)
+bool cw_entry_count(struct cw_stream *entry)
 {
-	int32_t references = atomic_load_explicit(&stream->references, memory_order_relaxed);
+	int32_t references = atomic_load_explicit(&entry->references, memory_order_relaxed);
 
 	while (references > 0)
-		if (atomic_compare_exchange_weak_explicit(&stream->references, &references, references + 1, memory_order_acq_rel,
+		if (atomic_compare_exchange_weak_explicit(&entry->references, &references, references + 1, memory_order_acq_rel,
 							  memory_order_relaxed))
 			return true;
 	return false;
@@ -203,7 +202,7 @@ void cw_stream_dup(struct cw_stream *stream, uint32_t life, int fd)
 		cw_leave(stream, CW_REASON_too_many);
 		return;
 	}
-	if (!count_descriptor(stream))
+	if (!cw_entry_count(stream))
 		return;
 	if (cw_stream_ended(stream, life))
 		cw_stream_close(stream, -1); /* the next one's in its place */

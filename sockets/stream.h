@@ -161,6 +161,9 @@ uint32_t cw_streams_used(void);
 /* An entry of the book for another kind of socket, with its place among the streams but none in the table; NULL: too many. */
 struct cw_stream *cw_entry_open(int fd);
 void cw_entry_close(struct cw_stream *entry);
+/* One more descriptor of it. False: another thread has closed the last one; who does that has counted to nothing before anything ends, and
+ * from there nobody counts up. */
+bool cw_entry_count(struct cw_stream *entry);
 /* Another descriptor of the same socket, if that is still what lived when life was read; else fd is the kernel's alone. */
 void cw_stream_dup(struct cw_stream *stream, uint32_t life, int fd);
 /* A descriptor is about to be closed; call it before the kernel's close. The last one ends the stream here. */

@@ -5,19 +5,14 @@
 
 #define RESEND_LIMIT_NS 1000000000ull
 
-static int asked_for(int fd, int level, int name)
-{
-	int value = 0;
-	socklen_t size = sizeof(value);
-
-	cw_raw_getsockopt(fd, level, name, &value, &size);
-	return value;
-}
-
 /* A bigger buffer makes most of it go in at once. The kernel doubles what it is told; its own buffer may have grown larger than that. */
 static void make_room(int fd, int room)
 {
-	if (asked_for(fd, SOL_SOCKET, SO_SNDBUF) < 2 * room)
+	int bytes = 0;
+	socklen_t size = sizeof(bytes);
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size);
+	if (bytes < 2 * room)
 		cw_raw_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 }
 
@@ -152,12 +147,11 @@ bool cw_switch_seal_asleep(struct cw_stream *stream, uint64_t *word, uint64_t en
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t signals;
-	bool sealed;
+	bool sealed = false;
 
 	if (cw_likely(!may_stay(tx, *word, end)))
 		return false;
 	signals = cw_hold_signals();
-	sealed = false;
 	/* As in take_back: a mark is no reason to wait for the kernel's room. */
 	while (!sealed && note_written(tx, word) && may_stay(tx, *word, end)) {
 		atomic_store_explicit(&tx->woff, end, memory_order_relaxed);
