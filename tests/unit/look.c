@@ -1,8 +1,7 @@
 /* sync/look, sync/give_way: a look lets others run, and not where that costs more than it brings. */
+#include "turns.h"
 #include "unit.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -306,18 +305,6 @@ static void *answers(void *unused)
 	return unused;
 }
 
-/* Of one priority and on one processor: the other runs only if this one lets it. */
-static bool on_one_processor(pthread_t *other)
-{
-	struct sched_param first = {.sched_priority = 1};
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET(sched_getcpu(), &one);
-	return sched_setaffinity(0, sizeof(one), &one) == 0 && syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &first) == 0 &&
-	       pthread_create(other, NULL, answers, NULL) == 0;
-}
-
 static bool is_answered(unsigned how)
 {
 	struct cw_look look;
@@ -341,7 +328,7 @@ START_TEST(the_other_end_is_let_to_answer)
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		return; /* there are no looks */
-	if (!on_one_processor(&other)) {
+	if (!on_one_processor(&other, answers)) {
 		printf("# not shown: SCHED_FIFO is not permitted here\n");
 		return;
 	}

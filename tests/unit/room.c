@@ -1,8 +1,6 @@
 /* A writer whose ring is full looks for room, and lets whoever makes it have the processor that both are on (sockets/send_look.c). */
 #include "pair.h"
-
-#include <sched.h>
-#include <sys/syscall.h>
+#include "turns.h"
 
 #include "sockets/sending.h"
 
@@ -45,18 +43,6 @@ static void *takes_turns(void *unused)
 	return unused;
 }
 
-/* Of one priority and on one processor: the other runs only if this one lets it. */
-static bool on_one_processor(pthread_t *other)
-{
-	struct sched_param first = {.sched_priority = 1};
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET(sched_getcpu(), &one);
-	return sched_setaffinity(0, sizeof(one), &one) == 0 && syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &first) == 0 &&
-	       pthread_create(other, NULL, takes_turns, NULL) == 0;
-}
-
 START_TEST(who_makes_room_is_let_to)
 {
 	pthread_t other;
@@ -66,7 +52,7 @@ START_TEST(who_makes_room_is_let_to)
 	fill();
 	cw_policy.number[CW_OPTION_spin_us] = 500;
 	cw_policy.number[CW_OPTION_give_way] = _i;
-	if (!on_one_processor(&other)) {
+	if (!on_one_processor(&other, takes_turns)) {
 		printf("# not shown: SCHED_FIFO is not permitted here\n");
 		return;
 	}
