@@ -137,7 +137,7 @@ def descriptors():
 
 
 def looked_up():
-    """Two ends of one connection, all by ctypes."""
+    """Two ends of one connection, by ctypes and, each second message, by calls that the interpreter is linked with."""
     libc = ctypes.CDLL("libc.so.6")
     listener = socket.create_server(("127.0.0.1", 0))
     one = libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
@@ -146,12 +146,18 @@ def looked_up():
     two = libc.accept(listener.fileno(), None, None)
     room = ctypes.create_string_buffer(len(PING))
     good = 0
-    for _ in range(200):
+    for i in range(200):
+        message = b"%0*d" % (len(PING), i)
         for end, other in ((one, two), (two, one)):
-            libc.send(end, PING, len(PING), 0)
-            good += libc.recv(other, room, len(PING), socket.MSG_WAITALL) == len(PING) and room.raw == PING
+            if i % 2:
+                libc.send(end, message, len(message), 0)
+                good += os.read(other, len(message)) == message
+            else:
+                os.write(end, message)
+                good += libc.recv(other, room, len(message), socket.MSG_WAITALL) == len(message) and room.raw == message
         time.sleep(0.0005)
     say(good, connected)
+
 
 
 if __name__ == "__main__":
