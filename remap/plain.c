@@ -4,7 +4,8 @@
  * program's own, also close, epoll_wait and fork. Slots stay with the process until it ends, since other threads may be inside a call with
  * one; the service sees the end. If a stream's bytes could not be had from its writer, the process goes on by the library, without moving.
  *
- * The same where threads, or processes in one memory, come to have tables of descriptors of their own: ours is one.
+ * The same where threads, or processes in one memory, come to have tables of descriptors of their own: ours is one; and where code is
+ * loaded that calls libc past us (deep_binding.c).
  */
 #include "plain.h"
 
@@ -61,6 +62,11 @@ void cw_before_split(void)
 {
 	if (!cw_is_other_process())
 		become_plain(CW_REASON_tables);
+}
+
+void cw_before_linked_past(void)
+{
+	become_plain(CW_REASON_linked_past);
 }
 
 /* Threads that libc has not made are counted too. */

@@ -16,4 +16,7 @@ void cw_before_split(void);
 /* The same, if threads share the table at all. */
 void cw_before_unshare(void);
 
+/* Code is about to be loaded whose calls come past the library. */
+void cw_before_linked_past(void);
+
 #endif

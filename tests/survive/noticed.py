@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Programs that show where one can notice Causeway (docs/caveats.md). noticed.py ROLE [ARGUMENTS]; a line on stdin lets each go on."""
-import ctypes, errno, fcntl, os, socket, struct, sys, termios, time
+import ctypes, errno, fcntl, os, socket, struct, sys, termios, time, types
 
 PING = b"x" * 100
 KINDS = {"stream": socket.SOCK_STREAM, "seqpacket": socket.SOCK_SEQPACKET, "credentials": socket.SOCK_STREAM}
@@ -160,5 +160,42 @@ def looked_up():
 
 
 
+def linked(library, way):
+    """Each second message is sent and received by a library that is loaded meanwhile."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    one = socket.create_connection(listener.getsockname())
+    two, _ = listener.accept()
+    if way == "deep":
+        loaded = ctypes.CDLL(library, mode=os.RTLD_DEEPBIND | os.RTLD_LAZY)
+    elif way == "deep by name":
+        loaded = ctypes.CDLL(os.path.basename(library), mode=os.RTLD_DEEPBIND | os.RTLD_LAZY)
+    else:
+        linker = ctypes.CDLL(None)
+        linker.dlmopen.restype = linker.dlsym.restype = ctypes.c_void_p
+        handle = ctypes.c_void_p(linker.dlmopen(-1, library.encode(), os.RTLD_NOW))
+        loaded = types.SimpleNamespace()
+        for name in ("pass_by_link", "take_by_table"):
+            setattr(loaded, name, ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_ulong)(linker.dlsym(handle, name.encode())))
+    room = ctypes.create_string_buffer(len(PING))
+    good = 0
+    for i in range(200):
+        message = b"%0*d" % (len(PING), i)
+        for end, other in ((one, two), (two, one)):
+            other.settimeout(2)
+            if i % 2:
+                loaded.pass_by_link(end.fileno(), message, len(message))
+                good += whole(other, len(message)) == message
+            else:
+                end.sendall(message)
+                got = b""
+                while len(got) < len(message) and (count := loaded.take_by_table(other.fileno(), room, len(message) - len(got))) != 0:
+                    if count < 0:
+                        time.sleep(0.001)
+                    got += room.raw[:max(count, 0)]
+                good += got == message
+        time.sleep(0.0005)
+    say(good)
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (answer, ask, outlive, fill, fill_up, descriptors, looked_up)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (answer, ask, outlive, fill, fill_up, descriptors, looked_up, linked)}[sys.argv[1]](*sys.argv[2:])
