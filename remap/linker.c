@@ -63,13 +63,22 @@ static struct link_map *object_of(const void *address)
 	return dladdr1(address, &info, (void **)&map, RTLD_DL_LINKMAP) ? map : NULL;
 }
 
-/* Another library that stands before the same call finds libc's in this way: with ours it would go in a circle. */
-static bool stands_before(const void *asker, const char *name)
+static bool is_behind_us(const struct link_map *map)
+{
+	const struct link_map *m = object_of((const void *)cw_libc_linker);
+
+	while (m && m != map)
+		m = m->l_next;
+	return m;
+}
+
+/* It has the same call, and is what ours would call next, or what that calls: with ours it would go in a circle. */
+static bool stands_behind(const void *asker, const char *name)
 {
 	const struct link_map *map = object_of(asker);
 	void *handle, *of_asker;
 
-	if (!map || !map->l_name[0]) /* the program itself */
+	if (!map || !is_behind_us(map))
 		return false;
 	handle = cw_libc_linker()->dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
 	if (!handle)
@@ -84,7 +93,7 @@ static void *look_up_by_handle(void *restrict handle, const char *restrict name)
 {
 	void *found = cw_libc_linker()->dlsym(handle, name);
 
-	return !cw_is_of_libc(found) || stands_before(__builtin_return_address(0), name) ? found : cw_ours(name);
+	return !cw_is_of_libc(found) || stands_behind(__builtin_return_address(0), name) ? found : cw_ours(name);
 }
 
 cw_lookup *cw_way_of_dlsym(const void *handle, const char *name);
