@@ -18,12 +18,13 @@ CW_EXPORT int socket(int domain, int type, int protocol)
 
 	if (fd >= 0 && !plain && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
 	    (protocol == 0 || protocol == IPPROTO_TCP))
-		cw_stdio_given(cw_stream_open(fd, false, type & SOCK_NONBLOCK), fd);
+		cw_stream_open(fd, false, type & SOCK_NONBLOCK);
 	else if (fd >= 0 && !plain && (domain == AF_INET || domain == AF_INET6) && (type & 0xf) == SOCK_DGRAM &&
 		 (protocol == 0 || protocol == IPPROTO_UDP))
 		cw_datagram_open(fd, domain, type & SOCK_NONBLOCK);
 	else if (fd >= 0 && !plain && domain == AF_UNIX && (type & 0xf) == SOCK_STREAM)
-		cw_stdio_given(cw_unix_open(fd, false, type & SOCK_NONBLOCK), fd);
+		cw_unix_open(fd, false, type & SOCK_NONBLOCK);
+	cw_stdio_given(fd);
 	return fd;
 }
 
@@ -32,8 +33,10 @@ CW_EXPORT int socketpair(int domain, int type, int protocol, int pair[2])
 	bool plain = cw_is_plain();
 	int result = cw_real.socketpair(domain, type, protocol, pair);
 
-	for (int i = 0; result == 0 && !plain && domain == AF_UNIX && (type & 0xf) == SOCK_STREAM && i < 2; i++)
-		cw_stdio_given(cw_unix_open(pair[i], true, type & SOCK_NONBLOCK), pair[i]);
+	for (int i = 0; result == 0 && !plain && domain == AF_UNIX && (type & 0xf) == SOCK_STREAM && i < 2; i++) {
+		cw_unix_open(pair[i], true, type & SOCK_NONBLOCK);
+		cw_stdio_given(pair[i]);
+	}
 	return result;
 }
 
@@ -47,15 +50,14 @@ static bool is_tcp(int fd)
 }
 
 /* What has been said to the listener holds for what it accepts. The rest is asked for when it is offered (service_offer.c). */
-static struct cw_stream *inherit(struct cw_stream *made, const struct cw_stream *listener)
+static void inherit(struct cw_stream *made, const struct cw_stream *listener)
 {
-	if (made && listener) {
-		made->rcvbuf = listener->rcvbuf;
-		made->most_bits = listener->most_bits;
-		made->corked = listener->corked;
-		made->own_clamp = listener->own_clamp;
-	}
-	return made;
+	if (!made || !listener)
+		return;
+	made->rcvbuf = listener->rcvbuf;
+	made->most_bits = listener->most_bits;
+	made->corked = listener->corked;
+	made->own_clamp = listener->own_clamp;
 }
 
 static int accepted(int listener, int fd, bool nonblocking)
@@ -65,9 +67,10 @@ static int accepted(int listener, int fd, bool nonblocking)
 	if (fd < 0)
 		return fd;
 	if (from ? !from->is_unix : is_tcp(fd))
-		cw_stdio_given(inherit(cw_stream_open(fd, true, nonblocking), from), fd);
+		inherit(cw_stream_open(fd, true, nonblocking), from);
 	else if (from || cw_unix_is_stream(fd))
-		cw_stdio_given(cw_unix_open(fd, true, nonblocking), fd);
+		cw_unix_open(fd, true, nonblocking);
+	cw_stdio_given(fd);
 	return fd;
 }
 

@@ -124,7 +124,7 @@ static int duplicated(int from, int to)
 		cw_datagram_dup(datagram, to);
 		cw_datagram_release(datagram);
 	}
-	cw_stdio_given(cw_stream_of(to) ? stream : NULL, to);
+	cw_stdio_given(to);
 	return to;
 }
 

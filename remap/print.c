@@ -64,13 +64,22 @@ static int print_as_libc(int fd, char *text, int length)
 #endif
 }
 
+/* What is long it writes in parts, each of which is a datagram. */
+static void cut_by_libc(int fd)
+{
+	if (cw_datagram_of(fd))
+		cw_datagram_leave_by(fd, CW_REASON_no_stdio);
+}
+
 static int print(int fd, const char *format, va_list list)
 {
 	char *text = NULL;
 	int length;
 
-	if (!cw_stream_for(fd))
+	if (!cw_stream_for(fd)) {
+		cut_by_libc(fd);
 		return cw_real.vdprintf(fd, format, list);
+	}
 	length = vasprintf(&text, format, list);
 	return print_as_libc(fd, text, length);
 }
@@ -101,8 +110,10 @@ static int print_checked(int fd, int flag, const char *format, va_list list)
 	char *text = NULL;
 	int length;
 
-	if (!cw_stream_for(fd))
+	if (!cw_stream_for(fd)) {
+		cut_by_libc(fd);
 		return cw_real.__vdprintf_chk(fd, flag, format, list);
+	}
 	length = __vasprintf_chk(&text, flag, format, list);
 	return print_made(fd, text, length);
 }

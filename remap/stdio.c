@@ -28,7 +28,7 @@ static file_close *libc_close;
 
 static ssize_t read_file(FILE *file, void *bytes, ssize_t count)
 {
-	if (cw_likely(!cw_stream_of(file->_fileno)))
+	if (cw_likely(!cw_table_get(file->_fileno)))
 		return libc_read(file, bytes, count);
 	return read(file->_fileno, bytes, (size_t)count);
 }
@@ -38,7 +38,7 @@ static ssize_t write_file(FILE *file, const void *bytes, ssize_t count)
 {
 	ssize_t left = count;
 
-	if (cw_likely(!cw_stream_of(file->_fileno)))
+	if (cw_likely(!cw_table_get(file->_fileno)))
 		return libc_write(file, bytes, count);
 	while (left > 0) {
 		ssize_t sent = write(file->_fileno, bytes, (size_t)left);

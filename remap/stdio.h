@@ -1,5 +1,5 @@
-/* FILE streams on moved sockets: libc's stdio never calls read or write by a symbol, but through functions that are found in exported
- * tables (glibc, stdio.c) or in each FILE (musl, stdio_musl.c): layer 2. */
+/* FILE streams on moved sockets (streams and datagrams): libc's stdio never calls read or write by a symbol, but through functions that are
+ * found in exported tables (glibc, stdio.c) or in each FILE (musl, stdio_musl.c): layer 2. */
 #ifndef CW_REMAP_STDIO_H
 #define CW_REMAP_STDIO_H
 
@@ -12,14 +12,13 @@ bool cw_stdio_start(void);
 /* print.c: by our own write, until all is sent or one fails. *done: so much. */
 bool cw_write_all(int fd, const void *bytes, size_t count, size_t *done);
 
-struct cw_stream;
-/* A stream has one of the three numbers that stdin, stdout and stderr have from the beginning. */
+/* A socket has got this number, perhaps one of the three that stdin, stdout and stderr have from the beginning. */
 #ifdef __GLIBC__
-static inline void cw_stdio_given(struct cw_stream *stream, int fd)
+static inline void cw_stdio_given(int fd)
 {
 }
 #else
-void cw_stdio_given(struct cw_stream *stream, int fd);
+void cw_stdio_given(int fd);
 #endif
 
 #endif

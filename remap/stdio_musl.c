@@ -108,22 +108,34 @@ bool cw_stdio_start(void)
 	return true;
 }
 
-void cw_stdio_given(struct cw_stream *stream, int fd)
+static void leave(int fd)
 {
-	if (stream && (unsigned)fd <= STDERR_FILENO)
+	struct cw_stream *stream = cw_stream_of(fd);
+
+	if (stream)
 		cw_leave_whole(stream, fd, CW_REASON_no_stdio);
+	else
+		cw_datagram_leave_by(fd, CW_REASON_no_stdio);
+}
+
+void cw_stdio_given(int fd)
+{
+	if ((unsigned)fd <= STDERR_FILENO)
+		leave(fd);
 }
 
 CW_EXPORT FILE *fdopen(int fd, const char *mode)
 {
-	struct cw_stream *stream = cw_stream_for(fd);
-	FILE *made = cw_real.fdopen(fd, mode);
-	struct file *file = (struct file *)made;
+	FILE *made;
+	struct file *file;
 
-	if (!made || !stream)
+	cw_ensure_started();
+	made = cw_real.fdopen(fd, mode);
+	file = (struct file *)made;
+	if (!made || !cw_table_get(fd))
 		return made;
 	if (!is_known(file, fd)) {
-		cw_leave_whole(stream, fd, CW_REASON_no_stdio);
+		leave(fd);
 		return made;
 	}
 	file->read = read_file;
