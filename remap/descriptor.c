@@ -48,9 +48,9 @@ CW_EXPORT int close(int fd)
 		errno = EBADF; /* for the program it isn't there; a vfork child needs it until its exec, which closes it */
 		return -1;
 	}
-	if (cw_is_other_process())
-		return cw_real.close(fd);
-	cw_forget(fd);
+	cw_cancellation_point(); /* before anything has ended */
+	if (!cw_is_other_process())
+		cw_forget(fd);
 	return cw_real.close(fd);
 }
 

@@ -338,6 +338,12 @@ static void *begin_cancelled(void *argument)
 	case 5:
 		recvmsg(w->fd, &(struct msghdr){.msg_iov = &(struct iovec){bytes, sizeof(bytes)}, .msg_iovlen = 1}, MSG_DONTWAIT);
 		break;
+	case 6:
+		close(w->fd); /* and it is still open */
+		break;
+	case 7:
+		close(w->set);
+		break;
 	}
 	return NULL;
 }
@@ -347,7 +353,7 @@ SCENARIO(cancelled_at_the_beginning, 0)
 	struct waiter w = {e->fd, new_set(), 0};
 
 	MUST(control(w.set, EPOLL_CTL_ADD, e->fd, EPOLLIN, 1));
-	for (; w.how < 6; w.how++) {
+	for (; w.how < 8; w.how++) {
 		pthread_t thread;
 		void *result = NULL;
 
