@@ -292,6 +292,14 @@ static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, v
 	return result;
 }
 
+/* When the last one came: the kernel tells it of its own alone. By two names of old, and two of longs' size. */
+static bool asks_for_time(unsigned long request)
+{
+	unsigned long kind = request & (_IOC_TYPEMASK << _IOC_TYPESHIFT | _IOC_NRMASK);
+
+	return kind == SIOCGSTAMP_OLD || kind == SIOCGSTAMPNS_OLD;
+}
+
 static int ask_datagram(struct cw_datagram *socket, int fd, unsigned long request, void *argument)
 {
 	int result = cw_real.ioctl(fd, request, argument), size;
@@ -304,6 +312,8 @@ static int ask_datagram(struct cw_datagram *socket, int fd, unsigned long reques
 		cw_datagram_leave(socket, fd, CW_REASON_asynchronous);
 	else if (request == FIONREAD && (size = cw_datagram_pending(socket, fd)) >= 0)
 		*(int *)argument = size;
+	else if (asks_for_time(request))
+		cw_datagram_leave_to(socket, fd, CW_REASON_option);
 	cw_datagram_release(socket);
 	return result;
 }

@@ -1,9 +1,12 @@
-/* Datagram sockets as FILE streams, where libc calls no function by a symbol. */
+/* Datagram sockets as FILE streams, where libc calls no function by a symbol; and the time when a datagram came. */
 #define FAMILY "datagrams"
 #include "datagrams.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
 
 /* Moved again: connect ends what was. */
 static void open_connected(struct end *e)
@@ -76,4 +79,38 @@ SCENARIO(written_by_a_file, UNOPENED | ITS_OWN)
 		exchange(e, 20);
 	}
 	CALL(fclose(file));
+}
+
+/* SIOCGSTAMP: the time when the last one came. What was told to who asks for it lies between sending and asking. */
+static void show_time(struct end *e, unsigned long request, const struct timespec *before)
+{
+	struct timespec after;
+	struct timeval told = {0};
+	int64_t us[3];
+
+	CALL(ioctl(e->fd, request, &told));
+	clock_gettime(CLOCK_REALTIME, &after);
+	us[0] = before->tv_sec * INT64_C(1000000) + before->tv_nsec / 1000;
+	us[1] = told.tv_sec * INT64_C(1000000) + (request == SIOCGSTAMP ? told.tv_usec : told.tv_usec / 1000);
+	us[2] = after.tv_sec * INT64_C(1000000) + after.tv_nsec / 1000;
+	say("not before it was sent: %d, not later: %d", us[0] <= us[1], us[1] <= us[2]);
+}
+
+SCENARIO(time_of_arrival, UNOPENED | ITS_OWN)
+{
+	struct timespec before;
+
+	open_udp(e);
+	peer_gives(e, 10);
+	TAKE(e, recv(e->fd, room, 20, 0));
+	for (int i = 0; i < 6; i++) {
+		clock_gettime(CLOCK_REALTIME, &before);
+		peer_gives(e, 10);
+		TAKE(e, recv(e->fd, room, 20, 0));
+		show_time(e, i % 2 ? SIOCGSTAMP : SIOCGSTAMPNS, &before);
+		pause_us(1000);
+	}
+	clock_gettime(CLOCK_REALTIME, &before);
+	exchange(e, 30);
+	show_time(e, SIOCGSTAMP, &before);
 }
