@@ -35,10 +35,14 @@ static int by_execveat(int fd, const char *path, char *const arguments[], char *
 /* It stays absent in cw_kernel: made by its number it is no cancellation point. */
 int cw_epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *timeout, const sigset_t *mask)
 {
-	int64_t limit[2] = {timeout ? timeout->tv_sec : 0, timeout ? timeout->tv_nsec : 0};
+	int64_t limit[2] = {0};
 
 	if (cw_kernel.epoll_pwait2)
 		return cw_kernel.epoll_pwait2(epfd, events, max, timeout, mask);
+	if (timeout) {
+		limit[0] = timeout->tv_sec;
+		limit[1] = timeout->tv_nsec;
+	}
 	return (int)told(cw_raw(SYS_epoll_pwait2, epfd, (long)events, max, timeout ? (long)limit : 0, (long)mask, 8));
 }
 

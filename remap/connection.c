@@ -10,6 +10,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <string.h>
 
 CW_EXPORT int socket(int domain, int type, int protocol)
 {
@@ -284,19 +285,36 @@ CW_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 	return result;
 }
 
+/* What the program is to be told where the kernel has told something else. */
+static int own_value(struct cw_stream *stream, int level, int name, int told)
+{
+	if (level == SOL_SOCKET && name == SO_ERROR && !told)
+		return cw_error_take(stream);
+	if (level == IPPROTO_TCP && name == TCP_NODELAY && cw_switch_nagles(stream))
+		return 0; /* what the program left it at */
+	if (level == IPPROTO_TCP && name == TCP_NOTSENT_LOWAT && stream->keeps_unsent)
+		return stream->own_unsent;
+	return told;
+}
+
+static bool has_own_value(int level, int name)
+{
+	return level == SOL_SOCKET ? name == SO_ERROR : level == IPPROTO_TCP && (name == TCP_NODELAY || name == TCP_NOTSENT_LOWAT);
+}
+
 CW_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
-	int result;
+	int result, told = 0;
 
 	if (stream && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
 		cw_leave_whole(stream, fd, CW_REASON_option);
 	result = cw_real.getsockopt(fd, level, name, value, size);
-	if (stream && result == 0 && level == SOL_SOCKET && name == SO_ERROR && *size >= sizeof(int) && !*(int *)value)
-		*(int *)value = cw_error_take(stream);
-	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NODELAY && cw_switch_nagles(stream) && *size >= sizeof(int))
-		*(int *)value = 0; /* what the program left it at */
-	if (stream && result == 0 && level == IPPROTO_TCP && name == TCP_NOTSENT_LOWAT && stream->keeps_unsent && *size >= sizeof(int))
-		*(int *)value = stream->own_unsent;
+	if (!stream || result < 0 || !has_own_value(level, name))
+		return result;
+	/* As many of its bytes as there is room for. */
+	memcpy(&told, value, *size < sizeof(told) ? *size : sizeof(told));
+	told = own_value(stream, level, name, told);
+	memcpy(value, &told, *size < sizeof(told) ? *size : sizeof(told));
 	return result;
 }

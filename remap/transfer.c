@@ -62,13 +62,22 @@ CW_EXPORT ssize_t recv(int fd, void *bytes, size_t count, int flags)
 			  cw_receive(stream, fd, bytes, cw_at_once(count), flags));
 }
 
+/* The kernel takes the bytes before it looks where to put the address. */
 static ssize_t receive_from(struct cw_stream *stream, int fd, void *bytes, size_t count, int flags, struct sockaddr *from, socklen_t *size)
 {
 	ssize_t got = cw_receive(stream, fd, bytes, cw_at_once(count), flags);
 
-	if (got > 0 && size && stream->is_unix)
+	if (got < 0 || !from)
+		return got;
+	if (cw_nowhere(size, sizeof(*size)))
+		return cw_bad_address();
+	if ((int)*size < 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (got && stream->is_unix)
 		cw_unix_name(fd, from, size);
-	else if (got >= 0 && size)
+	else
 		*size = 0; /* as TCP: a stream's bytes carry no address */
 	return got;
 }
@@ -84,7 +93,7 @@ CW_EXPORT ssize_t recvfrom(int fd, void *bytes, size_t count, int flags, __SOCKA
 	if (cw_likely(!stream))
 		return cw_real.recvfrom(fd, bytes, count, flags, from, size);
 	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_real.recvfrom(fd, bytes, count, flags, from, size)),
-			  receive_from(stream, fd, bytes, count, flags, from, from ? size : NULL));
+			  receive_from(stream, fd, bytes, count, flags, from, size));
 }
 
 static ssize_t send_moved(struct cw_stream *stream, int fd, const void *bytes, size_t count, int flags)
@@ -114,9 +123,11 @@ CW_EXPORT ssize_t sendto(int fd, const void *bytes, size_t count, int flags, __C
 	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 	const struct sockaddr *to = *(const struct sockaddr **)&address;
 
-	if (datagram && size <= sizeof(struct sockaddr_storage))
+	bool refused = to && (size > sizeof(struct sockaddr_storage) || cw_nowhere(to, size)); /* else its size means nothing */
+
+	if (datagram && !refused)
 		return cw_datagram_put(datagram, fd, bytes, count, flags, to, size);
-	if (cw_likely(!stream) || size > sizeof(struct sockaddr_storage))
+	if (cw_likely(!stream) || refused)
 		return cw_real.sendto(fd, bytes, count, flags, to, size);
 	if (cw_unlikely(stream->is_unix) && to && size)
 		return cw_real.sendto(fd, bytes, count, flags, to, size); /* the kernel has the errno */
@@ -205,13 +216,15 @@ static ssize_t splice_from(struct cw_stream *stream, int from, int to, off64_t *
 	return cw_real.splice(from, NULL, to, to_offset, count, flags);
 }
 
+#define SPLICE_FLAGS ((unsigned)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT))
+
 CW_EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t count, unsigned flags)
 {
 	struct cw_stream *source = cw_stream_for(from), *target = cw_stream_of(to);
 
 	cw_datagram_leave_by(from, CW_REASON_splice);
 	cw_datagram_leave_by(to, CW_REASON_splice);
-	if ((source && !is_pipe(to)) || (target && !is_pipe(from)))
+	if ((source && !is_pipe(to)) || (target && !is_pipe(from)) || (flags & ~SPLICE_FLAGS))
 		return cw_real.splice(from, from_offset, to, to_offset, count, flags); /* the kernel has the errno */
 	if (target && cw_is_moved(target, to))
 		cw_leave_sending(target, to, CW_REASON_splice);

@@ -6,6 +6,7 @@
 #include "sockets/poll.h"
 #include "sockets/set.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 CW_EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)
@@ -79,6 +80,17 @@ CW_EXPORT int epoll_ctl(int epfd, int operation, int fd, struct epoll_event *eve
 	return cw_set_control(set, epfd, operation, fd, event);
 }
 
+/* The kernel refuses more. */
+static bool is_count(int max)
+{
+	return max > 0 && max <= (int)(INT_MAX / sizeof(struct epoll_event));
+}
+
+static bool is_time(const struct timespec *timeout)
+{
+	return !cw_nowhere(timeout, sizeof(*timeout)) && timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec <= 999999999;
+}
+
 CW_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask)
 {
 	struct cw_set *set;
@@ -88,9 +100,9 @@ CW_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int tim
 	cw_cancellation_point();
 	mask = cw_raw_mask(mask, &room);
 	set = cw_set_of(epfd);
-	if (set && max > 0 && cw_nowhere(events, 1) && cw_set_ready(set))
+	if (set && is_count(max) && cw_nowhere(events, 1) && cw_set_ready(set))
 		return (int)cw_bad_address();
-	if (!set || max <= 0 || cw_nowhere(events, 1))
+	if (!set || !is_count(max) || cw_nowhere(events, 1))
 		return cw_kernel.epoll_pwait(epfd, events, max, timeout, mask);
 	return cw_set_wait(epfd, events, max, timeout > 0 ? timeout * INT64_C(1000000) : timeout < 0 ? -1 : 0, mask);
 }
@@ -112,8 +124,7 @@ CW_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max, const 
 	cw_cancellation_point();
 	mask = cw_raw_mask(mask, &room);
 	set = cw_set_of(epfd);
-	if (!set || max <= 0 || cw_nowhere(events, 1) ||
-	    (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999)))
+	if (!set || !is_count(max) || cw_nowhere(events, 1) || (timeout && !is_time(timeout)))
 		return cw_epoll_pwait2(epfd, events, max, timeout, mask);
 	if (timeout && timeout->tv_sec < CW_LIFE_LONG) /* else it is for ever */
 		return cw_set_wait(epfd, events, max, timeout->tv_sec * INT64_C(1000000000) + timeout->tv_nsec, mask);

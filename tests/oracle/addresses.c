@@ -2,6 +2,7 @@
 #define FAMILY "addresses"
 #include "datagrams.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -124,6 +125,28 @@ SCENARIO(bad_poll, 0)
 	close(set);
 }
 
+SCENARIO(bad_waits, 0)
+{
+	int set = (int)MUST(epoll_create1(0));
+	struct epoll_event event = {EPOLLIN, {.fd = 1}};
+	volatile int many = INT_MAX;
+
+	MUST(epoll_ctl(set, EPOLL_CTL_ADD, e->fd, &event));
+	for (int i = 0; i < 2; i++) {
+		CALL(epoll_wait(set, &event, many, 0));
+		CALL(epoll_pwait(set, &event, many / (int)sizeof(event) + 1, 0, NULL));
+#ifdef __GLIBC__
+		if (sizeof(long) == 8) /* else libc looks at the time */
+			CALL(epoll_pwait2(set, &event, 1, nowhere, NULL));
+		CALL(epoll_pwait2(set, &event, many, NULL, NULL));
+#endif
+		peer_send(e, 1);
+		arrive(e, 1);
+	}
+	CALL(epoll_wait(set, &event, 1, 0));
+	close(set);
+}
+
 /* Only counted. */
 SCENARIO(look_at_nowhere, 0)
 {
@@ -147,6 +170,29 @@ SCENARIO(names_nowhere, 0)
 	SEND(e, 10, send(e->fd, room, 10, 0));
 	peer_recv_all(e, 10);
 	close(file);
+}
+
+/* The kernel looks at where to put an address when it has taken the bytes. */
+SCENARIO(senders_nowhere, 0)
+{
+	struct sockaddr_storage from;
+	socklen_t length = (socklen_t)-5, *volatile none = NULL;
+	volatile size_t garbage = 100000;
+
+	peer_send(e, 40);
+	arrive(e, 40);
+	CALL(recvfrom(e->fd, room, 10, 0, (struct sockaddr *)&from, none));
+	CALL(recvfrom(e->fd, room, 10, 0, (struct sockaddr *)&from, nowhere));
+	CALL(recvfrom(e->fd, room, 10, 0, (struct sockaddr *)&from, &length));
+	e->taken += 30;
+	RECV(e, recvfrom(e->fd, room, 10, 0, NULL, nowhere));
+	CALL(sendto(e->fd, room, 10, 0, nowhere, 16));
+	CALL(sendto(e->fd, room, 10, 0, (struct sockaddr *)&from, (socklen_t)garbage));
+	/* Of no address the length means nothing. */
+	SEND(e, 10, sendto(e->fd, room, 10, 0, NULL, (socklen_t)garbage));
+	SEND(e, 20, send(e->fd, room, 20, 0));
+	SEND(e, 10, sendto(e->fd, room, 10, 0, NULL, (socklen_t)-1));
+	peer_recv_all(e, 40);
 }
 
 SCENARIO(many_messages_nowhere, 0)

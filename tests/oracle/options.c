@@ -72,6 +72,27 @@ SCENARIO(all_asked, 0)
 	peer_recv_all(e, 10);
 }
 
+/* As many bytes of the answer as there is room for. */
+SCENARIO(asked_with_little_room, 0)
+{
+	static const struct {
+		int level, name;
+	} option[] = {{SOL_SOCKET, SO_ERROR}, {IPPROTO_TCP, TCP_NODELAY}, {IPPROTO_TCP, TCP_NOTSENT_LOWAT}, {IPPROTO_TCP, TCP_CORK}};
+
+	CALL(setsockopt(e->fd, IPPROTO_TCP, TCP_NODELAY, &(int){0}, sizeof(int)));
+	for (size_t i = 0; i < sizeof(option) / sizeof(*option); i++)
+		for (int length = -1; length <= 8; length++) {
+			unsigned char value[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+			socklen_t size = (socklen_t)length;
+
+			say("room for %d", length);
+			CALL(getsockopt(e->fd, option[i].level, option[i].name, value, &size));
+			say("  %d: %d %d %d %d %d", (int)size, value[0], value[1], value[2], value[3], value[4]);
+		}
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+}
+
 SCENARIO(all_asked_unconnected, KERNEL | UNOPENED)
 {
 	ask_all((int)MUST(socket(manner.family, SOCK_STREAM, 0)));

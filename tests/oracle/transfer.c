@@ -356,6 +356,10 @@ SCENARIO(spliced, 0)
 	int pipes[2];
 
 	MUST(pipe(pipes));
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(splice(e->fd, NULL, pipes[1], NULL, 1000, 0x100));
+	RECV(e, recv(e->fd, room, 1000, 0));
 	fill(e, room, 1000);
 	MUST(write(pipes[1], room, 1000));
 	gave(e, CALL(splice(pipes[0], NULL, e->fd, NULL, 1000, 0)));
