@@ -1,5 +1,6 @@
 /* Descriptors' numbers: closing, duplicating, and the flags that belong to them. */
 #include "call.h"
+#include "listed.h"
 #include "plain.h"
 #include "process.h"
 #include "sockets/bell.h"
@@ -9,6 +10,7 @@
 #include "sockets/set.h"
 #include "stdio.h"
 
+#include <limits.h>
 #include <linux/close_range.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -82,6 +84,20 @@ static int close_kernel_range(unsigned first, unsigned last, int flags)
 	return cw_real.close_range(first, last, flags);
 }
 
+static bool any_of_ours(unsigned first, unsigned last)
+{
+	for (unsigned fd = first; fd <= last && fd < cw_table_end(); fd++)
+		if (cw_table_get((int)fd) && !is_kept((int)fd))
+			return true;
+	return false;
+}
+
+/* Old kernels have no such call, and the filters of containers may refuse it: then nothing ends. */
+static bool closes_ranges(void)
+{
+	return cw_raw(SYS_close_range, ~0u, ~0u, 0, 0, 0, 0) == 0;
+}
+
 CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	bool other;
@@ -91,7 +107,7 @@ CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	if (cw_is_plain())
 		return close_kernel_range(first, last, flags);
 	other = cw_is_other_process();
-	if (first > last || (flags & ~(int)CLOSE_RANGE_UNSHARE))
+	if (first > last || (flags & ~(int)CLOSE_RANGE_UNSHARE) || (!other && any_of_ours(first, last) && !closes_ranges()))
 		return cw_real.close_range(first, last, flags);
 	for (unsigned fd = first; !other && fd <= last && fd < cw_table_end(); fd++)
 		if (cw_table_get((int)fd) && !is_kept((int)fd))
@@ -99,9 +115,24 @@ CW_EXPORT int close_range(unsigned first, unsigned last, int flags)
 	return close_kernel_range(first, last, flags);
 }
 
+static void close_from(int fd, int low)
+{
+	if (fd >= low)
+		close(fd);
+}
+
 CW_EXPORT void closefrom(int low)
 {
-	close_range(low < 0 ? 0 : (unsigned)low, ~0u, 0);
+	struct rlimit limit = {.rlim_cur = 0};
+
+	if (low < 0)
+		low = 0;
+	if (close_range((unsigned)low, ~0u, 0) == 0 || cw_each_open_descriptor(close_from, low))
+		return;
+	/* libc's own ends the program here. */
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (int fd = low; (rlim_t)fd < limit.rlim_cur && fd < INT_MAX; fd++)
+		close(fd);
 }
 
 static int duplicated(int from, int to)

@@ -9,6 +9,7 @@
 #include "call.h"
 #include "environment.h"
 #include "execute.h"
+#include "listed.h"
 #include "plain.h"
 #include "raw.h"
 #include "sockets/datagram.h"
@@ -133,7 +134,7 @@ static struct cw_stream *by_cookie(uint64_t cookie)
 	return NULL;
 }
 
-static void leave_by_cookie(int fd)
+static void leave_by_cookie(int fd, int ignored)
 {
 	uint64_t cookie;
 	socklen_t size = sizeof(cookie);
@@ -150,42 +151,13 @@ static void leave_by_cookie(int fd)
 		cw_datagram_leave_to(datagram, fd, CW_REASON_executed);
 }
 
-/* The kernel's struct linux_dirent64. */
-struct listed {
-	uint64_t inode, offset;
-	uint16_t size;
-	uint8_t type;
-	char name[];
-};
-
-/* With nothing of libc's: its memory is the parent's. */
-static bool leave_listed(void)
-{
-	_Alignas(struct listed) char room[2048];
-	int list = (int)cw_raw(SYS_openat, AT_FDCWD, (long)"/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
-	long got;
-
-	if (list < 0)
-		return false;
-	while ((got = cw_raw(SYS_getdents64, list, (long)room, sizeof(room), 0, 0, 0)) > 0)
-		for (long at = 0; at < got; at += ((const struct listed *)(room + at))->size) {
-			int fd = 0;
-
-			for (const char *digit = ((const struct listed *)(room + at))->name; *digit >= '0' && *digit <= '9'; digit++)
-				fd = 10 * fd + (*digit - '0');
-			leave_by_cookie(fd);
-		}
-	cw_raw(SYS_close, list, 0, 0, 0, 0, 0);
-	return got == 0;
-}
-
 /* In a vfork child the numbers are its own: sockets are known by their cookies. */
 static void leave_inherited_by_cookie(void)
 {
-	if (leave_listed())
+	if (cw_each_open_descriptor(leave_by_cookie, 0))
 		return;
 	for (int fd = 0; fd < MOST_INHERITED; fd++)
-		leave_by_cookie(fd);
+		leave_by_cookie(fd, 0);
 }
 
 /* A child that execs lets go of what is closed by that; if the exec fails it holds it again. */

@@ -4,6 +4,8 @@
  *	handler		its own SIGSEGV handler on an alternate stack, faults of its own, bad pointers given to calls
  *	stacks		threads with small stacks and an alternate stack each
  *	closer		closes every descriptor that isn't its own, again and again
+ *	ranges		closes ranges, which a filter refuses (below without-ranges)
+ *	without-ranges	executes what follows under such a filter
  *	filter-errno	a seccomp filter after the move that lets pass what the program itself calls; all else gets EPERM
  *	filter-kill	the same, but all else kills
  *	chroot		changes its root to an empty directory (argument), then goes on, also with new streams
@@ -255,6 +257,38 @@ static void load_by_prctl(scmp_filter_ctx context)
 	close(file);
 	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	MUST(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &whole));
+}
+
+/* As those of old containers. */
+static int without_ranges(char **command)
+{
+	scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
+
+	MUST(-seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(close_range), 0));
+	MUST(-seccomp_load(context));
+	execvp(command[0], command);
+	return 127;
+}
+
+static void ranges(void)
+{
+	struct stream s = open_stream(), other;
+	int high = (int)MUST(fcntl(s.fd, F_DUPFD, 200));
+
+	talk(&s, 60);
+	if (close_range((unsigned)s.fd, ~0u, 0) == 0 || errno != ENOSYS)
+		fail("close_range: %m");
+	talk(&s, 60);
+	closefrom(s.fd + 1);
+	if (fcntl(high, F_GETFD) >= 0)
+		fail("open behind closefrom");
+	talk(&s, 60);
+	closefrom(3);
+	if (fcntl(s.fd, F_GETFD) >= 0)
+		fail("open behind closefrom");
+	other = open_stream();
+	talk(&other, 60);
+	close(other.fd);
 }
 
 /* What the program calls by itself after this, each name as the C library's call of that name makes it. */
@@ -523,6 +557,8 @@ int main(int count, char **words)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!strcmp(what, "serve"))
 		return serve(atoi(words[2]));
+	if (!strcmp(what, "without-ranges"))
+		return without_ranges(words + 2);
 	start_peer();
 	if (!strcmp(what, "handler"))
 		handler();
@@ -530,6 +566,8 @@ int main(int count, char **words)
 		stacks();
 	else if (!strcmp(what, "closer"))
 		closer();
+	else if (!strcmp(what, "ranges"))
+		ranges();
 	else if (!strcmp(what, "filter-errno"))
 		filter(SCMP_ACT_ERRNO(EPERM));
 	else if (!strcmp(what, "filter-kill"))
