@@ -10,6 +10,7 @@
 #include "sockets/patience.h"
 #include "sockets/service.h"
 #include "stdio.h"
+#include "sync/clock.h"
 #include "sync/spin.h"
 
 _Atomic uint8_t cw_stage;
@@ -49,6 +50,7 @@ void cw_start(void)
 
 	if (atomic_load_explicit(&begun, memory_order_relaxed) || atomic_exchange_explicit(&begun, 1, memory_order_acq_rel))
 		return;
+	cw_clock_begin();
 	cw_ticks_begin();
 	cw_real_find();
 	atomic_store_explicit(&cw_stage, CW_STARTED, memory_order_relaxed);
