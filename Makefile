@@ -51,7 +51,7 @@ MULTIARCH := $(or $(shell gcc -print-multiarch 2>/dev/null),$(shell uname -m)-li
 MUSL_CC ?= musl-gcc
 OBJECTS_OF_32 := $(LIBRARY_SOURCES:%.c=$(BUILD)/inside32/%.o)
 OBJECTS_OF_MUSL := $(LIBRARY_SOURCES:%.c=$(BUILD)/insidemusl/%.o)
-LINK_INSIDE = -shared -Wl,-soname,libcauseway.so -Wl,-z,defs -Wl,-z,now -Wl,--hash-style=gnu -static-libgcc
+LINK_INSIDE = -shared -Wl,-soname,libcauseway.so -Wl,-z,defs -Wl,-z,now -Wl,-Bsymbolic-functions -Wl,--hash-style=gnu -static-libgcc
 # By name: what CW_TABLE marks comes last.
 LINK_INSIDE += -Wl,--sort-section=name
 

@@ -247,7 +247,8 @@ static void preload(struct run *run)
 	run->preloaded = true;
 	if (before && listed(before, path))
 		return;
-	if (asprintf(&value, "%s%s%s", path, before && *before ? ":" : "", before ? before : "") < 0)
+	/* Last: what other libraries do in a call's place they do with kernel TCP too, and what they call then is ours. */
+	if (asprintf(&value, "%s%s%s", before ? before : "", before && *before ? ":" : "", path) < 0)
 		return;
 	setenv("LD_PRELOAD", value, 1);
 	free(value);

@@ -75,7 +75,7 @@ check no_more_descriptors is "$(run sh -c 'ls /proc/$$/fd')" "$(sh -c 'ls /proc/
 check arguments is "$(run -- printf '%s|' a 'b c' '' -x)" "$(printf '%s|' a 'b c' '' -x)"
 has_library() { has "$(run env)" "LD_PRELOAD=$work/bin/libcauseway.so"; }
 check preloads_the_library has_library
-keeps_others() { has "$(LD_PRELOAD=/other.so run env 2>/dev/null)" "LD_PRELOAD=$work/bin/libcauseway.so:/other.so"; }
+keeps_others() { has "$(LD_PRELOAD=/other.so run env 2>/dev/null)" "LD_PRELOAD=/other.so:$work/bin/libcauseway.so"; }
 check keeps_other_preloads keeps_others
 nested() { is "$(run "$causeway" run --service "$service" printenv LD_PRELOAD)" "$work/bin/libcauseway.so"; }
 check nested_runs_preload_once nested

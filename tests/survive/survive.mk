@@ -1,6 +1,6 @@
 # The programs of the tests of what Causeway must survive.
 SURVIVE = $(BUILD)/tests/survive
-SURVIVE_PROGRAMS = $(patsubst tests/survive/%.c,$(SURVIVE)/%,$(filter-out tests/survive/survive.c,$(wildcard tests/survive/*.c)))
+SURVIVE_PROGRAMS = $(patsubst tests/survive/%.c,$(SURVIVE)/%,$(filter-out %/survive.c %/other.c,$(wildcard tests/survive/*.c)))
 
 $(SURVIVE)/%.o: tests/survive/%.c
 	@mkdir -p $(@D)
@@ -11,7 +11,11 @@ $(SURVIVE)/%: $(SURVIVE)/%.o $(SURVIVE)/survive.o $(BUILD)/tests/oracle/content.
 
 $(SURVIVE)/odd: SURVIVE_LIBRARIES = -lseccomp
 
-survive: $(SURVIVE_PROGRAMS)
+$(SURVIVE)/other.so: tests/survive/other.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out $(SANITIZE),$(COMMON)) -shared -fPIC -o $@ $<
+
+survive: $(SURVIVE_PROGRAMS) $(SURVIVE)/other.so
 
 -include $(wildcard $(SURVIVE)/*.d)
 .PHONY: survive
