@@ -121,18 +121,28 @@ static void close_from(int fd, int low)
 		close(fd);
 }
 
-CW_EXPORT void closefrom(int low)
+/* Where libc's own closefrom ends the program. */
+static void close_to_limit(int low)
 {
 	struct rlimit limit = {.rlim_cur = 0};
 
-	if (low < 0)
-		low = 0;
-	if (close_range((unsigned)low, ~0u, 0) == 0 || cw_each_open_descriptor(close_from, low))
-		return;
-	/* libc's own ends the program here. */
 	getrlimit(RLIMIT_NOFILE, &limit);
 	for (int fd = low; (rlim_t)fd < limit.rlim_cur && fd < INT_MAX; fd++)
 		close(fd);
+}
+
+CW_EXPORT void closefrom(int low)
+{
+	int before;
+
+	if (low < 0)
+		low = 0;
+	if (close_range((unsigned)low, ~0u, 0) == 0)
+		return;
+	before = cw_hold_cancellation(); /* close is a point of it, this is none */
+	if (!cw_each_open_descriptor(close_from, low))
+		close_to_limit(low);
+	cw_release_cancellation(before);
 }
 
 static int duplicated(int from, int to)

@@ -149,6 +149,17 @@ static ssize_t file_into_pipe(int pipe, int from, size_t count)
 	return splice(from, NULL, pipe, NULL, cw_at_once(count), flags);
 }
 
+/* libc's own is no cancellation point. */
+static ssize_t file_into_stream(struct cw_stream *stream, int fd, int from, off64_t *offset, size_t count)
+{
+	int before = cw_hold_cancellation();
+	ssize_t sent = CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count),
+			       cw_send_file(stream, fd, from, offset, cw_at_once(count)));
+
+	cw_release_cancellation(before);
+	return sent;
+}
+
 ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
@@ -159,8 +170,7 @@ ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count)
 		return file_into_pipe(fd, from, count);
 	if (cw_likely(!stream) || !count || cw_too_long(count) || (offset && cw_nowhere(offset, sizeof(*offset))))
 		return cw_kernel.sendfile64(fd, from, offset, count);
-	return CW_SEND(stream, fd, cw_kernel.sendfile64(fd, from, offset, count),
-		       cw_send_file(stream, fd, from, offset, cw_at_once(count)));
+	return file_into_stream(stream, fd, from, offset, count);
 }
 
 #if __SIZEOF_LONG__ == 8

@@ -8,7 +8,9 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #ifdef __GLIBC__
 #include <sys/single_threaded.h>
 #endif
@@ -544,4 +546,49 @@ SCENARIO(stopped_and_continued, ALONE)
 	CALL(recv(e->fd, room, 10, 0));
 	peer_wait();
 	close(set);
+}
+
+struct going_on {
+	int stream, file, set, how;
+	long result;
+	bool behind;
+};
+
+static void *go_on(void *argument)
+{
+	struct going_on *g = argument;
+	struct epoll_event event = {.events = EPOLLIN};
+	int value = 0;
+
+	pthread_cancel(pthread_self());
+	if (g->how == 0)
+		g->result = sendfile(g->stream, g->file, NULL, 10);
+	else if (g->how == 1)
+		g->result = ioctl(g->stream, FIONREAD, &value);
+	else if (g->how == 2)
+		g->result = epoll_ctl(g->set, EPOLL_CTL_ADD, g->stream, &event);
+	else
+		g->result = close_range(900, 1000, 0);
+	g->behind = true;
+	pthread_testcancel();
+	return NULL;
+}
+
+/* Calls that are no cancellation points. */
+SCENARIO(past_a_cancel, 0)
+{
+	struct going_on g = {.stream = e->fd, .set = new_set(), .file = file_of(e->sent + 100)};
+	pthread_t thread;
+
+	MUST(lseek(g.file, (off_t)e->sent, SEEK_SET));
+	for (; g.how < 4; g.how++) {
+		g.behind = false;
+		MUST(-pthread_create(&thread, NULL, go_on, &g));
+		MUST(-pthread_join(thread, NULL));
+		say("%d: %ld, behind the call: %d", g.how, g.result, g.behind);
+		gave(e, g.how == 0 ? g.result : 0);
+	}
+	peer_recv_all(e, 10);
+	close(g.file);
+	close(g.set);
 }
