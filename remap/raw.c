@@ -188,7 +188,7 @@ static cw_noinline void dispatched_32(struct cw_raw_thread *thread, ucontext_t *
 	if (!cw_is_other_process() && !atomic_exchange_explicit(&left, true, memory_order_relaxed))
 		cw_leave_process(CW_REASON_raw_calls);
 	if (is_frames_32((int)call[0])) {
-		thread->resume = (uintptr_t)registers[REG_RIP];
+		thread->resume_32 = (uintptr_t)registers[REG_RIP];
 		registers[REG_RIP] = (greg_t)cw_raw_call_32;
 	} else {
 		registers[REG_RAX] = cw_raw_make_32(call); /* a handler that interrupts it may make others */
@@ -209,7 +209,7 @@ static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *con
 		thread->fresh = false;
 		memset(&cw_thread, 0, sizeof(cw_thread));
 	}
-	if (thread->born)
+	if (thread->births)
 		cw_raw_born(thread);
 	if (!thread->settled && thread->program_fs != thread->own_fs) {
 		thread->settled = true;

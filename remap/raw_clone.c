@@ -12,10 +12,27 @@
 #include "process.h"
 #include "sockets/leave.h"
 
-static void resume_in(struct cw_raw_thread *thread, ucontext_t *context, const char *call)
+/* A handler that is left by a jump leaves its detour behind: where all are taken it is the oldest's turn. */
+static struct cw_raw_detour *free_detour(struct cw_raw_thread *thread)
 {
-	thread->resume = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-	context->uc_mcontext.gregs[REG_RIP] = (greg_t)call;
+	for (int i = 0; i < CW_RAW_DETOURS; i++)
+		if (!thread->detours[i].resume)
+			return &thread->detours[i];
+	return &thread->detours[thread->oldest++ % CW_RAW_DETOURS];
+}
+
+struct cw_raw_detour *cw_raw_detour(struct cw_raw_thread *thread, ucontext_t *context, const char *call)
+{
+	greg_t *registers = context->uc_mcontext.gregs;
+	struct cw_raw_detour *detour = free_detour(thread);
+
+	detour->born = NULL;
+	detour->result = 0;
+	detour->r12 = (uint64_t)registers[REG_R12];
+	detour->resume = (uintptr_t)registers[REG_RIP];
+	registers[REG_R12] = (greg_t)detour;
+	registers[REG_RIP] = (greg_t)call;
+	return detour;
 }
 
 /* The child has a copy of everything, this handler's frame too: it goes on from here. */
@@ -65,20 +82,31 @@ static long thread_here(struct cw_raw_thread *thread, ucontext_t *context, const
 	child = cw_raw_thread_new();
 	if (!child)
 		cw_leave_process(CW_REASON_raw_calls);
-	stack[-2] = (uintptr_t)child;
+	stack[-3] = (uintptr_t)child;
+	stack[-2] = (uintptr_t)registers[REG_R12];
 	stack[-1] = (uintptr_t)registers[REG_RIP];
-	registers[REG_RSI] = (greg_t)(stack - 2);
-	thread->born = child;
-	thread->result = 0;
-	resume_in(thread, context, cw_raw_thread_call);
+	registers[REG_RSI] = (greg_t)(stack - 3);
+	cw_raw_detour(thread, context, cw_raw_thread_call)->born = child;
+	thread->births = true;
 	return 0;
 }
 
 void cw_raw_born(struct cw_raw_thread *thread)
 {
-	if (thread->result < 0)
-		cw_raw_thread_give(thread->born, 0);
-	thread->born = NULL;
+	thread->births = false;
+	for (int i = 0; i < CW_RAW_DETOURS; i++) {
+		struct cw_raw_detour *detour = &thread->detours[i];
+
+		if (!detour->resume)
+			continue;
+		if (!detour->result) { /* not yet */
+			thread->births = true;
+			continue;
+		}
+		if (detour->result < 0 && detour->born)
+			cw_raw_thread_give(detour->born, 0);
+		detour->resume = 0;
+	}
 }
 
 bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number, const long a[6], long *result)
@@ -103,7 +131,7 @@ bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number
 		return false;
 	}
 	if (flags & CLONE_VFORK) {
-		resume_in(thread, context, cw_raw_vfork_call);
+		cw_raw_detour(thread, context, cw_raw_vfork_call);
 		return true;
 	}
 	*result = thread_here(thread, context, a);

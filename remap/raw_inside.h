@@ -18,25 +18,42 @@
 #define CW_RAW_SIGSYS     (UINT64_C(1) << (SIGSYS - 1))
 
 /*
+ * A call that raw_stubs.S makes in the program's place, and what the program goes on with. A signal may come before it does, whose handler
+ * makes such calls too: so a thread has several, and raw_stubs.S finds its own by a register that nobody else changes (r12).
+ */
+struct cw_raw_detour {
+	uintptr_t resume; /* 0: free */
+	uint64_t r12;     /* the program's */
+	uint64_t saved[5];
+	long result; /* of a thread's beginning; 0: not known yet */
+	struct cw_raw_thread *born;
+	stack_t wanted; /* what the kernel is told */
+};
+
+#define CW_RAW_DETOURS 8
+
+/*
  * Of a thread whose calls are dispatched: part of libc's thread-local memory, found by the gs base, which libc and the compilers leave
  * alone. fs may be the program's own when a call comes (static programs, Go), and is libc's as long as ours is on the way.
  */
 struct cw_raw_thread {
-	/* raw_stubs.S's: where the program goes on, and its registers. */
-	uintptr_t resume;
-	uint64_t saved[5];
-	long result;
+	/* raw_stubs.S's: registers until it is dispatched itself, and where it goes on from a call of 32 bits. */
+	struct cw_raw_detour beginning;
+	uintptr_t resume_32;
 	/* ours */
+	struct cw_raw_detour detours[CW_RAW_DETOURS];
+	unsigned oldest;
+	bool births; /* some detour may be a thread's beginning */
 	uintptr_t own_fs, program_fs;
-	struct cw_raw_thread *born; /* the child that result tells about */
 	struct cw_raw_thread *next; /* of those that are free */
 	int left;                   /* the thread that had it, and may still be on its way out */
 	bool fresh;                 /* has not called yet */
 	bool settled;               /* has a signal stack for that */
 	stack_t stack;              /* the program's own, where ours stands in for it */
-	stack_t wanted;             /* what the kernel is told */
 	void *room;                 /* ours; kept for the next thread */
 };
+
+_Static_assert(offsetof(struct cw_raw_detour, result) == 56 && offsetof(struct cw_raw_thread, resume_32) == 96, "raw_stubs.S knows them");
 
 extern __thread struct cw_raw_thread cw_raw_own;
 
@@ -108,7 +125,9 @@ void cw_raw_signal(int number, siginfo_t *info, void *context);
 /* raw_look.c: before a read. */
 void cw_raw_look(int fd);
 
-/* raw_clone.c: true if the program's registers are to be left as they are. */
+/* raw_clone.c: the program goes by `call` of raw_stubs.S. */
+struct cw_raw_detour *cw_raw_detour(struct cw_raw_thread *thread, ucontext_t *context, const char *call);
+/* True if the program's registers are to be left as they are. */
 bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number, const long a[6], long *result);
 void cw_raw_born(struct cw_raw_thread *thread);
 

@@ -221,7 +221,7 @@ static stack_t own_view(const struct cw_raw_thread *thread, const stack_t *kerne
 	return stack;
 }
 
-static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool on)
+static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool on, stack_t *wanted)
 {
 	unsigned mode = (unsigned)stack->ss_flags & ~(1u << 31);
 
@@ -232,7 +232,7 @@ static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool o
 	if (mode != SS_DISABLE && stack->ss_size < LEAST_STACK)
 		return -ENOMEM;
 	thread->stack = mode == SS_DISABLE ? (stack_t){.ss_flags = SS_DISABLE} : *stack;
-	thread->wanted = stack_for(thread, &thread->stack);
+	*wanted = stack_for(thread, &thread->stack);
 	return 0;
 }
 
@@ -243,6 +243,8 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 	stack_t before = context->uc_stack;
 	bool on = lies_on((uintptr_t)registers[REG_RSP], &before);
 	struct cw_raw_thread childs;
+	struct cw_raw_detour *detour;
+	stack_t wanted;
 
 	/* A vfork child's thread is its parent's, who goes on by what is written there. */
 	if (cw_is_other_process()) {
@@ -250,21 +252,21 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 		thread = &childs;
 	}
 	before = own_view(thread, &before, on);
-	*result = stack ? set_stack(thread, stack, on) : 0;
+	*result = stack ? set_stack(thread, stack, on, &wanted) : 0;
 	if (*result)
 		return false;
 	if (old)
 		*old = before;
 	if (stack && thread == &childs)
-		context->uc_stack = childs.wanted;
+		context->uc_stack = wanted;
 	if (!stack || thread == &childs)
 		return false;
-	thread->saved[0] = (uint64_t)registers[REG_RDI];
-	thread->saved[1] = (uint64_t)registers[REG_RSI];
-	thread->resume = (uintptr_t)registers[REG_RIP];
-	registers[REG_RDI] = (greg_t)&thread->wanted;
+	detour = cw_raw_detour(thread, context, cw_raw_stack_call);
+	detour->saved[0] = (uint64_t)registers[REG_RDI];
+	detour->saved[1] = (uint64_t)registers[REG_RSI];
+	detour->wanted = wanted;
+	registers[REG_RDI] = (greg_t)&detour->wanted;
 	registers[REG_RSI] = 0;
-	registers[REG_RIP] = (greg_t)cw_raw_stack_call;
 	return true;
 }
 
@@ -361,7 +363,7 @@ CW_EXPORT sighandler_t signal(int number, sighandler_t handler)
 CW_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
 {
 	struct cw_raw_thread *thread;
-	stack_t kernels, before;
+	stack_t kernels, before, wanted;
 	bool on;
 	long result;
 
@@ -372,8 +374,8 @@ CW_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
 	on = kernels.ss_flags & SS_ONSTACK;
 	kernels.ss_flags &= ~SS_ONSTACK;
 	before = own_view(thread, &kernels, on);
-	result = stack ? set_stack(thread, stack, on) : 0;
-	if (result == 0 && stack && cw_real.sigaltstack(&thread->wanted, NULL) < 0)
+	result = stack ? set_stack(thread, stack, on, &wanted) : 0;
+	if (result == 0 && stack && cw_real.sigaltstack(&wanted, NULL) < 0)
 		return -1;
 	if (result < 0) {
 		errno = (int)-result;

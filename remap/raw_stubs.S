@@ -1,12 +1,15 @@
 /*
  * Calls that the program's own registers and stack are needed for. The handler of a dispatched call sends the program here instead of
- * making it; from here they are not dispatched, and the program goes on where it was. gs: struct cw_raw_thread, by its offsets. rcx and r11
- * are lost by every system call, so they are free.
+ * making it; from here they are not dispatched, and the program goes on where it was. rcx and r11 are lost by every system call, so they are
+ * free. r12 is the call's struct cw_raw_detour, by its offsets: nothing else tells which call this is when it is over, since a handler may
+ * have made others. It is free again when RESUME is 0, or (a thread's) RESULT is not; so that comes when nothing in it is needed any more.
  */
 #if defined(__x86_64__) && defined(__LP64__)
-#define RESUME 0
-#define SAVED  8
-#define RESULT 48
+#define RESUME    0
+#define R12       8
+#define SAVED     16
+#define RESULT    56
+#define RESUME_32 96 /* of struct cw_raw_thread, which begins with a detour */
 
 	.hidden cw_raw_range
 	.hidden cw_raw_fsgsbase
@@ -14,11 +17,11 @@
 
 /* prctl(PR_SET_SYSCALL_USER_DISPATCH, ...) for this thread, which touches no stack: Go has a hundred bytes left there. rax becomes 0. */
 	.macro arm
-	movq %rdi, %gs:SAVED
-	movq %rsi, %gs:SAVED+8
-	movq %rdx, %gs:SAVED+16
-	movq %r10, %gs:SAVED+24
-	movq %r8, %gs:SAVED+32
+	movq %rdi, SAVED(%r12)
+	movq %rsi, SAVED+8(%r12)
+	movq %rdx, SAVED+16(%r12)
+	movq %r10, SAVED+24(%r12)
+	movq %r8, SAVED+32(%r12)
 	movl $157, %eax
 	movl $59, %edi
 	movq cw_raw_range(%rip), %rsi
@@ -26,46 +29,62 @@
 	movq cw_raw_range+16(%rip), %r10
 	xorl %r8d, %r8d
 	syscall
-	movq %gs:SAVED, %rdi
-	movq %gs:SAVED+8, %rsi
-	movq %gs:SAVED+16, %rdx
-	movq %gs:SAVED+24, %r10
-	movq %gs:SAVED+32, %r8
+	movq SAVED(%r12), %rdi
+	movq SAVED+8(%r12), %rsi
+	movq SAVED+16(%r12), %rdx
+	movq SAVED+24(%r12), %r10
+	movq SAVED+32(%r12), %r8
 	xorl %eax, %eax
 	.endm
 
-/* The child runs in our memory and on our stack until it execs or ends; its calls are dispatched too. We wait for that. */
+/* The program goes on, and the detour is free. */
+	.macro resume
+	movq RESUME(%r12), %rcx
+	movq R12(%r12), %r11
+	movq $0, RESUME(%r12)
+	movq %r11, %r12
+	jmp *%rcx
+	.endm
+
+/* The child runs in our memory and on our stack until it execs or ends; its calls are dispatched too. We wait for that, and go on by the
+ * same detour, which the child leaves as it is. */
 	.globl cw_raw_vfork_call
 	.hidden cw_raw_vfork_call
 	.type cw_raw_vfork_call, @function
 cw_raw_vfork_call:
 	syscall
 	testq %rax, %rax
-	jnz 1f
-	arm
-1:	movq %gs:RESUME, %rcx
+	jz 1f
+	resume
+1:	arm
+	movq RESUME(%r12), %rcx
+	movq R12(%r12), %r12
 	jmp *%rcx
 	.size cw_raw_vfork_call, . - cw_raw_vfork_call
 
-/* A thread. On its stack, which rsi tells, the handler has put its struct cw_raw_thread (or 0) and where it begins. */
+/* A thread. On its stack, which rsi tells, the handler has put its struct cw_raw_thread (or 0), its r12, and where it begins. */
 	.globl cw_raw_thread_call
 	.hidden cw_raw_thread_call
 	.type cw_raw_thread_call, @function
 cw_raw_thread_call:
 	syscall
-	leaq 16(%rsi), %rsi
+	leaq 24(%rsi), %rsi
 	testq %rax, %rax
 	jz 1f
-	movq %rax, %gs:RESULT
-	movq %gs:RESUME, %rcx
+	movq RESUME(%r12), %rcx
+	movq R12(%r12), %r11
+	movq %rax, RESULT(%r12)
+	movq %r11, %r12
 	jmp *%rcx
 1:	popq %rcx
 	testq %rcx, %rcx
 	jz 3f
+	movq %rcx, %r12
 	cmpl $0, cw_raw_fsgsbase(%rip)
 	je 2f
 	wrgsbase %rcx
 	arm
+	popq %r12
 	ret
 2:	pushq %rdi
 	pushq %rsi
@@ -77,6 +96,7 @@ cw_raw_thread_call:
 	popq %rdi
 	arm
 3:	xorl %eax, %eax
+	popq %r12
 	ret
 	.size cw_raw_thread_call, . - cw_raw_thread_call
 
@@ -87,11 +107,10 @@ cw_raw_thread_call:
 cw_raw_stack_call:
 	movl $131, %eax
 	syscall
-	movq %gs:SAVED, %rdi
-	movq %gs:SAVED+8, %rsi
+	movq SAVED(%r12), %rdi
+	movq SAVED+8(%r12), %rsi
 	xorl %eax, %eax
-	movq %gs:RESUME, %rcx
-	jmp *%rcx
+	resume
 	.size cw_raw_stack_call, . - cw_raw_stack_call
 
 /* A call of 32 bits, which keeps all registers. cw_raw_make_32(number and arguments) makes it here, cw_raw_call_32 in the program's place. */
@@ -119,7 +138,7 @@ cw_raw_make_32:
 	.type cw_raw_call_32, @function
 cw_raw_call_32:
 	int $0x80
-	jmp *%gs:RESUME
+	jmp *%gs:RESUME_32
 	.size cw_raw_call_32, . - cw_raw_call_32
 
 /* Where handlers of the program return to. */

@@ -103,7 +103,8 @@ struct cw_raw_thread *cw_raw_thread_new(void)
 	leave();
 	if (!thread)
 		return NULL;
-	thread->born = NULL;
+	memset(thread->detours, 0, sizeof(thread->detours));
+	thread->births = false;
 	thread->left = 0;
 	thread->stack = (stack_t){.ss_flags = SS_DISABLE};
 	thread->fresh = true;

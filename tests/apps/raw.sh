@@ -11,7 +11,9 @@ build_go go-dynamic 1 echo.go web.go && build_go go-static 0 echo.go web.go && b
 	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/c-dynamic" "$sources/instructions.c" -pthread &&
 	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/c-static" "$sources/instructions.c" -pthread &&
 	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -o "$work/dispatched-dynamic" "$sources/dispatched.c" &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -static -o "$work/dispatched-static" "$sources/dispatched.c" || built=0
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -static -o "$work/dispatched-static" "$sources/dispatched.c" &&
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/signals-dynamic" "$sources/signals.c" -pthread &&
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/signals-static" "$sources/signals.c" -pthread || built=0
 if [ "$built" = 0 ]; then
 	not_ok "the programs are built" "see above"
 	exit 1
@@ -46,6 +48,11 @@ went_by_ring client 5 1000000 20
 
 for kind in dynamic static; do
 	with_and_without "$kind C with a child of other numbers" served go-dynamic "c-$kind" 1 numbers
+done
+
+signalled() { call alone "$work/signals-$1" | result; }
+for kind in dynamic static; do
+	with_and_without "$kind C with signals and filters" signalled "$kind"
 done
 
 # A static program that a script starts goes by the loader too.

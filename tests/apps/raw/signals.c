@@ -1,0 +1,116 @@
+/*
+ * Signals, filters and threads of a program of raw instructions: what layer 3 handles for itself, or must leave as it is. No sockets. Prints
+ * what it saw, which is the same with and without.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+/* In the function itself: a vfork child must not return from where it was made. */
+static inline __attribute__((always_inline)) long call(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+#define CALL(name, ...)                     CALL_(name, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define CALL_(name, a, b, c, d, e, f, ...) call(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+#define OF_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+
+static volatile sig_atomic_t told;
+
+/* A thread that makes one call and ends, without any stack to speak of. */
+static long begin_and_end_thread(void)
+{
+	static long stack[1024];
+	long result;
+	register long r10 __asm__("r10") = 0;
+	register long r8 __asm__("r8") = 0;
+
+	__asm__ volatile("syscall\n\t"
+			 "testq %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "movl $110, %%eax\n\t" /* getppid */
+			 "syscall\n\t"
+			 "xorl %%edi, %%edi\n\t"
+			 "movl $60, %%eax\n\t"
+			 "syscall\n"
+			 "1:"
+			 : "=a"(result)
+			 : "a"(SYS_clone), "D"(OF_THREAD), "S"(stack + 1024), "d"(0), "r"(r10), "r"(r8)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* What is done by an instruction in the program's place, while another such call is not over. */
+static void call_all_kinds(int number)
+{
+	static char room[65536];
+	stack_t stack = {.ss_sp = room, .ss_size = sizeof(room)}, none = {.ss_flags = SS_DISABLE};
+	long child;
+
+	for (int i = 0; i < 3; i++) {
+		told += CALL(sigaltstack, &stack, NULL) == 0;
+		told += CALL(sigaltstack, &none, NULL) == 0;
+	}
+	told += begin_and_end_thread() > 0;
+	child = CALL(vfork, 0);
+	if (!child)
+		CALL(exit_group, 0);
+	told += CALL(wait4, child, NULL, 0, NULL) == child;
+}
+
+/* The parent's signal waits until the child has gone, and comes before the parent goes on. */
+static void handler_before_a_parent_goes_on(void)
+{
+	struct sigaction action = {.sa_handler = call_all_kinds};
+	long child, us = getpid();
+	int status = 0;
+
+	sigaction(SIGUSR1, &action, NULL);
+	child = CALL(vfork, 0);
+	if (!child) {
+		CALL(kill, us, SIGUSR1);
+		CALL(exit_group, 5);
+	}
+	printf("told %d\n", (int)told);
+	CALL(wait4, child, &status, 0, NULL);
+	printf("child %d\n", WEXITSTATUS(status));
+}
+
+int main(int count, char **words)
+{
+	if (count != 1)
+		return 64;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	handler_before_a_parent_goes_on();
+	return 0;
+}
