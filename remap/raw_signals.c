@@ -25,7 +25,8 @@ const sigset_t *cw_raw_mask_slow(const sigset_t *mask, sigset_t *room)
 #include <unistd.h>
 
 #define SIGNALS     64
-#define OWN_STACK   (128 * 1024)
+#define OWN_STACK   (1024 * 1024) /* the program's handlers too are on it, where they interrupt a call of ours */
+#define GUARD       4096
 #define SMALL_STACK (32 * 1024) /* what a call of ours may need, in frames of the largest processors */
 #define LEAST_STACK 2048
 #define RESTORER    0x04000000ul
@@ -172,9 +173,13 @@ static bool lies_on(uintptr_t pointer, const stack_t *stack)
 static void *own_stack(struct cw_raw_thread *thread)
 {
 	if (!thread->room) {
-		long memory = cw_raw(SYS_mmap, 0, OWN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+		long memory = cw_raw(SYS_mmap, 0, GUARD + OWN_STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
 
-		thread->room = memory < 0 && memory > -4096 ? NULL : (void *)memory;
+		if (memory < 0 && memory > -4096)
+			return NULL;
+		cw_raw(SYS_mprotect, memory, GUARD, PROT_NONE, 0, 0, 0);
+		thread->room = (void *)(memory + GUARD);
 	}
 	return thread->room;
 }
@@ -187,7 +192,7 @@ void cw_raw_stack_end(void *ignored)
 
 	if (!thread->room || cw_raw(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) != 0)
 		return;
-	cw_raw(SYS_munmap, (long)thread->room, OWN_STACK, 0, 0, 0, 0);
+	cw_raw(SYS_munmap, (long)thread->room - GUARD, GUARD + OWN_STACK, 0, 0, 0, 0);
 	thread->room = NULL;
 }
 

@@ -106,11 +106,36 @@ static void handler_before_a_parent_goes_on(void)
 	printf("child %d\n", WEXITSTATUS(status));
 }
 
+/* ---- a handler that needs room ---- */
+
+static void need_room(int number)
+{
+	volatile char room[600000];
+
+	for (size_t i = 0; i < sizeof(room); i += 4096)
+		room[i] = 1;
+	told += room[4096];
+}
+
+static void handler_with_much_stack(void)
+{
+	struct sigaction action = {.sa_handler = need_room};
+	struct itimerval soon = {.it_value = {0, 20000}};
+	struct timespec long_time = {20, 0};
+
+	told = 0;
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	printf("interrupted %ld", CALL(nanosleep, &long_time, NULL));
+	printf(", told %d\n", (int)told);
+}
+
 int main(int count, char **words)
 {
 	if (count != 1)
 		return 64;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	handler_before_a_parent_goes_on();
+	handler_with_much_stack();
 	return 0;
 }
