@@ -59,12 +59,16 @@ static long sigsuspend_here(const long a[6])
 
 	if (a[1] != CW_RAW_MASK_BYTES)
 		return -EINVAL;
-	mask = *(const uint64_t *)a[0] & ~CW_RAW_SIGSYS;
+	if (cw_raw_fetch(&mask, (const void *)a[0], sizeof(mask)))
+		return -EFAULT;
+	mask &= ~CW_RAW_SIGSYS;
 	return cw_raw(SYS_rt_sigsuspend, (long)&mask, sizeof(mask), 0, 0, 0, 0);
 }
 
 static long arch_prctl_here(struct cw_raw_thread *thread, const long a[6])
 {
+	const uintptr_t none = 0;
+
 	switch (a[0]) {
 	case 0x1001: /* ARCH_SET_GS: ours */
 		return -EPERM;
@@ -74,11 +78,9 @@ static long arch_prctl_here(struct cw_raw_thread *thread, const long a[6])
 		thread->program_fs = (uintptr_t)a[1];
 		return 0;
 	case 0x1003: /* ARCH_GET_FS */
-		*(uintptr_t *)a[1] = thread->program_fs;
-		return 0;
+		return cw_raw_store((void *)a[1], &thread->program_fs, sizeof(thread->program_fs));
 	case 0x1004: /* ARCH_GET_GS */
-		*(uintptr_t *)a[1] = 0;
-		return 0;
+		return cw_raw_store((void *)a[1], &none, sizeof(none));
 	}
 	return cw_raw(SYS_arch_prctl, a[0], a[1], 0, 0, 0, 0);
 }

@@ -104,6 +104,12 @@ static inline void cw_raw_set_self(struct cw_raw_thread *thread)
 		cw_raw(SYS_arch_prctl, 0x1001, (long)thread, 0, 0, 0, 0);
 }
 
+/* raw_memory.c: 0 or -EFAULT. */
+long cw_raw_fetch(void *to, const void *from, size_t size);
+long cw_raw_store(void *to, const void *from, size_t size);
+/* So much of a text as is there and finds room, with its end in any case. */
+void cw_raw_fetch_text(char *to, const char *from, size_t size);
+
 /* raw_thread.c */
 bool cw_raw_threads_start(void);
 struct cw_raw_thread *cw_raw_thread_new(void); /* NULL: none can be had */

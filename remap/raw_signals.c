@@ -120,29 +120,32 @@ long cw_raw_sigaction(int number, const void *action, void *old, size_t size)
 	struct action before, wanted;
 	long result;
 
-	if (size != CW_RAW_MASK_BYTES || number < 1 || number > SIGNALS)
+	if (size != CW_RAW_MASK_BYTES)
+		return -EINVAL;
+	if (action && cw_raw_fetch(&wanted, action, sizeof(wanted)))
+		return -EFAULT;
+	if (number < 1 || number > SIGNALS)
 		return -EINVAL;
 	result = get(number, &before);
-	if (result == 0 && action) {
-		memcpy(&wanted, action, sizeof(wanted));
+	if (result == 0 && action)
 		result = number == SIGKILL || number == SIGSTOP ? -EINVAL : set(number, &wanted);
-	}
 	if (result == 0 && old)
-		memcpy(old, &before, sizeof(before));
+		result = cw_raw_store(old, &before, sizeof(before));
 	return result;
 }
 
 long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *wanted, uint64_t *old, size_t size)
 {
-	uint64_t mask, before;
+	uint64_t mask, before, with = 0;
 
 	if (size != CW_RAW_MASK_BYTES)
 		return -EINVAL;
+	if (wanted && cw_raw_fetch(&with, wanted, sizeof(with)))
+		return -EFAULT;
+	with &= ~CW_RAW_SIGSYS;
 	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
 	before = mask;
 	if (wanted) {
-		uint64_t with = *wanted & ~CW_RAW_SIGSYS;
-
 		switch (how) {
 		case SIG_BLOCK:
 			mask |= with;
@@ -158,9 +161,7 @@ long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *wanted, ui
 		}
 		memcpy(&context->uc_sigmask, &mask, sizeof(mask));
 	}
-	if (old)
-		*old = before;
-	return 0;
+	return old ? cw_raw_store(old, &before, sizeof(before)) : 0;
 }
 
 static bool lies_on(uintptr_t pointer, const stack_t *stack)
@@ -249,19 +250,23 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 	bool on = lies_on((uintptr_t)registers[REG_RSP], &before);
 	struct cw_raw_thread childs;
 	struct cw_raw_detour *detour;
-	stack_t wanted;
+	stack_t asked, wanted;
 
+	if (stack && cw_raw_fetch(&asked, stack, sizeof(asked))) {
+		*result = -EFAULT;
+		return false;
+	}
 	/* A vfork child's thread is its parent's, who goes on by what is written there. */
 	if (cw_is_other_process()) {
 		childs = *thread;
 		thread = &childs;
 	}
 	before = own_view(thread, &before, on);
-	*result = stack ? set_stack(thread, stack, on, &wanted) : 0;
+	*result = stack ? set_stack(thread, &asked, on, &wanted) : 0;
+	if (*result == 0 && old)
+		*result = cw_raw_store(old, &before, sizeof(before));
 	if (*result)
 		return false;
-	if (old)
-		*old = before;
 	if (stack && thread == &childs)
 		context->uc_stack = wanted;
 	if (!stack || thread == &childs)

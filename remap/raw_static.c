@@ -41,11 +41,14 @@ static long set_break(uintptr_t wanted)
 }
 
 /* /proc/self/exe, and the same by this process's number. */
-static bool names_us(const char *path)
+static bool names_us(const char *there)
 {
 	unsigned long number = 0;
+	char text[40]; /* none of the names is longer */
+	const char *path = text;
 
-	if ((uintptr_t)path < 4096 || strncmp(path, "/proc/", 6) != 0)
+	cw_raw_fetch_text(text, there, sizeof(text));
+	if (strncmp(path, "/proc/", 6) != 0)
 		return false;
 	path += 6;
 	if (strcmp(path, "self/exe") == 0 || strcmp(path, "thread-self/exe") == 0)
@@ -61,8 +64,9 @@ static long tell_path(char *to, size_t size)
 
 	if ((ssize_t)size <= 0)
 		return -EINVAL;
-	memcpy(to, own_path, length < size ? length : size);
-	return (long)(length < size ? length : size);
+	if (length > size)
+		length = size;
+	return cw_raw_store(to, own_path, length) ? -EFAULT : (long)length;
 }
 
 bool cw_raw_static(long number, const long a[6], long *result)

@@ -130,6 +130,37 @@ static void handler_with_much_stack(void)
 	printf(", told %d\n", (int)told);
 }
 
+/* ---- memory that isn't there ---- */
+
+static void bad_memory(void)
+{
+	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *bad = pages + 4096, *edge = bad - 4;
+	uint64_t mask = 1u << (SIGUSR2 - 1), before = 0;
+	struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		uint64_t mask;
+	} action;
+
+	mprotect(bad, 4096, PROT_NONE);
+	printf("mask: %ld %ld %ld", CALL(rt_sigprocmask, -1, bad, NULL, 8), CALL(rt_sigprocmask, -1, &mask, NULL, 8),
+	       CALL(rt_sigprocmask, SIG_BLOCK, edge, NULL, 8));
+	printf(" %ld", CALL(rt_sigprocmask, SIG_BLOCK, &mask, bad, 8));
+	printf(" %ld", CALL(rt_sigprocmask, SIG_UNBLOCK, &mask, &before, 8));
+	printf(" %d\n", before == mask);
+	printf("action: %ld %ld %ld %ld\n", CALL(rt_sigaction, SIGUSR2, bad, NULL, 8), CALL(rt_sigaction, SIGUSR2, edge, NULL, 8),
+	       CALL(rt_sigaction, SIGUSR2, NULL, bad, 8), CALL(rt_sigaction, SIGUSR2, NULL, &action, 8));
+	printf("stack: %ld %ld %ld\n", CALL(sigaltstack, bad, NULL), CALL(sigaltstack, edge, NULL), CALL(sigaltstack, NULL, bad));
+	printf("suspend: %ld\n", CALL(rt_sigsuspend, bad, 8));
+	printf("thread pointer: %ld %ld\n", CALL(arch_prctl, 0x1003, bad), CALL(arch_prctl, 0x1004, edge));
+	memcpy(edge, "/pro", 4);
+	printf("names: %ld %ld %ld %ld %ld\n", CALL(open, bad, O_RDONLY), CALL(openat, AT_FDCWD, edge, O_RDONLY),
+	       CALL(readlink, edge, pages, 100), CALL(readlink, "/proc/self/exe", bad, 100), CALL(execve, bad, NULL, NULL));
+	munmap(pages, 8192);
+}
+
 int main(int count, char **words)
 {
 	if (count != 1)
@@ -137,5 +168,6 @@ int main(int count, char **words)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	handler_before_a_parent_goes_on();
 	handler_with_much_stack();
+	bad_memory();
 	return 0;
 }

@@ -1,0 +1,47 @@
+/* The program's memory, as the kernel reads and writes it for a call: what isn't there is EFAULT. */
+#include "raw_inside.h"
+
+#ifdef CW_RAW_HERE
+#include <string.h>
+#include <sys/uio.h>
+
+static long copied(long number, const void *ours, const void *theirs, size_t size)
+{
+	struct iovec here = {(void *)ours, size}, there = {(void *)theirs, size};
+
+	return cw_raw(number, cw_own_pid(), (long)&here, 1, (long)&there, 1, 0);
+}
+
+static bool is_refused(long result)
+{
+	return result < 0 && result != -EFAULT;
+}
+
+long cw_raw_fetch(void *to, const void *from, size_t size)
+{
+	long done = copied(SYS_process_vm_readv, to, from, size);
+
+	if (is_refused(done))
+		memcpy(to, from, size);
+	return is_refused(done) || done == (long)size ? 0 : -EFAULT;
+}
+
+long cw_raw_store(void *to, const void *from, size_t size)
+{
+	long done = copied(SYS_process_vm_writev, from, to, size);
+
+	if (is_refused(done))
+		memcpy(to, from, size);
+	return is_refused(done) || done == (long)size ? 0 : -EFAULT;
+}
+
+/* So much of a text as is there and finds room; with its end in any case. */
+void cw_raw_fetch_text(char *to, const char *from, size_t size)
+{
+	long done = copied(SYS_process_vm_readv, to, from, size - 1);
+
+	if (is_refused(done))
+		strncpy(to, from, size - 1), done = (long)size - 1;
+	to[done < 0 ? 0 : done] = 0;
+}
+#endif
