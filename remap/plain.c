@@ -16,6 +16,7 @@
 
 #include "call.h"
 #include "process.h"
+#include "raw.h"
 #include "sockets/leave.h"
 #include "sockets/set.h"
 
@@ -41,6 +42,7 @@ static void become_plain(enum cw_reason reason)
 	cw_set_flush_all();
 	if (cw_leave_process(reason)) {
 		atomic_store_explicit(&cw_stage, CW_PLAIN, memory_order_seq_cst);
+		cw_raw_end();
 		forget_all();
 	}
 	errno = error;
@@ -69,6 +71,10 @@ void cw_before_linked_past(void)
 	become_plain(CW_REASON_linked_past);
 }
 
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#endif
+
 /* Threads that libc has not made are counted too. */
 static bool has_threads(void)
 {
@@ -96,6 +102,10 @@ CW_EXPORT int prctl(int option, ...)
 		a[i] = va_arg(list, unsigned long);
 	va_end(list);
 	cw_ensure_started();
+	if (option == PR_SET_SYSCALL_USER_DISPATCH && cw_raw_on && !cw_is_plain()) {
+		errno = EINVAL; /* taken (raw.c) */
+		return -1;
+	}
 	if (option == PR_SET_SECCOMP)
 		cw_before_filter(a[0] == SECCOMP_MODE_STRICT || (a[0] == SECCOMP_MODE_FILTER && a[1]));
 	return cw_real.prctl(option, a[0], a[1], a[2], a[3]);

@@ -23,15 +23,19 @@
 #define END_OF_MEMORY 0x7ffffffff000l
 
 struct cw_raw_range cw_raw_range;
+/* The kernel reads it before it dispatches a call. It ends that in all threads, by no call that a filter could refuse. */
+_Atomic uint8_t cw_raw_selector = 1;
 
 long cw_raw_arm(void)
 {
-	return cw_raw(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, cw_raw_range.how, cw_raw_range.from, cw_raw_range.size, 0, 0);
+	return cw_raw(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, cw_raw_range.how, cw_raw_range.from, cw_raw_range.size,
+		      (long)&cw_raw_selector, 0);
 }
 
-static void disarm(void)
+void cw_raw_end(void)
 {
-	cw_raw(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, 0, 0, 0, 0, 0);
+	cw_raw_static_end();
+	atomic_store_explicit(&cw_raw_selector, 0, memory_order_relaxed);
 }
 
 /* ---- what a call becomes ---- */
@@ -105,7 +109,7 @@ static _Noreturn void return_here(struct cw_raw_thread *thread, const ucontext_t
 	cw_raw_return(frame);
 }
 
-/* The process is plain, or is becoming so: this thread makes its calls by itself from here on, beginning with this one. */
+/* The process is plain, or is becoming so: it makes its calls by itself from here on, beginning with this one. */
 static bool let_go(ucontext_t *context, long number, const long a[6])
 {
 	if (number == SYS_seccomp)
@@ -114,7 +118,6 @@ static bool let_go(ucontext_t *context, long number, const long a[6])
 		cw_before_filter(a[1] == SECCOMP_MODE_STRICT || (a[1] == SECCOMP_MODE_FILTER && a[2]));
 	if (!cw_is_plain())
 		return false;
-	disarm();
 	context->uc_mcontext.gregs[REG_RIP] -= 2;
 	return true;
 }
@@ -250,6 +253,8 @@ void cw_raw_join(void)
 {
 	uint64_t only = CW_RAW_SIGSYS;
 
+	if (!atomic_load_explicit(&cw_raw_selector, memory_order_relaxed))
+		return;
 	cw_raw_own.own_fs = cw_raw_own.program_fs = cw_raw_fs();
 	cw_raw_set_self(&cw_raw_own);
 	cw_raw(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&only, 0, CW_RAW_MASK_BYTES, 0, 0);
@@ -290,6 +295,10 @@ bool cw_raw_start(uintptr_t low, uintptr_t high)
 }
 
 void cw_raw_join(void)
+{
+}
+
+void cw_raw_end(void)
 {
 }
 #endif

@@ -23,6 +23,8 @@ bool cw_raw_start(uintptr_t low, uintptr_t high);
 bool cw_raw_start_program(void);
 /* A forked child, or a thread made by libc, isn't dispatched yet. */
 void cw_raw_join(void);
+/* No call is dispatched any more. */
+void cw_raw_end(void);
 
 extern bool cw_raw_on;
 

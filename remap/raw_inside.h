@@ -62,7 +62,8 @@ struct cw_raw_range {
 	long how, from, size;
 };
 extern struct cw_raw_range cw_raw_range;
-extern uint32_t cw_raw_fsgsbase; /* the processor's instructions may be used */
+extern _Atomic uint8_t cw_raw_selector; /* 0: no call is dispatched, in no thread */
+extern uint32_t cw_raw_fsgsbase;        /* the processor's instructions may be used */
 
 long cw_raw_arm(void);
 

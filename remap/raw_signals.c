@@ -191,7 +191,7 @@ void cw_raw_stack_end(void *ignored)
 	struct cw_raw_thread *thread = cw_raw_self();
 	stack_t none = {.ss_flags = SS_DISABLE};
 
-	if (!thread->room || cw_raw(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) != 0)
+	if (!thread || !thread->room || cw_raw(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) != 0)
 		return;
 	cw_raw(SYS_munmap, (long)thread->room - GUARD, GUARD + OWN_STACK, 0, 0, 0, 0);
 	thread->room = NULL;

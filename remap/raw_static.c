@@ -9,6 +9,7 @@ bool cw_raw_static_on;
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -17,7 +18,7 @@ bool cw_raw_static_on;
 #include "sockets/service.h"
 
 static char own_path[4096] CW_TABLE;
-static uintptr_t break_start, break_now;
+static uintptr_t text_low, text_high, break_start, break_now;
 
 static uintptr_t page_up(uintptr_t address)
 {
@@ -38,6 +39,51 @@ static long set_break(uintptr_t wanted)
 		cw_raw(SYS_munmap, (long)to, (long)(from - to), 0, 0, 0, 0);
 	break_now = wanted;
 	return (long)wanted;
+}
+
+/* Fields of /proc/self/stat. */
+#define OF_STACK     28
+#define OF_ARGUMENTS 48 /* and three behind it */
+
+static bool read_fields(uint64_t field[], int count)
+{
+	char text[2048], *at;
+	int file = (int)cw_raw(SYS_openat, AT_FDCWD, (long)"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	long got = file < 0 ? -1 : cw_raw(SYS_read, file, (long)text, sizeof(text) - 1, 0, 0, 0);
+
+	if (file >= 0)
+		cw_raw_close(file);
+	text[got > 0 ? got : 0] = 0;
+	at = strrchr(text, ')'); /* the end of the second */
+	for (int i = 3; i <= count; i++) {
+		at = at ? strchr(at, ' ') : NULL;
+		if (!at)
+			return false;
+		field[i] = strtoull(++at, NULL, 10);
+	}
+	return true;
+}
+
+/* The kernel's break is the loader's until now. Nothing here needs the right to do more than this. */
+void cw_raw_static_end(void)
+{
+	uint64_t field[OF_ARGUMENTS + 4];
+	struct prctl_mm_map map = {.start_code = text_low,
+				   .end_code = text_high,
+				   .start_data = text_low,
+				   .end_data = break_start - 1,
+				   .start_brk = break_start,
+				   .brk = break_now,
+				   .exe_fd = (uint32_t)-1};
+
+	if (!cw_raw_static_on || !read_fields(field, OF_ARGUMENTS + 3))
+		return;
+	map.start_stack = field[OF_STACK];
+	map.arg_start = field[OF_ARGUMENTS];
+	map.arg_end = field[OF_ARGUMENTS + 1];
+	map.env_start = field[OF_ARGUMENTS + 2];
+	map.env_end = field[OF_ARGUMENTS + 3];
+	cw_raw(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, (long)&map, sizeof(map), 0, 0);
 }
 
 /* /proc/self/exe, and the same by this process's number. */
@@ -118,6 +164,8 @@ bool causeway_loaded_begin(uintptr_t low, uintptr_t high, uintptr_t end, const c
 	}
 	strcpy(own_path, real);
 	free(real);
+	text_low = low;
+	text_high = high;
 	break_start = break_now = page_up(end);
 	if (!cw_raw_start(low, high))
 		return false;

@@ -8,5 +8,7 @@ extern bool cw_raw_static_on;
 
 /* True: answered. */
 bool cw_raw_static(long number, const long a[6], long *result);
+/* Its calls are the kernel's from here on, who is told where its break is. */
+void cw_raw_static_end(void);
 
 #endif

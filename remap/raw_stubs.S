@@ -12,6 +12,7 @@
 #define RESUME_32 96 /* of struct cw_raw_thread, which begins with a detour */
 
 	.hidden cw_raw_range
+	.hidden cw_raw_selector
 	.hidden cw_raw_fsgsbase
 	.text
 
@@ -27,7 +28,7 @@
 	movq cw_raw_range(%rip), %rsi
 	movq cw_raw_range+8(%rip), %rdx
 	movq cw_raw_range+16(%rip), %r10
-	xorl %r8d, %r8d
+	leaq cw_raw_selector(%rip), %r8
 	syscall
 	movq SAVED(%r12), %rdi
 	movq SAVED+8(%r12), %rsi

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,8 +17,9 @@ static long call(long number, long a, long b, long c, long d)
 {
 	long result;
 	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = 0;
 
-	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
 	return result;
 }
 
@@ -97,6 +99,13 @@ static void try_gs(void)
 	printf("ARCH_SET_GS: %ld\n", call(SYS_arch_prctl, ARCH_SET_GS, (long)&place, 0, 0));
 }
 
+static void try_dispatch(void)
+{
+	long by_instruction = call(SYS_prctl, 59, 0, 0, 0);
+
+	printf("dispatch of its own: %ld %d\n", by_instruction, prctl(59, 0, 0, 0, 0));
+}
+
 static void try_own_name(const char *name)
 {
 	char path[4096] = "";
@@ -114,6 +123,7 @@ int main(int count, char **words)
 	try_sigsys();
 	try_small_stack();
 	try_gs();
+	try_dispatch();
 	try_own_name(words[0]);
 	return 0;
 }

@@ -161,6 +161,157 @@ static void bad_memory(void)
 	munmap(pages, 8192);
 }
 
+/* ---- in processes of their own: filters, and other ways to SIGSYS ---- */
+
+static void say(const char *text)
+{
+	CALL(write, 1, text, strlen(text));
+}
+
+static void in_child(const char *name, void (*act)(void))
+{
+	int status = 0;
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		alarm(10);
+		act();
+		CALL(exit_group, 0);
+	}
+	waitpid(child, &status, 0);
+	printf("%s: %x\n", name, (unsigned)status);
+}
+
+/* All but these calls are answered so; or these alone, where the others are allowed. */
+static void filter(uint32_t listed, uint32_t otherwise, const int *numbers, unsigned flags, bool by_libc)
+{
+	struct sock_filter code[64] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+	struct sock_fprog program = {.filter = code};
+	unsigned short at = 1;
+
+	for (; *numbers >= 0; numbers++) {
+		code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)*numbers, 0, 1);
+		code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, listed);
+	}
+	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, otherwise);
+	program.len = at;
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (by_libc ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) : CALL(seccomp, SECCOMP_SET_MODE_FILTER, flags, &program))
+		say("no filter\n");
+}
+
+static const int few[] = {SYS_write, SYS_exit_group, -1}, few_more[] = {SYS_write, SYS_exit_group, SYS_getppid, SYS_brk, SYS_mmap, SYS_munmap, -1};
+static const int ours[] = {SYS_prctl, SYS_arch_prctl, SYS_sigaltstack, SYS_process_vm_readv, SYS_process_vm_writev, -1};
+
+static void kill_others(void)
+{
+	filter(SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS, few, 0, false);
+	say("behind the filter\n");
+}
+
+static void kill_others_by_libc(void)
+{
+	filter(SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS, few, 0, true);
+	say("behind the filter\n");
+}
+
+static void refuse_others(void)
+{
+	filter(SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | EPERM, few, 0, false);
+	say("behind the filter\n");
+}
+
+static void strictly(void)
+{
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+	say("strictly\n");
+	CALL(exit, 0);
+}
+
+static void take_memory(void)
+{
+	filter(SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS, few_more, 0, false);
+	for (size_t i = 0; i < 100; i++) {
+		char *memory = malloc(40000);
+
+		memset(memory, (int)i, 40000);
+	}
+	say("memory\n");
+}
+
+static _Atomic int turn;
+
+static void *wait_and_call(void *argument)
+{
+	turn = 1;
+	while (turn == 1)
+		;
+	turn = CALL(getppid, 0) > 0 ? 3 : 4;
+	for (;;)
+		;
+	return NULL;
+}
+
+/* The others are under it too. */
+static void filter_all_threads(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, wait_and_call, NULL);
+	while (turn != 1)
+		;
+	filter(SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS, few_more, SECCOMP_FILTER_FLAG_TSYNC, false);
+	turn = 2;
+	while (turn == 2)
+		;
+	say(turn == 3 ? "the other too\n" : "not the other\n");
+}
+
+static void *call_once(void *argument)
+{
+	return (void *)(intptr_t)(CALL(getppid, 0) > 0); // NOLINT
+}
+
+static void go_on_by_libc(void)
+{
+	pthread_t thread;
+	void *result = NULL;
+	int status = 0;
+	pid_t child;
+
+	filter(SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW, ours, 0, true);
+	child = fork();
+	if (!child)
+		CALL(exit_group, CALL(getppid, 0) > 0 ? 4 : 5);
+	waitpid(child, &status, 0);
+	pthread_create(&thread, NULL, call_once, NULL);
+	pthread_join(thread, &result);
+	say(status == 0x400 && result ? "goes on\n" : "does not go on\n");
+}
+
+static void trapped(int number, siginfo_t *info, void *context)
+{
+	ucontext_t *at = context;
+
+	told = info->si_syscall == SYS_getppid && info->si_code == 1;
+	at->uc_mcontext.gregs[REG_RAX] = 1234;
+}
+
+static void trap(void)
+{
+	static const int trap[] = {SYS_getppid, -1};
+	struct sigaction action = {.sa_sigaction = trapped, .sa_flags = SA_SIGINFO};
+	long result;
+
+	told = 0;
+	sigaction(SIGSYS, &action, NULL);
+	filter(SECCOMP_RET_TRAP, SECCOMP_RET_ALLOW, trap, 0, false);
+	result = CALL(getppid, 0);
+	say(told && result == 1234 ? "trapped\n" : "not trapped\n");
+}
+
 int main(int count, char **words)
 {
 	if (count != 1)
@@ -169,5 +320,14 @@ int main(int count, char **words)
 	handler_before_a_parent_goes_on();
 	handler_with_much_stack();
 	bad_memory();
+	told = 0;
+	in_child("killed for others", kill_others);
+	in_child("killed for others, by libc", kill_others_by_libc);
+	in_child("others refused", refuse_others);
+	in_child("strictly", strictly);
+	in_child("memory behind a filter", take_memory);
+	in_child("all threads", filter_all_threads);
+	in_child("libc behind a filter", go_on_by_libc);
+	in_child("trapped", trap);
 	return 0;
 }
