@@ -13,6 +13,8 @@
 #include <sys/uio.h>
 
 #ifdef __GLIBC__
+#include <signal.h>
+#include <ucontext.h>
 #define CW_GLIBC_PRINTS(X)                                                                                                                 \
 	X(int, vdprintf, (int, const char *, va_list))                                                                                     \
 	X(int, __vdprintf_chk, (int, int, const char *, va_list))                                                                          \
@@ -33,7 +35,16 @@ struct aiocb64;
 #else
 #define CW_REAL_CALLS_OF_THIS_LIBC(X)                                                                                                      \
 	CW_GLIBC_PRINTS(X)                                                                                                                 \
-	X(FILE *, freopen64, (const char *, const char *, FILE *))
+	X(FILE *, freopen64, (const char *, const char *, FILE *))                                                                         \
+	X(sighandler_t, __sysv_signal, (int, sighandler_t))                                                                                \
+	X(sighandler_t, sigset, (int, sighandler_t))                                                                                       \
+	X(int, sigignore, (int))                                                                                                           \
+	X(int, sighold, (int))                                                                                                             \
+	X(int, sigblock, (int))                                                                                                            \
+	X(int, sigsetmask, (int))                                                                                                          \
+	X(int, __sigpause, (int, int))                                                                                                     \
+	X(int, swapcontext, (ucontext_t *, const ucontext_t *))                                                                            \
+	X(int, setcontext, (const ucontext_t *))
 #endif
 typedef int cw_message_flags; /* of sendmmsg, recvmmsg */
 #define CW_RESTRICT

@@ -312,6 +312,106 @@ static void trap(void)
 	say(told && result == 1234 ? "trapped\n" : "not trapped\n");
 }
 
+/* ---- SIGSYS by names that are out of fashion ---- */
+
+static void tell(int number)
+{
+	told++;
+	CALL(getppid, 0);
+}
+
+sighandler_t sysv_signal(int number, sighandler_t handler);
+sighandler_t bsd_signal(int number, sighandler_t handler);
+
+static void handled_by_system_v(void)
+{
+	sysv_signal(SIGSYS, tell);
+	CALL(getppid, 0);
+	raise(SIGSYS);
+	say(told == 1 ? "told\n" : "not told\n");
+	raise(SIGSYS);
+}
+
+static void handled_by_bsd(void)
+{
+	bsd_signal(SIGSYS, tell);
+	CALL(getppid, 0);
+	raise(SIGSYS);
+	raise(SIGSYS);
+	say(told == 2 ? "told\n" : "not told\n");
+}
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+static void handled_by_sigset(void)
+{
+	sighandler_t before = sigset(SIGSYS, tell);
+
+	CALL(getppid, 0);
+	raise(SIGSYS);
+	say(told == 1 && before == SIG_DFL && sigset(SIGSYS, SIG_IGN) == tell ? "told\n" : "not told\n");
+	raise(SIGSYS);
+	sigignore(SIGSYS);
+	CALL(getppid, 0);
+	say("ignored\n");
+}
+
+static void blocked(void)
+{
+	sigblock(~0);
+	CALL(getppid, 0);
+	sigsetmask(~0);
+	CALL(getppid, 0);
+	sighold(SIGSYS);
+	CALL(getppid, 0);
+	say("blocked\n");
+}
+
+int pause_with(int mask) __asm__("sigpause");
+
+static void paused(void)
+{
+	struct itimerval soon = {.it_value = {0, 20000}};
+
+	signal(SIGVTALRM, tell);
+	signal(SIGALRM, tell);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	pause_with(~(1 << (SIGALRM - 1)));
+	say(told == 1 ? "paused\n" : "not paused\n");
+}
+
+static ucontext_t here, there;
+
+static void be_there(void)
+{
+	CALL(getppid, 0);
+	say("there\n");
+	swapcontext(&there, &here);
+	say("there again\n");
+	setcontext(&here);
+}
+
+static void switched(void)
+{
+	static char stack[65536];
+	static volatile int back;
+
+	getcontext(&there);
+	there.uc_stack.ss_sp = stack;
+	there.uc_stack.ss_size = sizeof(stack);
+	sigfillset(&there.uc_sigmask);
+	makecontext(&there, be_there, 0);
+	swapcontext(&here, &there);
+	say("here\n");
+	if (back++ == 0)
+		swapcontext(&here, &there);
+	CALL(getppid, 0);
+	sigfillset(&here.uc_sigmask);
+	if (back++ == 1)
+		setcontext(&here);
+	CALL(getppid, 0);
+	say("here for good\n");
+}
+
 int main(int count, char **words)
 {
 	if (count != 1)
@@ -329,5 +429,11 @@ int main(int count, char **words)
 	in_child("all threads", filter_all_threads);
 	in_child("libc behind a filter", go_on_by_libc);
 	in_child("trapped", trap);
+	in_child("as in System V", handled_by_system_v);
+	in_child("as in BSD", handled_by_bsd);
+	in_child("sigset", handled_by_sigset);
+	in_child("blocked", blocked);
+	in_child("paused", paused);
+	in_child("contexts", switched);
 	return 0;
 }
