@@ -6,6 +6,7 @@
 #include <linux/aio_abi.h>
 
 #include "call.h"
+#include "raw.h"
 #include "sockets/leave.h"
 #include "sockets/memory.h"
 
@@ -37,23 +38,28 @@ static void leave_writing(int fd)
 CW_EXPORT int aio_read(struct aiocb *block)
 {
 	leave_reading(block->aio_fildes);
+	cw_raw_before_notify(&block->aio_sigevent);
 	return cw_real.aio_read(block);
 }
 
 CW_EXPORT int aio_write(struct aiocb *block)
 {
 	leave_writing(block->aio_fildes);
+	cw_raw_before_notify(&block->aio_sigevent);
 	return cw_real.aio_write(block);
 }
 
 CW_EXPORT int lio_listio(int mode, struct aiocb *CW_RESTRICT const list[restrict], int count, struct sigevent *restrict event)
 {
 	for (int i = 0; i < count; i++) {
+		if (list[i])
+			cw_raw_before_notify(&list[i]->aio_sigevent);
 		if (list[i] && list[i]->aio_lio_opcode == LIO_READ)
 			leave_reading(list[i]->aio_fildes);
 		else if (list[i] && list[i]->aio_lio_opcode == LIO_WRITE)
 			leave_writing(list[i]->aio_fildes);
 	}
+	cw_raw_before_notify(event);
 	return cw_real.lio_listio(mode, (struct aiocb *const *)list, count, event);
 }
 
@@ -76,23 +82,28 @@ CW_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int count, st
 CW_EXPORT int aio_read64(struct aiocb64 *block)
 {
 	leave_reading(block->aio_fildes);
+	cw_raw_before_notify(&block->aio_sigevent);
 	return cw_real.aio_read64(block);
 }
 
 CW_EXPORT int aio_write64(struct aiocb64 *block)
 {
 	leave_writing(block->aio_fildes);
+	cw_raw_before_notify(&block->aio_sigevent);
 	return cw_real.aio_write64(block);
 }
 
 CW_EXPORT int lio_listio64(int mode, struct aiocb64 *const list[], int count, struct sigevent *event)
 {
 	for (int i = 0; i < count; i++) {
+		if (list[i])
+			cw_raw_before_notify(&list[i]->aio_sigevent);
 		if (list[i] && list[i]->aio_lio_opcode == LIO_READ)
 			leave_reading(list[i]->aio_fildes);
 		else if (list[i] && list[i]->aio_lio_opcode == LIO_WRITE)
 			leave_writing(list[i]->aio_fildes);
 	}
+	cw_raw_before_notify(event);
 	return cw_real.lio_listio64(mode, list, count, event);
 }
 #endif

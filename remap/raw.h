@@ -28,6 +28,9 @@ void cw_raw_end(void);
 
 extern bool cw_raw_on;
 
+/* libc begins a thread for this of which nobody is told, so that nothing it calls by instructions is dispatched: no stream may be moved. */
+void cw_raw_before_notify(const struct sigevent *event);
+
 /* A mask that the program wants for a while, without SIGSYS; room is where it is kept. */
 const sigset_t *cw_raw_mask_slow(const sigset_t *mask, sigset_t *room);
 static inline const sigset_t *cw_raw_mask(const sigset_t *mask, sigset_t *room)

@@ -6,6 +6,8 @@
 
 #ifdef CW_RAW_HERE
 #include <dlfcn.h>
+#include <mqueue.h>
+#include <netdb.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 #include <threads.h>
 
 #include "call.h"
+#include "sockets/leave.h"
+#include "sockets/service.h"
 
 /* The head of libc's thread descriptor; part of the ABI of compilers, but for multiple_threads. */
 struct head {
@@ -195,5 +199,36 @@ CW_EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
 	if (result != thrd_success)
 		free(begin);
 	return result;
+}
+
+void cw_raw_before_notify(const struct sigevent *event)
+{
+	if (cw_raw_on && event && event->sigev_notify == SIGEV_THREAD && cw_moving)
+		cw_leave_process(CW_REASON_raw_calls);
+}
+
+CW_EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
+{
+	cw_ensure_started();
+	cw_raw_before_notify(event);
+	return cw_real.timer_create(clock, event, timer);
+}
+
+CW_EXPORT int mq_notify(mqd_t queue, const struct sigevent *event)
+{
+	cw_ensure_started();
+	cw_raw_before_notify(event);
+	return cw_real.mq_notify(queue, event);
+}
+
+CW_EXPORT int getaddrinfo_a(int mode, struct gaicb *list[], int count, struct sigevent *event)
+{
+	cw_ensure_started();
+	cw_raw_before_notify(event);
+	return cw_real.getaddrinfo_a(mode, list, count, event);
+}
+#else
+void cw_raw_before_notify(const struct sigevent *event)
+{
 }
 #endif

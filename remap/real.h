@@ -21,6 +21,7 @@
 #define CW_EXPORT __attribute__((visibility("default")))
 
 struct aiocb;
+struct gaicb;
 struct termios;
 struct winsize;
 struct sigevent;
@@ -71,6 +72,9 @@ struct sigevent;
 	X(int, aio_read, (struct aiocb *))                                                                                                 \
 	X(int, aio_write, (struct aiocb *))                                                                                                \
 	X(int, lio_listio, (int, struct aiocb *const[], int, struct sigevent *))                                                           \
+	X(int, timer_create, (clockid_t, struct sigevent *, timer_t *))                                                                    \
+	X(int, mq_notify, (int, const struct sigevent *))                                                                                  \
+	X(int, getaddrinfo_a, (int, struct gaicb *[], int, struct sigevent *))                                                             \
 	X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))                                           \
 	X(int, pthread_cancel, (pthread_t))                                                                                                \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                                                             \

@@ -208,6 +208,50 @@ static void thread_of_c11(int fd)
 	printf("thread of C11 %d\n", good);
 }
 
+#define NOTIFIED 6
+
+static int notified_stream[NOTIFIED];
+static _Atomic int notified_trips = -1;
+
+static void travel_notified(union sigval value)
+{
+	int good = 0;
+
+	for (int i = 0; i < NOTIFIED; i++)
+		good += trips(notified_stream[i], 50, 10000);
+	notified_trips = good;
+}
+
+/* By a thread that libc begins by itself; on streams that have been moved before. In a process of its own, which moves nothing from there on. */
+static void thread_of_a_timer(void)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = travel_notified};
+	struct itimerspec soon = {.it_value = {0, 1000000}};
+	timer_t timer;
+	pid_t child;
+	int status = 0;
+
+	fflush(stdout);
+	child = fork();
+	if (child) {
+		waitpid(child, &status, 0);
+		printf("status %x\n", (unsigned)status);
+		return;
+	}
+	for (int i = 0; i < NOTIFIED; i++)
+		notified_stream[i] = open_stream();
+	for (int i = 0; i < 10 * NOTIFIED; i++)
+		trips(notified_stream[i % NOTIFIED], 100, 1000);
+	timer_create(CLOCK_MONOTONIC, &event, &timer);
+	timer_settime(timer, 0, &soon, NULL);
+	while (notified_trips < 0)
+		usleep(1000);
+	timer_delete(timer);
+	printf("thread of a timer %d\n", notified_trips);
+	fflush(stdout);
+	CALL(exit_group, 0);
+}
+
 /* With nothing below that may be written. */
 static void small_stack(void)
 {
@@ -516,6 +560,7 @@ int main(int count, char **words)
 	trips(fd, 100, 64);
 	half_close(fd);
 	fd = open_stream();
+	thread_of_a_timer();
 	trips(fd, 100, 64);
 	uring(fd);
 	char *name = realpath("/proc/self/exe", NULL), *own = realpath(words[0], NULL);
