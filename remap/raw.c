@@ -229,12 +229,15 @@ static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *con
 static void caught(int number, siginfo_t *info, void *context)
 {
 	struct cw_raw_thread *thread = cw_raw_self();
+	ucontext_t *before;
 	uintptr_t fs;
 
 	if (info->si_code != OF_DISPATCH) {
 		cw_raw_signal(number, info, context);
 		return;
 	}
+	before = thread->call;
+	thread->call = context;
 	fs = cw_raw_fs();
 	thread->program_fs = fs;
 	if (fs != thread->own_fs)
@@ -245,6 +248,7 @@ static void caught(int number, siginfo_t *info, void *context)
 		dispatched(thread, context);
 	if (thread->program_fs != thread->own_fs)
 		cw_raw_set_fs(thread->program_fs);
+	thread->call = before;
 }
 
 /* ---- beginning ---- */

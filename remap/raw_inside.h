@@ -45,6 +45,7 @@ struct cw_raw_thread {
 	unsigned oldest;
 	bool births; /* some detour may be a thread's beginning */
 	uintptr_t own_fs, program_fs;
+	ucontext_t *call;           /* the one that is answered now: where it was made */
 	struct cw_raw_thread *next; /* of those that are free */
 	int left;                   /* the thread that had it, and may still be on its way out */
 	bool fresh;                 /* has not called yet */

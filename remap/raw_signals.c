@@ -56,6 +56,38 @@ static void end_by(int number)
 	cw_raw(SYS_tgkill, cw_raw(SYS_getpid, 0, 0, 0, 0, 0, 0), cw_raw(SYS_gettid, 0, 0, 0, 0, 0, 0), number, 0, 0, 0);
 }
 
+/* A handler may say in its context what is blocked behind it. */
+static void keep_sigsys(ucontext_t *context)
+{
+	sigdelset(&context->uc_sigmask, SIGSYS);
+}
+
+/*
+ * The handler of a program that is in a call of ours sees it at its own instruction, as where the kernel waits and will begin the call
+ * anew: some go by that (musl's pthread_cancel). If it sends the program elsewhere our call is left, as by a jump.
+ */
+static void handle_in_call(struct cw_raw_thread *thread, const struct action *action, int number, siginfo_t *info, ucontext_t *own)
+{
+	ucontext_t *call = thread->call;
+	greg_t *place = &call->uc_mcontext.gregs[REG_RIP], behind = *place;
+	uintptr_t fs = thread->own_fs;
+	uint64_t before, mask;
+
+	memcpy(&before, &call->uc_sigmask, sizeof(before));
+	cw_raw_set_fs(thread->program_fs);
+	*place -= 2;
+	action->handler(number, info, call);
+	keep_sigsys(call);
+	thread->call = call;
+	if (*place != behind - 2)
+		cw_raw_return((uintptr_t)call);
+	*place = behind;
+	cw_raw_set_fs(fs);
+	memcpy(&mask, &call->uc_sigmask, sizeof(mask));
+	if (mask != before)
+		memcpy(&own->uc_sigmask, &mask, sizeof(mask));
+}
+
 /* Without thread-local memory until the thread pointer is known to be libc's. */
 void cw_raw_signal(int number, siginfo_t *info, void *context)
 {
@@ -72,10 +104,10 @@ void cw_raw_signal(int number, siginfo_t *info, void *context)
 		return;
 	}
 	if (inside)
-		cw_raw_set_fs(thread->program_fs);
-	action.handler(number, info, context);
-	if (inside)
-		cw_raw_set_fs(fs);
+		handle_in_call(thread, &action, number, info, context);
+	else
+		action.handler(number, info, context);
+	keep_sigsys(context);
 }
 
 static long set(int number, const struct action *action)

@@ -50,9 +50,19 @@ for kind in dynamic static; do
 	with_and_without "$kind C with a child of other numbers" served go-dynamic "c-$kind" 1 numbers
 done
 
-signalled() { call alone "$work/signals-$1" | result; }
+signalled() { call alone "$work/$1" | result; }
 for kind in dynamic static; do
-	with_and_without "$kind C with signals and filters" signalled "$kind"
+	with_and_without "$kind C with signals and filters" signalled "signals-$kind"
+done
+
+"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/cancelled-glibc" "$sources/cancelled.c" -pthread
+"${MUSL_CC:-musl-gcc}" -O2 -w -static -o "$work/cancelled-musl" "$sources/cancelled.c"
+for kind in glibc musl; do
+	if [ -x "$work/cancelled-$kind" ]; then
+		with_and_without "threads cancelled in static $kind" signalled "cancelled-$kind"
+	else
+		skip "threads cancelled in static $kind" "not built"
+	fi
 done
 
 # A static program that a script starts goes by the loader too.
