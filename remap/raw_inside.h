@@ -31,6 +31,7 @@ struct cw_raw_detour {
 };
 
 #define CW_RAW_DETOURS 8
+#define CW_RAW_ROOMS   8
 
 /*
  * Of a thread whose calls are dispatched: part of libc's thread-local memory, found by the gs base, which libc and the compilers leave
@@ -51,7 +52,10 @@ struct cw_raw_thread {
 	bool fresh;                 /* has not called yet */
 	bool settled;               /* has a signal stack for that */
 	stack_t stack;              /* the program's own, where ours stands in for it */
-	void *room;                 /* ours; kept for the next thread */
+	/* Ours, kept for the next thread. In a held one lies a call that a handler has interrupted, which is elsewhere. */
+	void *rooms[CW_RAW_ROOMS];
+	bool held[CW_RAW_ROOMS];
+	unsigned next_room;
 };
 
 _Static_assert(offsetof(struct cw_raw_detour, result) == 56 && offsetof(struct cw_raw_thread, resume_32) == 96, "raw_stubs.S knows them");
@@ -142,6 +146,7 @@ void cw_raw_born(struct cw_raw_thread *thread);
 /* raw_stubs.S */
 extern const char cw_raw_vfork_call[], cw_raw_thread_call[], cw_raw_stack_call[], cw_raw_call_32[], cw_raw_restore[];
 _Noreturn void cw_raw_return(uintptr_t frame);
+void cw_raw_call_on(uintptr_t stack, void (*function)(void *), void *argument);
 long cw_raw_make_32(const long call[7]);
 
 #endif

@@ -62,26 +62,151 @@ static void keep_sigsys(ucontext_t *context)
 	sigdelset(&context->uc_sigmask, SIGSYS);
 }
 
+static bool lies_on(uintptr_t pointer, const stack_t *stack)
+{
+	return !(stack->ss_flags & SS_DISABLE) && pointer - (uintptr_t)stack->ss_sp - 1 < stack->ss_size;
+}
+
+static bool is_none(const stack_t *stack)
+{
+	return !stack->ss_size || (stack->ss_flags & SS_DISABLE);
+}
+
+/* ---- stacks of ours: where the program's is too small for our calls; and where it has none, in threads that libc does not make: a thread
+ * that ends may have given up its stack before its last call (Go) ---- */
+
+/* -1: it is none of them. */
+static int room_of(const struct cw_raw_thread *thread, const void *start)
+{
+	for (int i = 0; start && i < CW_RAW_ROOMS; i++)
+		if (thread->rooms[i] == start)
+			return i;
+	return -1;
+}
+
+static bool has_rooms(const struct cw_raw_thread *thread)
+{
+	for (int i = 0; i < CW_RAW_ROOMS; i++)
+		if (thread->rooms[i])
+			return true;
+	return false;
+}
+
+/* Another than this one. A handler that is left by a jump leaves its room held: where all are it is the next one's turn. */
+static int free_room(struct cw_raw_thread *thread, int but)
+{
+	unsigned next;
+
+	for (int i = 0; i < CW_RAW_ROOMS; i++)
+		if (i != but && !thread->held[i])
+			return i;
+	next = thread->next_room++ % (CW_RAW_ROOMS - 1);
+	return (int)next < but ? (int)next : (int)next + 1;
+}
+
+static void *make_room(struct cw_raw_thread *thread, int room)
+{
+	if (!thread->rooms[room]) {
+		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+		long memory = cw_raw(SYS_mmap, 0, GUARD + OWN_STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+		if (memory < 0 && memory > -4096)
+			return NULL;
+		cw_raw(SYS_mprotect, memory, GUARD, PROT_NONE, 0, 0, 0);
+		thread->rooms[room] = (void *)(memory + GUARD);
+	}
+	thread->held[room] = false;
+	return thread->rooms[room];
+}
+
+/* ---- handlers ---- */
+
+/* The kernel's part of a context; ucontext_t is larger than what lies in a frame. */
+#define CONTEXT_BYTES (offsetof(ucontext_t, uc_sigmask) + CW_RAW_MASK_BYTES)
+#define RED_ZONE      128
+
+struct handling {
+	const struct action *action;
+	int number;
+	siginfo_t *info;
+	ucontext_t *seen;
+	uintptr_t fs;
+	stack_t meanwhile; /* for the calls that it makes itself */
+	uint64_t mask;
+};
+
+static void handle(void *argument)
+{
+	const struct handling *handling = argument;
+
+	cw_raw_set_fs(handling->fs);
+	handling->action->handler(handling->number, handling->info, handling->seen);
+}
+
+static void handle_there(void *argument)
+{
+	const struct handling *handling = argument;
+
+	cw_raw(SYS_sigaltstack, (long)&handling->meanwhile, 0, 0, 0, 0, 0);
+	cw_raw_set_fs(handling->fs);
+	cw_release_signals(handling->mask);
+	handling->action->handler(handling->number, handling->info, handling->seen);
+}
+
+/* The kernel would have a handler run where the program is, unless both want another stack. The calls that it makes need a room then. */
+static bool belongs_to_program(struct cw_raw_thread *thread, struct handling *handling, const ucontext_t *call)
+{
+	int here = room_of(thread, call->uc_stack.ss_sp);
+
+	if (here < 0 || !lies_on((uintptr_t)__builtin_frame_address(0), &call->uc_stack) ||
+	    lies_on((uintptr_t)call->uc_mcontext.gregs[REG_RSP], &call->uc_stack) ||
+	    ((handling->action->flags & SA_ONSTACK) && !is_none(&thread->stack)))
+		return false;
+	handling->meanwhile.ss_sp = make_room(thread, free_room(thread, here));
+	handling->meanwhile.ss_size = OWN_STACK;
+	return handling->meanwhile.ss_sp;
+}
+
+/* On the program's stack, with its registers: collectors of garbage look there for what is in use. The call stays where it is. No signal
+ * comes until no other is put on top of it. */
+static void handle_on_programs(struct cw_raw_thread *thread, struct handling *handling, const ucontext_t *call)
+{
+	uintptr_t stack = ((uintptr_t)call->uc_mcontext.gregs[REG_RSP] - RED_ZONE - sizeof(ucontext_t)) & ~(uintptr_t)63;
+	int here = room_of(thread, call->uc_stack.ss_sp);
+
+	thread->held[here] = true;
+	handling->mask = cw_hold_signals();
+	memcpy((void *)stack, handling->seen, CONTEXT_BYTES);
+	handling->seen = (ucontext_t *)stack;
+	cw_raw_call_on(stack, handle_there, handling);
+	thread->held[here] = false;
+}
+
 /*
  * The handler of a program that is in a call of ours sees it at its own instruction, as where the kernel waits and will begin the call
  * anew: some go by that (musl's pthread_cancel). If it sends the program elsewhere our call is left, as by a jump.
  */
 static void handle_in_call(struct cw_raw_thread *thread, const struct action *action, int number, siginfo_t *info, ucontext_t *own)
 {
-	ucontext_t *call = thread->call;
-	greg_t *place = &call->uc_mcontext.gregs[REG_RIP], behind = *place;
+	ucontext_t *call = thread->call, copy;
+	struct handling handling = {.action = action, .number = number, .info = info, .seen = &copy, .fs = thread->program_fs};
+	greg_t behind = call->uc_mcontext.gregs[REG_RIP];
 	uintptr_t fs = thread->own_fs;
 	uint64_t before, mask;
 
 	memcpy(&before, &call->uc_sigmask, sizeof(before));
-	cw_raw_set_fs(thread->program_fs);
-	*place -= 2;
-	action->handler(number, info, call);
-	keep_sigsys(call);
+	memcpy(&copy, call, CONTEXT_BYTES);
+	copy.uc_mcontext.gregs[REG_RIP] -= 2;
+	if (belongs_to_program(thread, &handling, call))
+		handle_on_programs(thread, &handling, call);
+	else
+		handle(&handling);
 	thread->call = call;
-	if (*place != behind - 2)
+	keep_sigsys(handling.seen);
+	memcpy(call, handling.seen, CONTEXT_BYTES);
+	if (call->uc_mcontext.gregs[REG_RIP] != behind - 2)
 		cw_raw_return((uintptr_t)call);
-	*place = behind;
+	call->uc_mcontext.gregs[REG_RIP] = behind;
 	cw_raw_set_fs(fs);
 	memcpy(&mask, &call->uc_sigmask, sizeof(mask));
 	if (mask != before)
@@ -196,70 +321,55 @@ long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *wanted, ui
 	return old ? cw_raw_store(old, &before, sizeof(before)) : 0;
 }
 
-static bool lies_on(uintptr_t pointer, const stack_t *stack)
-{
-	return !(stack->ss_flags & SS_DISABLE) && pointer - (uintptr_t)stack->ss_sp - 1 < stack->ss_size;
-}
-
-/* A stack that is too small for our calls is replaced by one of ours; so is none, in threads that libc does not make: a thread that ends
- * may have given up its stack before its last call (Go). */
-static void *own_stack(struct cw_raw_thread *thread)
-{
-	if (!thread->room) {
-		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-		long memory = cw_raw(SYS_mmap, 0, GUARD + OWN_STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
-
-		if (memory < 0 && memory > -4096)
-			return NULL;
-		cw_raw(SYS_mprotect, memory, GUARD, PROT_NONE, 0, 0, 0);
-		thread->room = (void *)(memory + GUARD);
-	}
-	return thread->room;
-}
-
 /* Unless it ends on that very stack. */
 void cw_raw_stack_end(void *ignored)
 {
 	struct cw_raw_thread *thread = cw_raw_self();
 	stack_t none = {.ss_flags = SS_DISABLE};
 
-	if (!thread || !thread->room || cw_raw(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) != 0)
+	if (!thread || !has_rooms(thread) || cw_raw(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) != 0)
 		return;
-	cw_raw(SYS_munmap, (long)thread->room - GUARD, GUARD + OWN_STACK, 0, 0, 0, 0);
-	thread->room = NULL;
+	for (int i = 0; i < CW_RAW_ROOMS; i++) {
+		if (thread->rooms[i])
+			cw_raw(SYS_munmap, (long)thread->rooms[i] - GUARD, GUARD + OWN_STACK, 0, 0, 0, 0);
+		thread->rooms[i] = NULL;
+	}
 }
 
-/* What the kernel is to be told where the program wants this one. */
-static stack_t stack_for(struct cw_raw_thread *thread, const stack_t *wanted)
+/* What the kernel is to be told, who knows of `kernels` now, where the program wants this one. */
+static stack_t stack_for(struct cw_raw_thread *thread, const stack_t *wanted, const stack_t *kernels)
 {
-	bool none = !wanted->ss_size || (wanted->ss_flags & SS_DISABLE);
+	bool none = is_none(wanted);
+	int own = room_of(thread, kernels->ss_sp);
+	void *room;
 
-	if (none && thread->program_fs == thread->own_fs)
+	if ((none && thread->program_fs == thread->own_fs) || (!none && wanted->ss_size >= SMALL_STACK))
 		return *wanted;
-	if ((none || wanted->ss_size < SMALL_STACK) && own_stack(thread))
-		return (stack_t){.ss_sp = thread->room, .ss_size = OWN_STACK, .ss_flags = none ? 0 : wanted->ss_flags};
-	return *wanted;
+	room = make_room(thread, own >= 0 ? own : free_room(thread, -1));
+	if (!room)
+		return *wanted;
+	return (stack_t){.ss_sp = room, .ss_size = OWN_STACK, .ss_flags = none ? 0 : wanted->ss_flags};
 }
 
 void cw_raw_settle(struct cw_raw_thread *thread, ucontext_t *context)
 {
 	thread->stack = context->uc_stack;
-	context->uc_stack = stack_for(thread, &thread->stack);
+	context->uc_stack = stack_for(thread, &thread->stack, &thread->stack);
 }
 
 /* As the program has set it; in a dispatched call and beside one. */
 static stack_t own_view(const struct cw_raw_thread *thread, const stack_t *kernels, bool on)
 {
-	stack_t stack = thread->room && kernels->ss_sp == thread->room ? thread->stack : *kernels;
+	stack_t stack = room_of(thread, kernels->ss_sp) >= 0 ? thread->stack : *kernels;
 
-	if (!stack.ss_size || (stack.ss_flags & SS_DISABLE))
+	if (is_none(&stack))
 		return (stack_t){.ss_flags = SS_DISABLE};
 	if (on)
 		stack.ss_flags |= SS_ONSTACK;
 	return stack;
 }
 
-static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool on, stack_t *wanted)
+static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool on, const stack_t *kernels, stack_t *wanted)
 {
 	unsigned mode = (unsigned)stack->ss_flags & ~(1u << 31);
 
@@ -270,7 +380,7 @@ static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool o
 	if (mode != SS_DISABLE && stack->ss_size < LEAST_STACK)
 		return -ENOMEM;
 	thread->stack = mode == SS_DISABLE ? (stack_t){.ss_flags = SS_DISABLE} : *stack;
-	*wanted = stack_for(thread, &thread->stack);
+	*wanted = stack_for(thread, &thread->stack, kernels);
 	return 0;
 }
 
@@ -294,7 +404,7 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 		thread = &childs;
 	}
 	before = own_view(thread, &before, on);
-	*result = stack ? set_stack(thread, &asked, on, &wanted) : 0;
+	*result = stack ? set_stack(thread, &asked, on, &context->uc_stack, &wanted) : 0;
 	if (*result == 0 && old)
 		*result = cw_raw_store(old, &before, sizeof(before));
 	if (*result)
@@ -416,7 +526,7 @@ CW_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
 	on = kernels.ss_flags & SS_ONSTACK;
 	kernels.ss_flags &= ~SS_ONSTACK;
 	before = own_view(thread, &kernels, on);
-	result = stack ? set_stack(thread, stack, on, &wanted) : 0;
+	result = stack ? set_stack(thread, stack, on, &kernels, &wanted) : 0;
 	if (result == 0 && stack && cw_real.sigaltstack(&wanted, NULL) < 0)
 		return -1;
 	if (result < 0) {

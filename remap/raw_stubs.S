@@ -152,6 +152,21 @@ cw_raw_restore:
 	syscall
 	.size cw_raw_restore, . - cw_raw_restore
 
+/* (stack, function, argument): calls it on that stack. */
+	.globl cw_raw_call_on
+	.hidden cw_raw_call_on
+	.type cw_raw_call_on, @function
+cw_raw_call_on:
+	pushq %rbp
+	movq %rsp, %rbp
+	movq %rdi, %rsp
+	movq %rdx, %rdi
+	call *%rsi
+	movq %rbp, %rsp
+	popq %rbp
+	ret
+	.size cw_raw_call_on, . - cw_raw_call_on
+
 /* The same for a frame that the program wanted to return to by itself. */
 	.globl cw_raw_return
 	.hidden cw_raw_return

@@ -13,7 +13,8 @@ build_go go-dynamic 1 echo.go web.go && build_go go-static 0 echo.go web.go && b
 	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -o "$work/dispatched-dynamic" "$sources/dispatched.c" &&
 	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -static -o "$work/dispatched-static" "$sources/dispatched.c" &&
 	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/signals-dynamic" "$sources/signals.c" -pthread &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/signals-static" "$sources/signals.c" -pthread || built=0
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/signals-static" "$sources/signals.c" -pthread &&
+	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/places" "$sources/places.c" -pthread || built=0
 if [ "$built" = 0 ]; then
 	not_ok "the programs are built" "see above"
 	exit 1
@@ -54,6 +55,8 @@ signalled() { call alone "$work/$1" | result; }
 for kind in dynamic static; do
 	with_and_without "$kind C with signals and filters" signalled "signals-$kind"
 done
+
+with_and_without "static C with handlers on its own stack" signalled places
 
 "${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/cancelled-glibc" "$sources/cancelled.c" -pthread
 "${MUSL_CC:-musl-gcc}" -O2 -w -static -o "$work/cancelled-musl" "$sources/cancelled.c"
