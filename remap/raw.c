@@ -17,7 +17,6 @@
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #endif
-#define OF_DISPATCH   2 /* si_code */
 #define EXCLUSIVE     1 /* what lies in the range is not dispatched */
 #define INCLUSIVE     2 /* from Linux 6.17: what lies in it is */
 #define END_OF_MEMORY 0x7ffffffff000l
@@ -104,6 +103,7 @@ static _Noreturn void return_here(struct cw_raw_thread *thread, const ucontext_t
 	memcpy(&mask, &((ucontext_t *)frame)->uc_sigmask, sizeof(mask));
 	mask &= ~CW_RAW_SIGSYS;
 	memcpy(&((ucontext_t *)frame)->uc_sigmask, &mask, sizeof(mask));
+	cw_hold_signals();
 	if (thread->program_fs != thread->own_fs)
 		cw_raw_set_fs(thread->program_fs);
 	cw_raw_return(frame);
@@ -225,27 +225,26 @@ static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *con
 	errno = error;
 }
 
-/* Which thread-local memory the thread pointer tells is not known here: nothing of it is used, nor does the compiler. */
-static void caught(int number, siginfo_t *info, void *context)
+void cw_raw_answer(struct cw_raw_thread *thread, const siginfo_t *info, ucontext_t *context)
 {
-	struct cw_raw_thread *thread = cw_raw_self();
-	ucontext_t *before;
-	uintptr_t fs;
-
-	if (info->si_code != OF_DISPATCH) {
-		cw_raw_signal(number, info, context);
-		return;
-	}
-	before = thread->call;
-	thread->call = context;
-	fs = cw_raw_fs();
-	thread->program_fs = fs;
-	if (fs != thread->own_fs)
-		cw_raw_set_fs(thread->own_fs);
 	if (info->si_arch == AUDIT_ARCH_I386)
 		dispatched_32(thread, context);
 	else
 		dispatched(thread, context);
+}
+
+/* Which thread-local memory the thread pointer tells is not known here: nothing of it is used, nor does the compiler. */
+void cw_raw_caught_slowly(int number, siginfo_t *info, void *context)
+{
+	struct cw_raw_thread *thread = cw_raw_self();
+	ucontext_t *before = thread->call;
+	uintptr_t fs = cw_raw_fs();
+
+	thread->call = context;
+	thread->program_fs = fs;
+	if (fs != thread->own_fs)
+		cw_raw_set_fs(thread->own_fs);
+	cw_raw_answer(thread, info, context);
 	if (thread->program_fs != thread->own_fs)
 		cw_raw_set_fs(thread->program_fs);
 	thread->call = before;
@@ -286,7 +285,7 @@ bool cw_raw_start(uintptr_t low, uintptr_t high)
 {
 	bool has_threads = cw_raw_threads_start();
 
-	if (!has_threads || !cw_raw_install(caught) || !choose(low, high))
+	if (!has_threads || !cw_raw_install() || !choose(low, high))
 		return false;
 	cw_raw_on = true;
 	cw_raw_join();

@@ -41,12 +41,12 @@ struct cw_raw_thread {
 	/* raw_stubs.S's: registers until it is dispatched itself, and where it goes on from a call of 32 bits. */
 	struct cw_raw_detour beginning;
 	uintptr_t resume_32;
+	uintptr_t own_fs, program_fs;
+	ucontext_t *call; /* the one that is answered now: where it was made */
 	/* ours */
 	struct cw_raw_detour detours[CW_RAW_DETOURS];
 	unsigned oldest;
-	bool births; /* some detour may be a thread's beginning */
-	uintptr_t own_fs, program_fs;
-	ucontext_t *call;           /* the one that is answered now: where it was made */
+	bool births;                /* some detour may be a thread's beginning */
 	struct cw_raw_thread *next; /* of those that are free */
 	int left;                   /* the thread that had it, and may still be on its way out */
 	bool fresh;                 /* has not called yet */
@@ -58,7 +58,9 @@ struct cw_raw_thread {
 	unsigned next_room;
 };
 
-_Static_assert(offsetof(struct cw_raw_detour, result) == 56 && offsetof(struct cw_raw_thread, resume_32) == 96, "raw_stubs.S knows them");
+_Static_assert(offsetof(struct cw_raw_detour, result) == 56 && offsetof(struct cw_raw_thread, resume_32) == 96 &&
+		       offsetof(struct cw_raw_thread, own_fs) == 104 && offsetof(struct cw_raw_thread, call) == 120,
+	       "raw_stubs.S knows them");
 
 extern __thread struct cw_raw_thread cw_raw_own;
 
@@ -130,7 +132,7 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 void cw_raw_settle(struct cw_raw_thread *thread, ucontext_t *context);
 /* The calling thread of libc's ends: what stood in for its signal stack is given back. */
 void cw_raw_stack_end(void *ignored);
-bool cw_raw_install(void (*caught)(int, siginfo_t *, void *));
+bool cw_raw_install(void);
 /* A SIGSYS that no dispatched call was the reason of. */
 void cw_raw_signal(int number, siginfo_t *info, void *context);
 
@@ -143,7 +145,15 @@ struct cw_raw_detour *cw_raw_detour(struct cw_raw_thread *thread, ucontext_t *co
 bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number, const long a[6], long *result);
 void cw_raw_born(struct cw_raw_thread *thread);
 
+/* raw.c: with the program's thread pointer known, and libc's in its place. */
+void cw_raw_answer(struct cw_raw_thread *thread, const siginfo_t *info, ucontext_t *context);
+/* The same, where that is not done yet: there are no instructions for it. */
+void cw_raw_caught_slowly(int number, siginfo_t *info, void *context);
+
 /* raw_stubs.S */
+void cw_raw_caught(int number, siginfo_t *info, void *context);
+extern const char cw_raw_caught_1[], cw_raw_caught_2[], cw_raw_caught_3[], cw_raw_over[], cw_raw_over_1[], cw_raw_over_2[], cw_raw_over_3[],
+	cw_raw_over_4[], cw_raw_over_end[];
 extern const char cw_raw_vfork_call[], cw_raw_thread_call[], cw_raw_stack_call[], cw_raw_call_32[], cw_raw_restore[];
 _Noreturn void cw_raw_return(uintptr_t frame);
 void cw_raw_call_on(uintptr_t stack, void (*function)(void *), void *argument);

@@ -130,10 +130,46 @@ struct handling {
 	int number;
 	siginfo_t *info;
 	ucontext_t *seen;
-	uintptr_t fs;
+	uintptr_t fs, own_fs; /* in the handler, and behind it */
+	struct cw_raw_thread *thread;
+	ucontext_t *answered;
 	stack_t meanwhile; /* for the calls that it makes itself */
 	uint64_t mask;
 };
+
+/* In the few instructions before and behind our part of a call (raw_stubs.S), where it lies on the stack; *over: it is answered. NULL:
+ * elsewhere. */
+static ucontext_t *call_around(const ucontext_t *own, bool *over)
+{
+	static const struct {
+		const void *from;
+		int deep;
+	} place[] = {{(const void *)cw_raw_caught, 8},
+		     {cw_raw_caught_1, 16},
+		     {cw_raw_caught_2, 24},
+		     {cw_raw_caught_3, 32},
+		     {cw_raw_over, 32},
+		     {cw_raw_over_1, 24},
+		     {cw_raw_over_2, 16},
+		     {cw_raw_over_3, 8},
+		     {cw_raw_over_4, 0},
+		     {cw_raw_over_end, 0}};
+	uintptr_t at = (uintptr_t)own->uc_mcontext.gregs[REG_RIP];
+	int i = 0;
+
+	if (at < (uintptr_t)cw_raw_caught || at >= (uintptr_t)cw_raw_over_end)
+		return NULL;
+	while (at >= (uintptr_t)place[i + 1].from)
+		i++;
+	*over = at >= (uintptr_t)cw_raw_over;
+	return (ucontext_t *)(own->uc_mcontext.gregs[REG_RSP] + place[i].deep);
+}
+
+static void leave_handler(const struct handling *handling)
+{
+	handling->thread->call = handling->answered;
+	cw_raw_set_fs(handling->own_fs);
+}
 
 static void handle(void *argument)
 {
@@ -141,6 +177,7 @@ static void handle(void *argument)
 
 	cw_raw_set_fs(handling->fs);
 	handling->action->handler(handling->number, handling->info, handling->seen);
+	leave_handler(handling);
 }
 
 static void handle_there(void *argument)
@@ -151,6 +188,7 @@ static void handle_there(void *argument)
 	cw_raw_set_fs(handling->fs);
 	cw_release_signals(handling->mask);
 	handling->action->handler(handling->number, handling->info, handling->seen);
+	leave_handler(handling);
 }
 
 /* The kernel would have a handler run where the program is, unless both want another stack. The calls that it makes need a room then. */
@@ -182,32 +220,38 @@ static void handle_on_programs(struct cw_raw_thread *thread, struct handling *ha
 	thread->held[here] = false;
 }
 
+/* Left, as by a jump; the frame holds what is blocked there. */
+static _Noreturn void leave_call(const ucontext_t *call, uintptr_t fs)
+{
+	cw_hold_signals();
+	cw_raw_set_fs(fs);
+	cw_raw_return((uintptr_t)call);
+}
+
 /*
  * The handler of a program that is in a call of ours sees it at its own instruction, as where the kernel waits and will begin the call
- * anew: some go by that (musl's pthread_cancel). If it sends the program elsewhere our call is left, as by a jump.
+ * anew: some go by that (musl's pthread_cancel). If it sends the program elsewhere our call is left. What is over is not begun anew.
  */
-static void handle_in_call(struct cw_raw_thread *thread, const struct action *action, int number, siginfo_t *info, ucontext_t *own)
+static void handle_in_call(struct cw_raw_thread *thread, struct handling *handling, ucontext_t *call, bool over, ucontext_t *own)
 {
-	ucontext_t *call = thread->call, copy;
-	struct handling handling = {.action = action, .number = number, .info = info, .seen = &copy, .fs = thread->program_fs};
-	greg_t behind = call->uc_mcontext.gregs[REG_RIP];
-	uintptr_t fs = thread->own_fs;
+	ucontext_t copy;
+	greg_t behind = call->uc_mcontext.gregs[REG_RIP], shown = over ? behind : behind - 2;
 	uint64_t before, mask;
 
 	memcpy(&before, &call->uc_sigmask, sizeof(before));
 	memcpy(&copy, call, CONTEXT_BYTES);
-	copy.uc_mcontext.gregs[REG_RIP] -= 2;
-	if (belongs_to_program(thread, &handling, call))
-		handle_on_programs(thread, &handling, call);
+	copy.uc_mcontext.gregs[REG_RIP] = shown;
+	handling->seen = &copy;
+	if (belongs_to_program(thread, handling, call))
+		handle_on_programs(thread, handling, call);
 	else
-		handle(&handling);
-	thread->call = call;
-	keep_sigsys(handling.seen);
-	memcpy(call, handling.seen, CONTEXT_BYTES);
-	if (call->uc_mcontext.gregs[REG_RIP] != behind - 2)
-		cw_raw_return((uintptr_t)call);
-	call->uc_mcontext.gregs[REG_RIP] = behind;
-	cw_raw_set_fs(fs);
+		handle(handling);
+	keep_sigsys(handling->seen);
+	memcpy(call, handling->seen, CONTEXT_BYTES);
+	if (!over && call->uc_mcontext.gregs[REG_RIP] != shown)
+		leave_call(call, handling->fs);
+	if (!over)
+		call->uc_mcontext.gregs[REG_RIP] = behind;
 	memcpy(&mask, &call->uc_sigmask, sizeof(mask));
 	if (mask != before)
 		memcpy(&own->uc_sigmask, &mask, sizeof(mask));
@@ -219,7 +263,9 @@ void cw_raw_signal(int number, siginfo_t *info, void *context)
 	struct cw_raw_thread *thread = cw_raw_self();
 	struct action action = shadow[number];
 	uintptr_t fs = cw_raw_fs();
-	bool inside = thread && fs == thread->own_fs && thread->program_fs && thread->program_fs != fs;
+	struct handling handling = {.action = &action, .number = number, .info = info, .fs = fs, .own_fs = fs, .thread = thread};
+	bool over = false;
+	ucontext_t *call = thread ? call_around(context, &over) : NULL;
 
 	if (action.flags & SA_RESETHAND)
 		shadow[number] = (struct action){0};
@@ -228,10 +274,17 @@ void cw_raw_signal(int number, siginfo_t *info, void *context)
 			end_by(number);
 		return;
 	}
-	if (inside)
-		handle_in_call(thread, &action, number, info, context);
-	else
+	if (thread && fs == thread->own_fs && thread->program_fs && thread->program_fs != fs) {
+		handling.fs = thread->program_fs;
+		if (!call)
+			call = thread->call;
+	}
+	if (call) {
+		handling.answered = thread->call;
+		handle_in_call(thread, &handling, call, over, context);
+	} else {
 		action.handler(number, info, context);
+	}
 	keep_sigsys(context);
 }
 
@@ -422,10 +475,10 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 	return true;
 }
 
-bool cw_raw_install(void (*caught)(int, siginfo_t *, void *))
+bool cw_raw_install(void)
 {
 	struct action action = {
-		.handler = caught, .flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART | RESTORER, .restorer = cw_raw_restore};
+		.handler = cw_raw_caught, .flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART | RESTORER, .restorer = cw_raw_over_4};
 	uint64_t only = CW_RAW_SIGSYS;
 
 	return cw_raw(SYS_rt_sigaction, SIGSYS, (long)&action, (long)&shadow[SIGSYS], CW_RAW_MASK_BYTES, 0, 0) == 0 &&

@@ -1,3 +1,69 @@
+#if defined(__x86_64__) && defined(__LP64__)
+#define OWN_FS     104 /* of struct cw_raw_thread */
+#define PROGRAM_FS 112
+#define CALL       120
+
+	.hidden cw_raw_fsgsbase
+	.hidden cw_raw_signal
+	.hidden cw_raw_answer
+	.hidden cw_raw_caught_slowly
+	.text
+
+	.macro place name
+	.globl \name
+	.hidden \name
+\name:
+	.endm
+
+/*
+ * SIGSYS, by a dispatched call or sent. Until libc's thread pointer is there, and when it is gone again, another signal may come, whose
+ * handler must not take this for the program: raw_signals.c tells it by the place, and finds the call by what lies on the stack there.
+ */
+	.type cw_raw_caught, @function
+	place cw_raw_caught
+	cmpl $2, 8(%rsi) /* si_code: of dispatch */
+	jne cw_raw_signal
+	cmpl $0, cw_raw_fsgsbase(%rip)
+	je cw_raw_caught_slowly
+	pushq %rbx
+	place cw_raw_caught_1
+	pushq %r12
+	place cw_raw_caught_2
+	pushq %r13
+	place cw_raw_caught_3
+	rdgsbase %rbx
+	movq CALL(%rbx), %r12
+	movq %rdx, CALL(%rbx)
+	rdfsbase %rax
+	movq %rax, PROGRAM_FS(%rbx)
+	movq OWN_FS(%rbx), %rcx
+	cmpq %rax, %rcx
+	je 1f
+	wrfsbase %rcx
+1:	movq %rbx, %rdi
+	call cw_raw_answer
+	place cw_raw_over
+	movq PROGRAM_FS(%rbx), %rax
+	cmpq OWN_FS(%rbx), %rax
+	je 2f
+	wrfsbase %rax
+2:	movq %r12, CALL(%rbx)
+	popq %r13
+	place cw_raw_over_1
+	popq %r12
+	place cw_raw_over_2
+	popq %rbx
+	place cw_raw_over_3
+	ret
+	nop
+	place cw_raw_over_4
+	movl $15, %eax
+	syscall
+	place cw_raw_over_end
+	nop
+	.size cw_raw_caught, . - cw_raw_caught
+#endif
+
 /*
  * Calls that the program's own registers and stack are needed for. The handler of a dispatched call sends the program here instead of
  * making it; from here they are not dispatched, and the program goes on where it was. rcx and r11 are lost by every system call, so they are

@@ -77,6 +77,46 @@ static void looks(void)
 	pthread_join(thread, NULL);
 }
 
+/* Wherever in a call, or between two, the signal comes. */
+static volatile sig_atomic_t looked, elsewhere;
+
+static void look_again(int number)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	elsewhere += here < low || here >= high;
+	looked++;
+}
+
+static volatile int enough;
+
+static void *call_again_and_again(void *process)
+{
+	high = (uintptr_t)__builtin_frame_address(0);
+	low = high - 60000;
+	while (!enough)
+		getppid();
+	return NULL;
+}
+
+static void looks_all_over(void)
+{
+	struct sigaction action = {.sa_handler = look_again};
+	pthread_t thread;
+
+	sigaction(SIGUSR1, &action, NULL);
+	pthread_create(&thread, NULL, call_again_and_again, NULL);
+	usleep(20000);
+	for (int i = 1; i <= 1000; i++) {
+		pthread_kill(thread, SIGUSR1);
+		while (looked < i)
+			;
+	}
+	enough = 1;
+	pthread_join(thread, NULL);
+	printf("looked %d times, elsewhere %d\n", (int)looked, (int)elsewhere);
+}
+
 /* ---- handlers that don't come back ---- */
 
 static sigjmp_buf back;
@@ -168,6 +208,7 @@ int main(int count, char **words)
 		return 64;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	looks();
+	looks_all_over();
 	jumps();
 	switched();
 	return 0;
