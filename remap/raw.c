@@ -220,7 +220,8 @@ static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *con
 		thread->settled = true;
 		cw_raw_settle(thread, context);
 	}
-	if (!answer(thread, context, registers[REG_RAX], a, &result))
+	/* The kernel looks at the lower half of the number alone. */
+	if (!answer(thread, context, (int)registers[REG_RAX], a, &result))
 		registers[REG_RAX] = result;
 	errno = error;
 }

@@ -145,6 +145,10 @@ static void bad_memory(void)
 	} action;
 
 	mprotect(bad, 4096, PROT_NONE);
+	/* Only the lower half of a number counts. */
+	call(SYS_rt_sigprocmask | 1l << 40, SIG_BLOCK, (long)&mask, 0, 8, 0, 0);
+	CALL(rt_sigprocmask, SIG_UNBLOCK, &mask, &before, 8);
+	printf("blocked %d\n", before == mask);
 	printf("mask: %ld %ld %ld", CALL(rt_sigprocmask, -1, bad, NULL, 8), CALL(rt_sigprocmask, -1, &mask, NULL, 8),
 	       CALL(rt_sigprocmask, SIG_BLOCK, edge, NULL, 8));
 	printf(" %ld", CALL(rt_sigprocmask, SIG_BLOCK, &mask, bad, 8));
