@@ -4,6 +4,7 @@
  *	service_loop.c		sources of events, timers, the end of the loop
  *	service_programs.c	connections, what programs and the command say, their end
  *	service_book.c		books: made, and read with distrust
+ *	service_children.c	where children of a run count
  *	service_outbox.c	grants to programs that are slow to fetch them
  *	service_socket.c	what the kernel says of a descriptor that was offered, and closing what could block
  *	service_diag.c		what the kernel says of a connection whose descriptor is closed
@@ -52,7 +53,7 @@
 #include <utlist.h>
 
 #include "node/link.h"
-#include "sockets/book.h"
+#include "sockets/children.h"
 #include "transport/shm/arena.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -97,6 +98,7 @@ struct cw_program {
 	uint64_t parent;
 	char command[24];
 	struct cw_book *book;
+	struct cw_children_memory *children; /* of a connection that is children's, and no program's */
 	struct cw_run *run;
 	struct cw_run *keeps;    /* the run that was begun on this connection */
 	struct cw_offer *offers; /* by index */
@@ -248,9 +250,17 @@ bool cw_may_command(const struct cw_program *sender);              /* root or th
 void cw_stop(struct cw_program *sender, const struct cw_message *message);
 
 /* service_book.c */
+void *cw_book_room(const char *name, size_t size, int *fd); /* sealed, and mapped */
 struct cw_book *cw_book_make(int *fd);
 void cw_book_drop(struct cw_book *book);
 uint32_t cw_book_used(const struct cw_book *book); /* entries that may be in use */
+
+/* service_children.c */
+struct cw_totals;
+void cw_children_asked(struct cw_program *sender, const struct cw_message *message);
+void cw_children_add(struct cw_totals *totals, const struct cw_children_memory *children);
+uint32_t cw_children_executed(const struct cw_children *children); /* the numbers there are in executed_pid */
+void cw_children_drop(struct cw_program *program);
 
 /* service_outbox.c */
 void cw_grant_send(struct cw_program *program, const struct cw_message *message, struct cw_mapping *mapping);

@@ -6,35 +6,33 @@
 #include "service.h"
 #include "transport/window/window.h"
 
-static struct cw_book *fill(int fd)
+void *cw_book_room(const char *name, size_t size, int *fd)
 {
-	struct cw_book *book;
+	void *memory = NULL;
 
-	if (ftruncate(fd, sizeof(*book)) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return NULL;
-	book = cw_window_map(fd, sizeof(*book), true);
-	if (!book)
-		return NULL;
-	book->layout = CW_LAYOUT;
-	book->entries = CW_BOOK_ENTRIES;
-	return book;
-}
-
-struct cw_book *cw_book_make(int *fd)
-{
-	struct cw_book *book;
-
-	*fd = memfd_create("causeway book", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (*fd < 0)
 		return NULL;
-	book = fill(*fd);
-	if (!book) {
+	if (ftruncate(*fd, (off_t)size) == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+		memory = cw_window_map(*fd, size, true);
+	if (!memory) {
 		int error = errno;
 
 		close(*fd);
 		*fd = -1;
 		errno = error;
 	}
+	return memory;
+}
+
+struct cw_book *cw_book_make(int *fd)
+{
+	struct cw_book *book = cw_book_room("causeway book", sizeof(*book), fd);
+
+	if (!book)
+		return NULL;
+	book->layout = CW_LAYOUT;
+	book->entries = CW_BOOK_ENTRIES;
 	return book;
 }
 

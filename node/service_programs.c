@@ -48,6 +48,7 @@ static void end(struct cw_program *program, bool drained)
 	cw_place_forget(program);
 	if (program->number)
 		HASH_DELETE(hh, service.programs, program);
+	cw_children_drop(program);
 	cw_book_drop(program->book);
 	program->book = NULL; /* whoever is in the middle of a message of it looks */
 	cw_user_leave(program->user);
@@ -135,7 +136,13 @@ static void from_anybody(struct cw_program *program, struct cw_received *receive
 	}
 	switch (message->type) {
 	case CW_HELLO:
-		cw_hello(program, message);
+		if (program->children)
+			cw_nonsense(program);
+		else
+			cw_hello(program, message);
+		break;
+	case CW_CHILDREN:
+		cw_children_asked(program, message);
 		break;
 	case CW_RUN:
 		cw_run_begin(program, received);

@@ -323,22 +323,35 @@ void cw_run_join(struct cw_program *program, uint64_t number)
 }
 
 /* A process can be several programs, one after the other, by exec. */
-static void count_process(struct cw_run *run, const struct cw_program *program)
+static void count_process(struct cw_run *run, pid_t wanted)
 {
 	struct run_pid *pid;
-	pid_t wanted = program->pid;
 
-	if (!cw_program_silent(program)) {
-		HASH_FIND(hh, run->pids, &wanted, sizeof(wanted), pid);
-		if (pid)
-			return;
-		pid = HASH_COUNT(run->pids) < MOST_PIDS ? calloc(1, sizeof(*pid)) : NULL;
-		if (pid) {
-			pid->pid = wanted;
-			HASH_ADD(hh, run->pids, pid, sizeof(pid->pid), pid);
-		}
+	HASH_FIND(hh, run->pids, &wanted, sizeof(wanted), pid);
+	if (pid)
+		return;
+	pid = HASH_COUNT(run->pids) < MOST_PIDS ? calloc(1, sizeof(*pid)) : NULL;
+	if (pid) {
+		pid->pid = wanted;
+		HASH_ADD(hh, run->pids, pid, sizeof(pid->pid), pid);
 	}
 	run->totals.processes++;
+}
+
+static void count_program(struct cw_run *run, const struct cw_program *program)
+{
+	if (cw_program_silent(program))
+		run->totals.processes++;
+	else
+		count_process(run, program->pid);
+	cw_totals_add(&run->totals, program->book, CW_BOOK_ENTRIES, program->refused_memory);
+}
+
+static void count_children(struct cw_run *run, const struct cw_children_memory *children)
+{
+	cw_children_add(&run->totals, children);
+	for (uint32_t i = 0; i < cw_children_executed(&children->head); i++)
+		count_process(run, (pid_t)atomic_load_explicit(&children->head.executed_pid[i], memory_order_relaxed));
 }
 
 void cw_run_leave(struct cw_program *program)
@@ -349,8 +362,10 @@ void cw_run_leave(struct cw_program *program)
 		return;
 	program->run = NULL;
 	run->programs--;
-	count_process(run, program);
-	cw_totals_add(&run->totals, program->book, program->refused_memory);
+	if (program->children)
+		count_children(run, program->children);
+	else
+		count_program(run, program);
 	look_for_the_end(run);
 }
 
@@ -365,7 +380,7 @@ void cw_runs_end(void)
 	struct cw_program *program, *next_program;
 	struct cw_run *run, *next_run;
 
-	HASH_ITER(hh, service.programs, program, next_program)
+	DL_FOREACH_SAFE(service.all, program, next_program)
 	cw_run_leave(program);
 	HASH_ITER(hh, service.runs, run, next_run)
 	finish(run, false);

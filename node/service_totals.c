@@ -26,20 +26,26 @@ static void add_entry(struct cw_totals *totals, const struct cw_book_entry *entr
 		totals->counter[i] += entry->counter[i];
 }
 
-void cw_totals_add(struct cw_totals *totals, const struct cw_book *book, uint64_t refused_memory)
+void cw_totals_add_ended(struct cw_totals *totals, const struct cw_book_totals *ended)
+{
+	/* made behind moved (T, stream.c; book.h says why): the program may live. */
+	totals->demoted += read_word(&ended->demoted);
+	totals->moved += read_word(&ended->moved);
+	totals->made += read_word(&ended->made);
+	for (unsigned i = 0; i < CW_REASONS; i++)
+		totals->reasons[i] += read_word(&ended->reasons[i]);
+	for (unsigned i = 0; i < CW_COUNTERS; i++)
+		totals->counter[i] += read_word(&ended->counter[i]);
+}
+
+void cw_totals_add(struct cw_totals *totals, const struct cw_book *book, uint32_t most, uint64_t refused_memory)
 {
 	struct cw_totals of_book = {0};
 	uint64_t starved;
 
-	/* Totals before entries, and made behind moved (T, stream.c; book.h says why): the program may live. */
-	of_book.demoted = read_word(&book->totals.demoted);
-	of_book.moved = read_word(&book->totals.moved);
-	of_book.made = read_word(&book->totals.made);
-	for (unsigned i = 0; i < CW_REASONS; i++)
-		of_book.reasons[i] = read_word(&book->totals.reasons[i]);
-	for (unsigned i = 0; i < CW_COUNTERS; i++)
-		of_book.counter[i] = read_word(&book->totals.counter[i]);
-	for (uint32_t i = 0; i < cw_book_used(book); i++)
+	/* Totals before entries, for the same reason. */
+	cw_totals_add_ended(&of_book, &book->totals);
+	for (uint32_t i = 0; i < most && i < cw_book_used(book); i++)
 		add_entry(&of_book, &book->entry[i]);
 	starved = refused_memory < of_book.reasons[CW_REASON_peer_absent] ? refused_memory : of_book.reasons[CW_REASON_peer_absent];
 	of_book.reasons[CW_REASON_peer_absent] -= starved;

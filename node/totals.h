@@ -15,8 +15,9 @@ struct cw_totals {
 };
 
 /* Add a book: what ended in it, and what is still open. refused_memory: connections that the service matched and had no memory for, of
- * which the program only knows that the other end did not come. */
-void cw_totals_add(struct cw_totals *totals, const struct cw_book *book, uint64_t refused_memory);
+ * which the program only knows that the other end did not come. most: entries that there are. */
+void cw_totals_add(struct cw_totals *totals, const struct cw_book *book, uint32_t most, uint64_t refused_memory);
+void cw_totals_add_ended(struct cw_totals *totals, const struct cw_book_totals *ended);
 json_t *cw_totals_json(const struct cw_totals *totals);
 
 #endif

@@ -4,6 +4,7 @@
 #include "plain.h"
 #include "process.h"
 #include "sockets/bell.h"
+#include "sockets/children.h"
 #include "sockets/leave.h"
 #include "sockets/pending.h"
 #include "sockets/service.h"
@@ -59,7 +60,7 @@ CW_EXPORT int close(int fd)
 /* What we need for as long as the process lives. */
 static bool is_kept(int fd)
 {
-	return fd == cw_service_descriptor() || cw_bell_is(fd) || cw_set_is_waker(fd);
+	return fd == cw_service_descriptor() || cw_children_is(fd) || cw_bell_is(fd) || cw_set_is_waker(fd);
 }
 
 static int next_kept(unsigned first, unsigned last)
@@ -193,6 +194,8 @@ static bool make_way(int from, int to)
 		return true;
 	if (to == cw_service_descriptor())
 		cw_service_move_descriptor();
+	else if (cw_children_is(to))
+		cw_children_move(to);
 	else if (cw_bell_is(to))
 		cw_bell_move(to);
 	else if (is_ours(to))

@@ -12,6 +12,7 @@
 #include "listed.h"
 #include "plain.h"
 #include "raw.h"
+#include "sockets/children.h"
 #include "sockets/datagram.h"
 #include "sockets/fork.h"
 #include "sockets/leave.h"
@@ -190,6 +191,7 @@ static void before_exec(const char *path)
 	if (cw_is_plain())
 		return;
 	hold_in_common();
+	cw_children_executes();
 	if (!cw_is_other_process()) {
 		cw_set_flush_all();
 		each_closed_by_exec(cw_family_suspend);
@@ -382,8 +384,10 @@ CW_EXPORT FILE *popen(const char *command, const char *mode)
  */
 void cw_process_before_other_numbers(void)
 {
-	if (!cw_is_plain() && !cw_is_other_process())
-		cw_leave_process(CW_REASON_inherited);
+	if (cw_is_plain() || cw_is_other_process())
+		return;
+	cw_children_stop();
+	cw_leave_process(CW_REASON_inherited);
 }
 
 CW_EXPORT int unshare(int flags)

@@ -1,5 +1,7 @@
 #include "service_inside.h"
 
+#include "children.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -85,12 +87,16 @@ static bool open_book(int fd)
 
 	if (!book)
 		return false;
+	cw_children_leave();
 	memcpy(&book->totals, &cw_own_book.totals, sizeof(book->totals));
 	memcpy(book->entry, cw_own_book.entry, count * sizeof(book->entry[0]));
 	atomic_store_explicit(&book->highest, count, memory_order_relaxed);
 	munmap(book, sizeof(cw_own_book));
-	if (cw_raw_map(&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd) != (long)&cw_own_book)
+	if (cw_raw_map(&cw_own_book, sizeof(cw_own_book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd) != (long)&cw_own_book) {
+		cw_children_stay();
 		return false;
+	}
+	cw_children_left();
 	/* Another thread may have taken an entry meanwhile. */
 	atomic_store_explicit(&cw_own_book.highest, cw_streams_used(), memory_order_relaxed);
 	return true;
@@ -204,6 +210,7 @@ static void say_name(int fd)
 
 static struct cw_message child_welcome;
 static int child_descriptors[2];
+static bool counted; /* the child is, as the process that makes it is */
 
 bool cw_service_hold(void)
 {
@@ -217,15 +224,27 @@ void cw_service_let_go(void)
 
 int cw_service_before_fork(bool needed)
 {
-	int fd = -1;
+	bool registered = atomic_load_explicit(&cw_service_fd, memory_order_relaxed) >= 0 && cw_service.owner == cw_own_pid();
+	int fd;
 
-	if (atomic_load_explicit(&cw_service_fd, memory_order_relaxed) < 0 || cw_service.owner != cw_own_pid() ||
-	    (!needed && !cw_service.run))
+	counted = cw_service.run && (registered || cw_children_has());
+	if (counted && !needed)
+		cw_children_ask();
+	if (!needed || !registered)
 		return -1;
 	fd = greet(cw_service.number, &child_welcome, child_descriptors);
 	/* What the service has granted so far it counts as the child's too: so it must be the parent's when the child is made. */
 	cw_service_take_mail_locked(atomic_load_explicit(&cw_service_fd, memory_order_relaxed));
 	return fd < 0 ? -1 : fd;
+}
+
+/* In a child without a connection: with the other children, or where that can't be as a program like any. */
+static void be_counted(void)
+{
+	if (cw_children_take())
+		return;
+	blank_book();
+	cw_service_register();
 }
 
 void cw_service_after_fork(int connection, bool in_child)
@@ -251,9 +270,12 @@ void cw_service_after_fork(int connection, bool in_child)
 		atomic_store_explicit(&cw_service_room, 0, memory_order_relaxed);
 	}
 	blank_book();
+	cw_children_begin();
 	cw_service.next_try = 0;
 	if (connection >= 0 && settle_in(connection, &child_welcome, child_descriptors))
 		say_name(connection);
+	else if (connection < 0 && counted)
+		be_counted();
 }
 
 int cw_service_descriptor(void)

@@ -1,7 +1,7 @@
 /*
  * The words with the node service. One connection a process, on a high descriptor that the table marks as ours; registered when the first
- * stream is offered, or at the start of a run that is reported. Only registering waits, 200 ms at most; without a service everything stays
- * on kernel TCP and it is asked for again after a second.
+ * stream is offered, or at the start of a run that is reported (but see children.h). Only registering waits, 200 ms at most; without a
+ * service everything stays on kernel TCP and it is asked for again after a second.
  */
 #ifndef CW_SOCKETS_SERVICE_H
 #define CW_SOCKETS_SERVICE_H

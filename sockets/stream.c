@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "fork.h"
 #include "kernel.h"
 #include "leave.h"
@@ -64,6 +65,8 @@ static bool take_entry(uint32_t *number)
 	}
 	*number = atomic_fetch_add_explicit(&never_used, 1, memory_order_relaxed);
 	if (*number < CW_BOOK_ENTRIES) {
+		if (cw_children_beyond(*number))
+			cw_service_register();
 		tell_highest(*number + 1);
 		return true;
 	}
@@ -210,11 +213,10 @@ void cw_stream_dup(struct cw_stream *stream, uint32_t life, int fd)
 		cw_table_put(fd, CW_FD_STREAM, stream->number);
 }
 
-/* What the stream counted goes to the program's totals. */
-static void book_end(struct cw_stream *stream)
+void cw_book_end(struct cw_book *book, uint32_t number)
 {
-	struct cw_book_entry *entry = &cw_own_book.entry[stream->number];
-	struct cw_book_totals *totals = &cw_own_book.totals;
+	struct cw_book_entry *entry = &book->entry[number];
+	struct cw_book_totals *totals = &book->totals;
 	uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
 	uint32_t reason = atomic_load_explicit(&entry->reason, memory_order_relaxed);
 
@@ -240,7 +242,7 @@ void cw_entry_close(struct cw_stream *entry)
 {
 	atomic_store_explicit(&entry->phase, CW_STAYS, memory_order_relaxed);
 	cw_family_leave(entry);
-	book_end(entry);
+	cw_book_end(&cw_own_book, entry->number);
 	give_entry(entry->number);
 }
 
@@ -278,7 +280,7 @@ void cw_stream_close(struct cw_stream *stream, int fd)
 	/* A grant that is on its way finds another generation and is given back. */
 	atomic_fetch_add_explicit(&stream->generation, 1, memory_order_release);
 	atomic_store_explicit(&stream->slot, NULL, memory_order_release);
-	book_end(stream);
+	cw_book_end(&cw_own_book, stream->number);
 	give_entry(stream->number);
 }
 

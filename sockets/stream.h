@@ -141,6 +141,8 @@ static inline uint64_t *cw_counters(const struct cw_stream *stream)
 	return cw_own_book.entry[stream->number].counter;
 }
 
+/* What the entry counted goes to the book's totals. */
+void cw_book_end(struct cw_book *book, uint32_t number);
 /* What is counted for the program, not for one stream: waits for many. */
 void cw_count(enum cw_counter counter);
 

@@ -92,6 +92,7 @@ TCase *slot_tests(void);
 TCase *memory_tests(void);
 TCase *hostile_tests(void);
 TCase *run_tests(void);
+TCase *children_tests(void);
 TCase *policy_tests(void);
 
 #endif

@@ -24,6 +24,7 @@ int main(int argc, char **argv)
 	suite_add_tcase(suite, memory_tests());
 	suite_add_tcase(suite, hostile_tests());
 	suite_add_tcase(suite, run_tests());
+	suite_add_tcase(suite, children_tests());
 	suite_add_tcase(suite, policy_tests());
 	runner = srunner_create(suite);
 	srunner_set_tap(runner, argc > 1 ? argv[1] : NULL);

@@ -11,98 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "play.h"
+#include "play_run.h"
 #include "sockets/fork.h"
 #include "sockets/service.h"
-
-struct run {
-	char path[64];
-	uint64_t number;
-	pid_t command; /* the process that asked; ends when `end` is closed */
-	int end;
-};
-
-/* What `causeway run --report` does, in a process of its own that then is the command. */
-static struct run run_start(const struct service *service)
-{
-	struct run run = {.path = "/tmp/causeway-test-XXXXXX"};
-	int report = mkstemp(run.path), numbers[2], ends[2];
-
-	ck_assert_int_ge(report, 0);
-	ck_assert_int_eq(pipe2(numbers, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
-	run.command = fork();
-	if (run.command == 0) {
-		struct cw_message question = cw_link_message(CW_RUN);
-		struct cw_received answer = {0};
-		int fd = cw_link_connect(service->name);
-		char byte;
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(ends[1]);
-		if (cw_link_send(fd, &question, &report, 1) < 0 || !cw_link_answer(fd, CW_RUN, &answer, LIMIT_MS))
-			_exit(1);
-		close(fd);
-		if (write(numbers[1], &answer.message.run.run, sizeof(uint64_t)) != sizeof(uint64_t))
-			_exit(1);
-		_exit(read(ends[0], &byte, 1) == 0 ? 0 : 1);
-	}
-	close(report);
-	close(ends[0]);
-	close(numbers[1]);
-	ck_assert_int_eq(read(numbers[0], &run.number, sizeof(run.number)), sizeof(run.number));
-	close(numbers[0]);
-	run.end = ends[1];
-	ck_assert_uint_ne(run.number, 0);
-	return run;
-}
-
-static void command_end(struct run *run)
-{
-	int status;
-
-	close(run->end);
-	ck_assert_int_eq(waitpid(run->command, &status, 0), run->command);
-	ck_assert_int_eq(status, 0);
-}
-
-static bool is_written(void *argument)
-{
-	const struct run *run = argument;
-	json_t *json = json_load_file(run->path, 0, NULL);
-	bool whole = json != NULL;
-
-	json_decref(json);
-	return whole;
-}
-
-static json_t *await_report(struct run *run)
-{
-	json_t *json;
-
-	await(is_written, run, "the report");
-	json = json_load_file(run->path, 0, NULL);
-	unlink(run->path);
-	return json;
-}
-
-static json_int_t value(const json_t *json, const char *path)
-{
-	char copy[64], *rest = copy, *part;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	while ((part = strsep(&rest, ".")))
-		json = json_object_get(json, part);
-	ck_assert_msg(json_is_integer(json), "no %s in the report", path);
-	return json_integer_value(json);
-}
-
-static bool report_is_empty(const struct run *run)
-{
-	struct stat info;
-
-	return stat(run->path, &info) == 0 && info.st_size == 0;
-}
 
 static void fill_book(struct cw_book *book)
 {
@@ -281,15 +192,6 @@ START_TEST(connections_without_memory_are_reported_so)
 }
 END_TEST
 
-/* What the library does in a program of the run. */
-static void be_library(const struct service *service, const struct run *run)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	cw_service_start(service->name, run->number);
-	if (!cw_service_register() || !cw_stream_open(100, true, false))
-		_exit(1);
-}
-
 struct listed {
 	const struct service *service;
 	json_int_t pid;
@@ -307,8 +209,8 @@ static bool is_listed(void *argument)
 	return found;
 }
 
-/* A child takes over the connection that its parent made for it. It is known by its own process id, and so it is one process in the report,
- * also when it becomes another program. */
+/* A child that may be given what its parent has offered takes over the connection that its parent made for it. It is known by its own
+ * process id, and so it is one process in the report, also when it becomes another program. */
 START_TEST(a_forked_child_says_who_it_is)
 {
 	struct service service = service_start(NULL);
@@ -326,7 +228,7 @@ START_TEST(a_forked_child_says_who_it_is)
 		char byte;
 
 		close(ends[1]);
-		be_library(&service, &run);
+		atomic_store(&be_library(&service, &run)->phase, CW_OFFERED);
 		cw_fork_prepare();
 		child = fork();
 		if (child) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Programs that show where one can notice Causeway (docs/caveats.md). noticed.py ROLE [ARGUMENTS]; a line on stdin lets each go on."""
-import ctypes, errno, fcntl, os, socket, struct, sys, termios, time, types
+import ctypes, errno, fcntl, os, signal, socket, struct, sys, termios, time, types
 
 PING = b"x" * 100
 KINDS = {"stream": socket.SOCK_STREAM, "seqpacket": socket.SOCK_SEQPACKET, "credentials": socket.SOCK_STREAM}
@@ -107,6 +107,36 @@ def fill_up(path):
     say(sent)
 
 
+def forking(count):
+    """A server with a process for each connection; each takes 100 bytes, and ends in its way."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    for i in range(int(count)):
+        one = socket.create_connection(listener.getsockname())
+        two, _ = listener.accept()
+        one.sendall(PING)
+        child = os.fork()
+        if not child:
+            for n in sorted(int(n) for n in os.listdir("/proc/self/fd")):
+                if n > 300 and i % 2:
+                    os.dup2(two.fileno(), n)  # the library's own, which goes elsewhere
+                    os.close(n)
+            os.closerange(two.fileno() + 1, 1 << 20)
+            if i % 5 == 4 and os.fork():
+                os.wait()
+                os._exit(0)
+            whole(two, len(PING))
+            if i % 5 == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if i % 5 == 2:
+                os.execv("/bin/true", ["true"])
+            if i % 5 == 3:
+                two.close()
+            os._exit(0)
+        two.close()
+        os.waitpid(child, 0)
+        one.close()
+
+
 def descriptors():
     """One is the library's own: high, closed by exec, and nobody closes it."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -159,7 +189,6 @@ def looked_up():
     say(good, connected)
 
 
-
 def linked(library, way):
     """Each second message is sent and received by a library that is loaded meanwhile."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -198,4 +227,4 @@ def linked(library, way):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (answer, ask, outlive, fill, fill_up, descriptors, looked_up, linked)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (answer, ask, outlive, fill, fill_up, descriptors, forking, looked_up, linked)}[sys.argv[1]](*sys.argv[2:])

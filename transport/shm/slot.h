@@ -21,7 +21,7 @@
 #include "sync/lock.h"
 #include "sync/state.h"
 
-#define CW_LAYOUT          9u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
+#define CW_LAYOUT          10u /* raise it when anything in this file, protocol.h or book.h changes its place or meaning */
 #define CW_ARENA_MAGIC     0x63617573657761ull
 #define CW_ARENA_BOARD     2048u
 #define CW_ARENA_WORDS     4096u

@@ -14,6 +14,9 @@
  *   HELLO     ->  about to fork: on the connection made for the child, with parent = this program's number. The child
  *                 becomes a holder of each slot end that the parent was granted, by its first `inherited` grants.
  *   HELLO     ->  a second one: the child is there, and names itself. No answer.
+ *   CHILDREN  ->  first message of a connection of its own, with a run's number: memory for children that have nothing else to
+ *                 say (sockets/children.h). Answered with CHILDREN + memfd, or status ESRCH (no such run) or ENOSPC. They inherit
+ *                 the connection: its end is theirs.
  *   OFFER     ->  + the connected socket. The service compares what the kernel says of it and closes it. No answer
  *                 until the other end is offered too.
  *   FLOW      ->  + a datagram socket, and where it sends to or receives from. Closed and answered as an OFFER; the token is
@@ -67,6 +70,7 @@ enum cw_message_type {
 	CW_CLUSTER,
 	CW_WINDOWS,
 	CW_WINDOW,
+	CW_CHILDREN,
 	CW_MESSAGE_TYPES
 };
 
