@@ -6,9 +6,10 @@
  *	service_book.c		books: made, and read with distrust
  *	service_children.c	where children of a run count
  *	service_outbox.c	grants to programs that are slow to fetch them
- *	service_socket.c	what the kernel says of a descriptor that was offered, and closing what could block
+ *	service_socket.c	what the kernel says of a descriptor that was offered
+ *	service_closing.c	closing descriptors, which could block
  *	service_diag.c		what the kernel says of a connection whose descriptor is closed
- *	service_unix.c		what the kernel says of an AF_UNIX stream, and closing one
+ *	service_unix.c		what the kernel says of an AF_UNIX stream
  *	service_offers.c	offers, and finding the other end
  *	service_flows.c		the same for datagrams
  *	service_arenas.c	arenas of pairs of programs, and who maps them
@@ -78,9 +79,16 @@ struct cw_timer {
 	struct cw_timer *next, *prev;
 };
 
+struct cw_closing;
+struct cw_closings {
+	struct cw_closing *first, *last;
+};
+
 struct cw_user {
 	uid_t uid;
 	uint32_t connections, slots;
+	uint32_t closing, closers; /* descriptors of its that are not closed yet; of these, with a thread */
+	struct cw_closings waiting;
 	uint64_t resident; /* bytes, at the last measure */
 	UT_hash_handle hh;
 };
@@ -113,9 +121,16 @@ struct cw_program {
 	uint32_t nonsense;       /* messages that made no sense */
 	struct cw_node *node;    /* of a stand-in: where it is */
 	bool writing;            /* EPOLLOUT asked for */
-	bool dead;               /* freed when the batch of events is over */
-	uint64_t theirs;         /* of a stand-in: its number there */
-	UT_hash_handle hh;       /* by number; a stand-in by its number there */
+	bool held;               /* not read, until what it has sent is closed */
+	uint32_t closing;
+	struct cw_closing *closings; /* list */
+	struct cw_closing *awaited;  /* what it has sent last is closed before it goes on with that */
+	void (*closed)(struct cw_program *program);
+	struct cw_timer patience;
+	struct cw_shown *shown; /* the offer that waits for it */
+	bool dead;              /* freed when the batch of events is over */
+	uint64_t theirs;        /* of a stand-in: its number there */
+	UT_hash_handle hh;      /* by number; a stand-in by its number there */
 	struct cw_program *next, *prev;
 };
 
@@ -285,11 +300,6 @@ uint64_t cw_socket_cookie(int fd, int option);
 bool cw_socket_address(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port);
 /* Of a socket that is bound to none: each of its own. */
 bool cw_socket_is_any(const struct in6_addr *address);
-/* Close a descriptor that a program sent: at once where that can't block, else in a thread of its own. */
-void cw_close_foreign(int fd);
-void cw_close_tcp(int fd);
-void cw_close_elsewhere(int fd);
-
 /* service_diag.c */
 struct cw_diag_answer {
 	struct nlmsghdr header;
@@ -311,10 +321,21 @@ enum cw_inspection cw_unix_inspect(int fd, struct cw_tuple *tuple, uint64_t *coo
 /* In the place of an address. */
 uint64_t cw_unix_inode(const struct in6_addr *address);
 bool cw_unix_lives(const struct cw_tuple *tuple, uint64_t cookie);
-void cw_close_unix(int fd);
+
+/* service_closing.c */
+/* Close a descriptor that a program has sent (NULL: none): at once where that can't block, else in a thread. */
+void cw_close_foreign(struct cw_program *program, int fd);
+void cw_close_tcp(struct cw_program *program, int fd);
+void cw_close_elsewhere(struct cw_program *program, int fd);
+/* The same; closed is called when that is done, or it takes too long, and nothing that the program says is read before. */
+void cw_close_and_wait(struct cw_program *program, int fd, void (*closed)(struct cw_program *program));
+bool cw_closing_has_much(const struct cw_program *program);
+bool cw_closing_holds(struct cw_program *program); /* it is not to be read, and will be again */
+void cw_closing_forget(struct cw_program *program);
 
 /* service_offers.c */
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd);
+void cw_offer_taken(struct cw_program *program); /* the program is told that its descriptor is closed */
 void cw_withdraw(struct cw_program *program, const struct cw_message *message);
 void cw_offers_drop(struct cw_program *program);
 void cw_offer_drop(struct cw_offer *offer);
@@ -375,6 +396,8 @@ uint64_t cw_last_client(void); /* until when somebody was there */
 uint32_t cw_most_arenas(void);
 struct cw_user *cw_user_find(uid_t uid);
 void cw_user_forget_unused(struct cw_user *user);
+bool cw_user_owns(uid_t uid); /* root, or who runs the service */
+bool cw_user_is_full(const struct cw_user *user);
 
 /* service_guests.c */
 void cw_guest(const struct cw_program *client);

@@ -201,7 +201,7 @@ void cw_flow_offered(struct cw_program *program, const struct cw_message *messag
 	struct cw_flow_offer *offer = calloc(1, sizeof(*offer)), *old;
 	bool fine = offer && inspect(offer, message, fd);
 
-	cw_close_foreign(fd);
+	cw_close_foreign(program, fd);
 	cw_tally(CW_SERVICE_offers);
 	/* What it may be the receiver of is what it says itself: the numbers that a program has bound how many offers there are. */
 	if ((message->flow.token.index ^ CW_FLOW_TOKEN) >= CW_FLOWS) {

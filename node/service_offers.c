@@ -178,28 +178,60 @@ void cw_offer_drop(struct cw_offer *offer)
 	drop(offer);
 }
 
-void cw_offer(struct cw_program *program, const struct cw_message *message, int fd)
-{
+/* A descriptor that was shown, and has been closed. */
+struct cw_shown {
+	struct cw_message message;
 	struct cw_tuple tuple;
-	uint64_t cookie = 0;
-	enum cw_inspection result = cw_socket_inspect(fd, &tuple, &cookie);
+	uint64_t cookie;
+	enum cw_inspection result;
+};
 
-	if (result == CW_SOCKET_OTHER || tuple.protocol == CW_TUPLE_UNIX)
-		cw_close_foreign(fd);
-	else
-		cw_close_tcp(fd);
+static void judge(struct cw_program *program, const struct cw_shown *shown)
+{
 	cw_tally(CW_SERVICE_offers);
-	if (result == CW_SOCKET_ELSEWHERE) {
+	if (shown->result == CW_SOCKET_ELSEWHERE) {
 		cw_tally(CW_SERVICE_offers_elsewhere);
 		return;
 	}
-	if (result == CW_SOCKET_OTHER || cookie != message->offer.cookie || message->offer.token.index >= CW_BOOK_ENTRIES)
+	if (shown->result == CW_SOCKET_OTHER || shown->cookie != shown->message.offer.cookie ||
+	    shown->message.offer.token.index >= CW_BOOK_ENTRIES)
 		cw_nonsense(program);
-	else if (result == CW_SOCKET_FINE) {
-		keep(program, message, &tuple);
+	else if (shown->result == CW_SOCKET_FINE) {
+		keep(program, &shown->message, &shown->tuple);
 		return;
 	}
 	cw_tally(CW_SERVICE_offers_refused);
+}
+
+void cw_offer_taken(struct cw_program *program)
+{
+	if (program->book)
+		atomic_fetch_add_explicit(&program->book->offers, 1, memory_order_release);
+}
+
+static void closed(struct cw_program *program)
+{
+	judge(program, program->shown);
+	free(program->shown);
+	program->shown = NULL;
+	cw_offer_taken(program);
+}
+
+/* The program goes on when it is told that we have closed its socket, and its peer is to see the end when it closes: so that is done before
+ * anything else. But if we are the last, descriptors in an AF_UNIX socket's queue are closed with it. */
+void cw_offer(struct cw_program *program, const struct cw_message *message, int fd)
+{
+	struct cw_shown shown = {.message = *message};
+
+	shown.result = cw_socket_inspect(fd, &shown.tuple, &shown.cookie);
+	if (shown.tuple.protocol == CW_TUPLE_UNIX && (program->shown = malloc(sizeof(shown)))) {
+		*program->shown = shown;
+		cw_close_and_wait(program, fd, closed);
+		return;
+	}
+	cw_close_foreign(program, fd);
+	judge(program, &shown);
+	cw_offer_taken(program);
 }
 
 void cw_withdraw(struct cw_program *program, const struct cw_message *message)
@@ -216,4 +248,6 @@ void cw_offers_drop(struct cw_program *program)
 
 	HASH_ITER(hh_index, program->offers, offer, next)
 	drop(offer);
+	free(program->shown);
+	program->shown = NULL;
 }

@@ -51,12 +51,13 @@ static void end(struct cw_program *program, bool drained)
 	cw_children_drop(program);
 	cw_book_drop(program->book);
 	program->book = NULL; /* whoever is in the middle of a message of it looks */
-	cw_user_leave(program->user);
+	cw_closing_forget(program);
 	DL_DELETE(service.all, program);
 	if (drained)
 		close(program->source.fd);
 	else
-		cw_close_elsewhere(program->source.fd);
+		cw_close_elsewhere(program, program->source.fd);
+	cw_user_leave(program->user);
 	DL_APPEND(buried, program);
 }
 
@@ -95,13 +96,13 @@ static void from_program(struct cw_program *program, struct cw_received *receive
 		if (received->truncated) {
 			cw_tally(CW_SERVICE_offers_refused); /* perhaps because we have no descriptor left */
 		} else if (received->fds == 1) {
-			if (message->type == CW_FLOW)
-				cw_flow_offered(program, message, received->fd[0]);
-			else
-				cw_offer(program, message, received->fd[0]);
 			received->fds = 0;
-			if (program->book)
-				atomic_fetch_add_explicit(&program->book->offers, 1, memory_order_release);
+			if (message->type == CW_OFFER) {
+				cw_offer(program, message, received->fd[0]);
+			} else {
+				cw_flow_offered(program, message, received->fd[0]);
+				cw_offer_taken(program);
+			}
 		} else {
 			cw_nonsense(program);
 		}
@@ -193,8 +194,8 @@ static bool read_one(struct cw_program *program)
 		program->pid = received.sender.pid;
 	from_anybody(program, &received);
 	while (received.fds)
-		cw_close_foreign(received.fd[--received.fds]);
-	return !program->dead;
+		cw_close_foreign(program, received.fd[--received.fds]);
+	return !program->dead && !program->held;
 }
 
 static void program_ready(struct cw_source *source, uint32_t events)
@@ -202,13 +203,13 @@ static void program_ready(struct cw_source *source, uint32_t events)
 	struct cw_program *program = (struct cw_program *)source;
 	unsigned turn = 0;
 
-	if (program->dead)
+	if (program->dead || cw_closing_holds(program))
 		return;
 	if (program->outbox)
 		cw_outbox_flush(program);
 	while (turn < TURN && read_one(program))
 		turn++;
-	if (!program->dead && turn < TURN && events & (EPOLLHUP | EPOLLERR))
+	if (!program->dead && !program->held && turn < TURN && events & (EPOLLHUP | EPOLLERR))
 		cw_program_end(program);
 }
 

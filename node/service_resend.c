@@ -111,12 +111,12 @@ static bool is_sender_of(int fd, const struct cw_tuple *tuple)
 }
 
 /* A datagram socket has many flows, of which its entry names but one: each is looked at. */
-static int sender_of(const struct cw_program *program, const struct cw_tuple *tuple)
+static int sender_of(struct cw_program *program, const struct cw_tuple *tuple)
 {
 	uint32_t used = program->book ? cw_book_used(program->book) : 0;
 	int process = used ? pidfd_open(program->pid, 0) : -1, found = -1;
 
-	for (uint32_t i = 0; i < used && process >= 0 && found < 0; i++) {
+	for (uint32_t i = 0; i < used && process >= 0 && found < 0 && !cw_closing_has_much(program); i++) {
 		const struct cw_book_entry *entry = &program->book->entry[i];
 
 		if (atomic_load_explicit(&entry->kind, memory_order_relaxed) == CW_ENTRY_FREE ||
@@ -124,7 +124,7 @@ static int sender_of(const struct cw_program *program, const struct cw_tuple *tu
 			continue;
 		found = pidfd_getfd(process, atomic_load_explicit(&entry->fd, memory_order_relaxed), 0);
 		if (found >= 0 && !is_sender_of(found, tuple)) {
-			cw_close_foreign(found);
+			cw_close_foreign(program, found);
 			found = -1;
 		}
 	}
@@ -139,12 +139,12 @@ static bool resend_flow_by(struct cw_program *writer, const struct resend *job)
 	bool started = fd >= 0 && start(job, fd);
 
 	if (fd >= 0)
-		cw_close_foreign(fd);
+		cw_close_foreign(writer, fd);
 	return started;
 }
 
 /* A descriptor of that end, the program's own socket; -1: it has none. */
-static int socket_of(const struct cw_program *program, const struct cw_arena_record *record, uint32_t slot, uint32_t end)
+static int socket_of(struct cw_program *program, const struct cw_arena_record *record, uint32_t slot, uint32_t end)
 {
 	int number = record->tuples[slot].protocol == IPPROTO_UDP ? -1 : descriptor_of(program, record->arena.id, slot, end);
 	int process = number >= 0 ? pidfd_open(program->pid, 0) : -1;
@@ -154,7 +154,7 @@ static int socket_of(const struct cw_program *program, const struct cw_arena_rec
 		close(process);
 	if (fd < 0 || is_end_of(fd, &record->tuples[slot], end))
 		return fd;
-	cw_close_foreign(fd);
+	cw_close_foreign(program, fd);
 	return -1;
 }
 
@@ -164,12 +164,12 @@ static bool resend_by(struct cw_program *writer, const struct resend *job)
 	bool started = fd >= 0 && start(job, fd);
 
 	if (fd >= 0)
-		cw_close_foreign(fd);
+		cw_close_foreign(writer, fd);
 	return started;
 }
 
 /* Disconnecting sends a reset, and wakes whoever waits for the socket. */
-static void reset(const struct cw_program *program, const struct cw_arena_record *record, uint32_t slot, uint32_t end)
+static void reset(struct cw_program *program, const struct cw_arena_record *record, uint32_t slot, uint32_t end)
 {
 	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
 	int fd = socket_of(program, record, slot, end);
@@ -178,7 +178,7 @@ static void reset(const struct cw_program *program, const struct cw_arena_record
 		return;
 	if (connect(fd, &nowhere, sizeof(nowhere)) < 0)
 		shutdown(fd, SHUT_RDWR); /* AF_UNIX */
-	cw_close_foreign(fd);
+	cw_close_foreign(program, fd);
 }
 
 void cw_reset_here(const struct cw_arena_record *record)

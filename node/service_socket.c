@@ -1,7 +1,6 @@
 /* What the kernel says of a descriptor that a program sent. Nothing here may block: the descriptor can be anything. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -125,88 +124,4 @@ uint64_t cw_own_netns(void)
 	value = cw_socket_cookie(fd, SO_NETNS_COOKIE);
 	close(fd);
 	return value;
-}
-
-/* Closing that may take as long as somebody likes is done by threads, a few; what they can't take up yet waits. */
-#define CLOSERS 32
-static pthread_mutex_t closing = PTHREAD_MUTEX_INITIALIZER;
-static unsigned closers;
-static struct foreign {
-	int fd;
-	struct foreign *next;
-} * waiting;
-
-static void *close_them(void *item)
-{
-	struct foreign *foreign = item;
-
-	while (foreign) {
-		close(foreign->fd);
-		free(foreign);
-		pthread_mutex_lock(&closing);
-		foreign = waiting;
-		if (foreign)
-			waiting = foreign->next;
-		else
-			closers--;
-		pthread_mutex_unlock(&closing);
-	}
-	return NULL;
-}
-
-static bool start_closer(struct foreign *foreign)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	bool started;
-
-	if (pthread_attr_init(&attributes) != 0)
-		return false;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	started = pthread_create(&thread, &attributes, close_them, foreign) == 0;
-	pthread_attr_destroy(&attributes);
-	return started;
-}
-
-void cw_close_elsewhere(int fd)
-{
-	struct foreign *foreign = malloc(sizeof(*foreign));
-
-	if (!foreign) {
-		close(fd);
-		return;
-	}
-	*foreign = (struct foreign){.fd = fd};
-	pthread_mutex_lock(&closing);
-	if (closers < CLOSERS && start_closer(foreign)) {
-		closers++;
-	} else {
-		foreign->next = waiting;
-		waiting = foreign;
-	}
-	pthread_mutex_unlock(&closing);
-}
-
-/* The last close of a socket that lingers, of one with descriptors in its queue, or of a file on somebody's own file system can block. */
-void cw_close_foreign(int fd)
-{
-	if (cw_socket_integer(fd, SO_DOMAIN) == AF_UNIX)
-		cw_close_unix(fd);
-	else if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_TCP)
-		cw_close_tcp(fd);
-	else if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_UDP)
-		close(fd);
-	else
-		cw_close_elsewhere(fd);
-}
-
-void cw_close_tcp(int fd)
-{
-	struct linger linger = {0};
-	socklen_t length = sizeof(linger);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !(linger.l_onoff && linger.l_linger))
-		close(fd);
-	else
-		cw_close_elsewhere(fd);
 }

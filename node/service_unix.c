@@ -3,17 +3,12 @@
  * (sock_diag) says of each socket who its peer is, by the numbers of their inodes. So the tuple of an offer has those in the place of
  * addresses, and is found like any other; both ends are asked for, with their cookies, before a slot is given.
  */
-#include <errno.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "service.h"
 
@@ -103,99 +98,4 @@ bool cw_unix_lives(const struct cw_tuple *tuple, uint64_t cookie)
 
 	return ask(cw_unix_inode(&tuple->local), cookie, &found) && found.state == ESTABLISHED && !found.shut &&
 	       found.peer == cw_unix_inode(&tuple->remote);
-}
-
-/* ---- closing ----
- *
- * The program goes on when it is told that we have closed its socket, and its peer is to see the end when it closes: so it is closed before
- * anything else is done. But if we are the last, descriptors in its queue are closed with it, which can block for as long as somebody
- * likes. Another thread does it, and is waited for, for a while. One that doesn't come back is left to itself.
- */
-
-#define PATIENCE_NS 20000000
-#define MOST_STUCK  32
-
-static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-static unsigned stuck;
-
-static struct closer {
-	pthread_cond_t work, done;
-	int fd; /* -1: none */
-	bool left;
-} * closer;
-
-static void *close_what_comes(void *argument)
-{
-	struct closer *self = argument;
-
-	pthread_mutex_lock(&guard);
-	while (!self->left) {
-		while (self->fd < 0)
-			pthread_cond_wait(&self->work, &guard);
-		pthread_mutex_unlock(&guard);
-		close(self->fd);
-		pthread_mutex_lock(&guard);
-		self->fd = -1;
-		pthread_cond_signal(&self->done);
-	}
-	stuck--;
-	pthread_mutex_unlock(&guard);
-	free(self);
-	return NULL;
-}
-
-static struct closer *start(void)
-{
-	struct closer *made = calloc(1, sizeof(*made));
-	pthread_condattr_t clock;
-	pthread_t thread;
-
-	if (!made)
-		return NULL;
-	made->fd = -1;
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	pthread_cond_init(&made->done, &clock);
-	pthread_cond_init(&made->work, NULL);
-	pthread_condattr_destroy(&clock);
-	if (pthread_create(&thread, NULL, close_what_comes, made) == 0) {
-		pthread_detach(thread);
-		return made;
-	}
-	free(made);
-	return NULL;
-}
-
-static void wait_for(struct closer *self)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += PATIENCE_NS;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
-	while (self->fd >= 0 && pthread_cond_timedwait(&self->done, &guard, &until) != ETIMEDOUT)
-		;
-	if (self->fd < 0)
-		return;
-	self->left = true;
-	stuck++;
-	closer = NULL;
-}
-
-void cw_close_unix(int fd)
-{
-	pthread_mutex_lock(&guard);
-	if (!closer && stuck < MOST_STUCK)
-		closer = start();
-	if (closer) {
-		closer->fd = fd;
-		pthread_cond_signal(&closer->work);
-		wait_for(closer);
-	} else {
-		cw_close_elsewhere(fd);
-	}
-	pthread_mutex_unlock(&guard);
 }

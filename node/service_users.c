@@ -32,10 +32,15 @@ uint32_t cw_most_arenas(void)
 	return (uint32_t)((limit.rlim_cur - RESERVED) / 2);
 }
 
-/* Connections a user may have: half of what there is, so that no other user can take the service from root. */
-static uint32_t most_connections(uid_t uid)
+bool cw_user_owns(uid_t uid)
 {
-	return uid == 0 || uid == geteuid() ? cw_most_arenas() : cw_most_arenas() / 2;
+	return uid == 0 || uid == geteuid();
+}
+
+/* Connections a user may have: half of what there is, so that no other user can take the service from root. What is being closed counts. */
+bool cw_user_is_full(const struct cw_user *user)
+{
+	return user->connections + user->closing >= (cw_user_owns(user->uid) ? cw_most_arenas() : cw_most_arenas() / 2);
 }
 
 struct cw_user *cw_user_enter(uid_t uid)
@@ -49,7 +54,7 @@ struct cw_user *cw_user_enter(uid_t uid)
 		user->uid = uid;
 		HASH_ADD(hh, service.users, uid, sizeof(uid), user);
 	}
-	if (user->connections >= most_connections(uid))
+	if (cw_user_is_full(user))
 		return NULL;
 	user->connections++;
 	service.connections++;
@@ -58,7 +63,7 @@ struct cw_user *cw_user_enter(uid_t uid)
 
 void cw_user_forget_unused(struct cw_user *user)
 {
-	if (user->connections || user->slots)
+	if (user->connections || user->closing || user->slots)
 		return;
 	HASH_DEL(service.users, user);
 	free(user);

@@ -161,7 +161,7 @@ static bool read_link(int fd)
 			continue;
 		}
 		while (fds)
-			cw_close_foreign(memory[--fds]);
+			cw_close_foreign(NULL, memory[--fds]);
 		if (got == 0)
 			return false;
 		cw_tally(CW_SERVICE_between_misused);

@@ -83,6 +83,7 @@ START_TEST(ends_of_different_pairs_get_nothing)
 	offer(&a, one.end[0], 1);
 	offer(&b, other.end[0], 1);
 	offer(&b, other.end[0], 2);
+	service_await(&service, "counters.offers", 3);
 	ck_assert(!has_message(&service, &a));
 	ck_assert(!has_message(&service, &b));
 	ck_assert_int_eq(service_status(&service, "offers_waiting"), 2);
@@ -98,12 +99,12 @@ START_TEST(what_is_shut_gets_nothing)
 	struct pair pair = two();
 
 	offer(&a, pair.end[0], 1);
-	ck_assert_int_eq(service_status(&service, "offers_waiting"), 1);
+	service_await(&service, "offers_waiting", 1);
 	ck_assert_int_eq(shutdown(pair.end[1], SHUT_RD), 0);
 	offer(&b, pair.end[1], 1);
+	service_await(&service, "counters.offers_stale", 1);
 	ck_assert(!has_message(&service, &a));
 	ck_assert(!has_message(&service, &b));
-	ck_assert_int_eq(service_status(&service, "counters.offers_stale"), 1);
 	service_end(&service);
 }
 END_TEST
@@ -115,6 +116,7 @@ START_TEST(another_cookie_of_a_pair_is_refused)
 	struct pair pair = two();
 
 	offer_saying(&a, pair.end[0], 1, cookie_of(pair.end[1]));
+	service_await(&service, "counters.offers", 1);
 	ck_assert(!has_message(&service, &a));
 	ck_assert_int_eq(service_status(&service, "counters.offers_refused"), 1);
 	ck_assert_int_eq(service_status(&service, "offers_waiting"), 0);
@@ -148,7 +150,7 @@ START_TEST(the_end_of_an_offered_one_is_seen)
 	char byte;
 
 	offer(&a, pair.end[0], 1);
-	ck_assert_int_eq(service_status(&service, "offers_waiting"), 1);
+	service_await(&service, "offers_waiting", 1);
 	close(pair.end[0]);
 	ck_assert_int_eq(recv(pair.end[1], &byte, 1, MSG_DONTWAIT), 0);
 	service_end(&service);
