@@ -105,7 +105,7 @@ ssize_t cw_link_receive(int fd, struct cw_received *received)
 	struct iovec part = {&received->message, sizeof(received->message)};
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * CW_LINK_DESCRIPTORS)];
+		char room[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * CW_LINK_MOST)];
 	} control;
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	ssize_t got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);

@@ -8,14 +8,15 @@
 
 #include "transport/window/protocol.h"
 
-#define CW_LINK_DESCRIPTORS 2 /* the most that any message carries */
+#define CW_LINK_DESCRIPTORS 2   /* the most that any message carries */
+#define CW_LINK_MOST        253 /* that one could carry: what there is no room for the kernel closes in the receive, which can block */
 
 struct cw_received {
 	struct cw_message message;
-	size_t size;                     /* of the message; only a full one may be looked into */
-	int fd[CW_LINK_DESCRIPTORS + 2]; /* the control buffer's padding may let one more in */
+	size_t size; /* of the message; only a full one may be looked into */
+	int fd[CW_LINK_MOST];
 	unsigned fds;
-	bool truncated; /* more came than was wanted, or no descriptor was free */
+	bool truncated; /* it was too long, or no descriptor was free */
 	bool known;     /* sender is set */
 	struct ucred sender;
 };

@@ -327,6 +327,7 @@ bool cw_unix_lives(const struct cw_tuple *tuple, uint64_t cookie);
 void cw_close_foreign(struct cw_program *program, int fd);
 void cw_close_tcp(struct cw_program *program, int fd);
 void cw_close_elsewhere(struct cw_program *program, int fd);
+void cw_close_of_user(uid_t uid, int fd); /* what came from no program that lives */
 /* The same; closed is called when that is done, or it takes too long, and nothing that the program says is read before. */
 void cw_close_and_wait(struct cw_program *program, int fd, void (*closed)(struct cw_program *program));
 bool cw_closing_has_much(const struct cw_program *program);
@@ -395,6 +396,7 @@ void cw_user_leave(struct cw_user *user);
 uint64_t cw_last_client(void); /* until when somebody was there */
 uint32_t cw_most_arenas(void);
 struct cw_user *cw_user_find(uid_t uid);
+struct cw_user *cw_user_of(uid_t uid); /* found, or made; NULL: no memory */
 void cw_user_forget_unused(struct cw_user *user);
 bool cw_user_owns(uid_t uid); /* root, or who runs the service */
 bool cw_user_is_full(const struct cw_user *user);
@@ -415,8 +417,8 @@ struct cw_memory_use cw_memory_use(void);
 int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
 	      void *context);
 /* The same for what anybody may ask for as often as he likes: it leaves some to the others. */
-int cw_worker_asked(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
-		    void *context);
+int cw_worker_asked(uid_t uid, uint64_t (*work)(int fd, void *argument), void *argument, int fd,
+		    void (*done)(void *context, uint64_t result), void *context);
 
 /* service_run.c */
 void cw_run_begin(struct cw_program *sender, struct cw_received *received);

@@ -235,16 +235,16 @@ static bool ready(void)
 	return false;
 }
 
-static struct cw_closing *entrust(struct cw_program *program, int fd)
+static struct cw_closing *entrust(struct cw_program *program, struct cw_user *user, int fd)
 {
-	struct cw_closing *closing = ready() ? calloc(1, sizeof(*closing)) : NULL;
+	struct cw_closing *closing = user && ready() ? calloc(1, sizeof(*closing)) : NULL;
 
 	if (!closing) {
 		close(fd);
 		return NULL;
 	}
 	closing->fd = fd;
-	closing->user = program ? program->user : &itself;
+	closing->user = user;
 	closing->user->closing++;
 	if (program && !program->dead) {
 		closing->program = program;
@@ -258,8 +258,13 @@ static struct cw_closing *entrust(struct cw_program *program, int fd)
 
 void cw_close_elsewhere(struct cw_program *program, int fd)
 {
-	if (entrust(program, fd) && program && !program->dead)
+	if (entrust(program, program ? program->user : &itself, fd) && program && !program->dead)
 		cw_closing_holds(program);
+}
+
+void cw_close_of_user(uid_t uid, int fd)
+{
+	entrust(NULL, cw_user_of(uid), fd);
 }
 
 bool cw_closing_holds(struct cw_program *program)
@@ -278,7 +283,7 @@ static void lose_patience(struct cw_timer *timer)
 
 void cw_close_and_wait(struct cw_program *program, int fd, void (*closed)(struct cw_program *program))
 {
-	struct cw_closing *closing = entrust(program, fd);
+	struct cw_closing *closing = entrust(program, program->user, fd);
 
 	if (!closing) {
 		closed(program);

@@ -191,7 +191,7 @@ void cw_list(struct cw_program *sender)
 	struct question question = {.all = cw_may_command(sender), .uid = sender->peer.uid};
 	struct cw_message refusal = cw_link_message(CW_LIST);
 
-	if (cw_worker_asked(list, &question, sender->source.fd, NULL, NULL) == 0)
+	if (cw_worker_asked(sender->peer.uid, list, &question, sender->source.fd, NULL, NULL) == 0)
 		return;
 	refusal.status = EAGAIN;
 	cw_link_send(sender->source.fd, &refusal, NULL, 0);

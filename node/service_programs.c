@@ -226,10 +226,10 @@ static void start_program(int fd)
 		program->user = cw_user_enter(program->peer.uid);
 	program->pid = program->peer.pid;
 	if (!program->user || cw_loop_add(&program->source, EPOLLIN | EPOLLRDHUP) < 0) {
+		cw_close_of_user(program->peer.uid, fd); /* something may have been said already */
 		if (program->user)
 			cw_user_leave(program->user);
 		cw_tally(CW_SERVICE_programs_refused);
-		close(fd);
 		free(program);
 		return;
 	}

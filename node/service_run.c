@@ -137,7 +137,7 @@ static void free_run(struct cw_run *run)
 		close(run->process.fd);
 	}
 	cw_timer_stop(&run->grace);
-	close(run->report);
+	cw_close_of_user(run->uid, run->report); /* any file's close may have to wait for its file system */
 	HASH_DEL(service.runs, run);
 	free(run);
 }
@@ -149,7 +149,7 @@ static void finish(struct cw_run *run, bool complete)
 
 	if (!complete)
 		json_object_set_new(report, "incomplete", json_true());
-	started = cw_worker_asked(write_report, report, run->report, NULL, NULL);
+	started = cw_worker_asked(run->uid, write_report, report, run->report, NULL, NULL);
 	json_decref(report);
 	if (started == 0)
 		tell_keeper(run);
@@ -251,7 +251,7 @@ static void grace_over(struct cw_timer *timer)
 	if (!quiet(run))
 		return;
 	snprintf(search.wanted, sizeof(search.wanted), "CAUSEWAY_RUN=%llu", (unsigned long long)run->number);
-	run->scanning = cw_worker_asked(search_processes, &search, -1, searched, (void *)(uintptr_t)run->number) == 0;
+	run->scanning = cw_worker_asked(run->uid, search_processes, &search, -1, searched, (void *)(uintptr_t)run->number) == 0;
 	look_for_the_end(run); /* again, if there was no worker */
 }
 

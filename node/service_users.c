@@ -43,18 +43,22 @@ bool cw_user_is_full(const struct cw_user *user)
 	return user->connections + user->closing >= (cw_user_owns(user->uid) ? cw_most_arenas() : cw_most_arenas() / 2);
 }
 
-struct cw_user *cw_user_enter(uid_t uid)
+struct cw_user *cw_user_of(uid_t uid)
 {
 	struct cw_user *user = cw_user_find(uid);
 
-	if (!user) {
-		user = calloc(1, sizeof(*user));
-		if (!user)
-			return NULL;
-		user->uid = uid;
-		HASH_ADD(hh, service.users, uid, sizeof(uid), user);
-	}
-	if (cw_user_is_full(user))
+	if (user || !(user = calloc(1, sizeof(*user))))
+		return user;
+	user->uid = uid;
+	HASH_ADD(hh, service.users, uid, sizeof(uid), user);
+	return user;
+}
+
+struct cw_user *cw_user_enter(uid_t uid)
+{
+	struct cw_user *user = cw_user_of(uid);
+
+	if (!user || cw_user_is_full(user))
 		return NULL;
 	user->connections++;
 	service.connections++;

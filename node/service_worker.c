@@ -14,12 +14,15 @@
 #define LIMIT_SECONDS 20
 #define MOST          24 /* at once */
 #define MOST_ASKED    16 /* of these, for whoever asks: a file that a user named can keep one until the limit */
+#define MOST_OF_USER  4  /* of these, for one who doesn't own the service */
+#define MOST_OF_USERS 12 /* for all of those */
 
 struct worker {
 	struct cw_source source; /* the pipe's reading end */
 	void (*done)(void *context, uint64_t result);
 	void *context;
 	bool asked;
+	uid_t uid; /* who asked */
 	struct worker *next, *prev;
 };
 
@@ -83,11 +86,24 @@ static int start(struct worker *worker, uint64_t (*work)(int fd, void *argument)
 	return 0;
 }
 
+static bool may_ask(uid_t uid)
+{
+	unsigned own = 0, others = 0;
+	struct worker *worker;
+
+	DL_FOREACH(workers, worker)
+	{
+		own += worker->asked && worker->uid == uid;
+		others += worker->asked && !cw_user_owns(worker->uid);
+	}
+	return count_asked < MOST_ASKED && (cw_user_owns(uid) || (own < MOST_OF_USER && others < MOST_OF_USERS));
+}
+
 static int begin(struct worker wanted, uint64_t (*work)(int fd, void *argument), void *argument, int fd)
 {
 	struct worker *worker;
 
-	if ((count >= MOST || (wanted.asked && count_asked >= MOST_ASKED)) && !service.stopping) {
+	if ((count >= MOST || (wanted.asked && !may_ask(wanted.uid))) && !service.stopping) {
 		errno = EAGAIN;
 		return -1;
 	}
@@ -106,8 +122,8 @@ int cw_worker(uint64_t (*work)(int fd, void *argument), void *argument, int fd, 
 	return begin((struct worker){.done = done, .context = context}, work, argument, fd);
 }
 
-int cw_worker_asked(uint64_t (*work)(int fd, void *argument), void *argument, int fd, void (*done)(void *context, uint64_t result),
-		    void *context)
+int cw_worker_asked(uid_t uid, uint64_t (*work)(int fd, void *argument), void *argument, int fd,
+		    void (*done)(void *context, uint64_t result), void *context)
 {
-	return begin((struct worker){.done = done, .context = context, .asked = true}, work, argument, fd);
+	return begin((struct worker){.done = done, .context = context, .asked = true, .uid = uid}, work, argument, fd);
 }

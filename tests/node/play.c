@@ -463,6 +463,39 @@ void await_marks(_Atomic uint64_t *word, uint64_t marks)
 	await(marked, &wanted, "marks on a state word");
 }
 
+void check_serves(const struct service *service)
+{
+	struct program a = program_start(service), b = program_start(service);
+	struct pair pair = connection(NULL);
+	struct grant grants[2];
+
+	move(&a, &b, &pair, 0, grants);
+	close(grants[0].memory);
+	close(grants[1].memory);
+	connection_end(&pair);
+	program_end(&a);
+	program_end(&b);
+}
+
+struct shown {
+	pid_t pid;
+	unsigned most;
+};
+
+static bool few_descriptors(void *argument)
+{
+	const struct shown *shown = argument;
+
+	return descriptors_of(shown->pid) <= shown->most;
+}
+
+void await_descriptors(const struct service *service, unsigned most)
+{
+	struct shown shown = {service->pid, most};
+
+	await(few_descriptors, &shown, "the service to close what it was sent");
+}
+
 void skip_test(const char *test, const char *why)
 {
 	const char *file = getenv("CAUSEWAY_TEST_SKIPS");

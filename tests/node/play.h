@@ -81,6 +81,10 @@ void await(bool (*true_now)(void *), void *argument, const char *what);
 void await_mail(const struct program *program, uint32_t mail);
 void await_marks(_Atomic uint64_t *word, uint64_t marks);
 
+/* It moves a connection of two other programs. */
+void check_serves(const struct service *service);
+void await_descriptors(const struct service *service, unsigned most);
+
 /* The rest of this test can't be done here, and why. */
 #define skip(why) skip_test(__func__, why)
 void skip_test(const char *test, const char *why);
@@ -91,6 +95,7 @@ TCase *unix_tests(void);
 TCase *slot_tests(void);
 TCase *memory_tests(void);
 TCase *hostile_tests(void);
+TCase *closing_tests(void);
 TCase *run_tests(void);
 TCase *children_tests(void);
 TCase *policy_tests(void);

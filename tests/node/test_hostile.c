@@ -11,39 +11,6 @@
 
 #include "play.h"
 
-static void check_serves(const struct service *service)
-{
-	struct program a = program_start(service), b = program_start(service);
-	struct pair pair = connection(NULL);
-	struct grant grants[2];
-
-	move(&a, &b, &pair, 0, grants);
-	close(grants[0].memory);
-	close(grants[1].memory);
-	connection_end(&pair);
-	program_end(&a);
-	program_end(&b);
-}
-
-struct shown {
-	pid_t pid;
-	unsigned most;
-};
-
-static bool few_descriptors(void *argument)
-{
-	const struct shown *shown = argument;
-
-	return descriptors_of(shown->pid) <= shown->most;
-}
-
-static void await_descriptors(const struct service *service, unsigned most)
-{
-	struct shown shown = {service->pid, most};
-
-	await(few_descriptors, &shown, "the service to close what it was sent");
-}
-
 /* Random words where numbers should be, of any size and with any descriptors. */
 static void say_nonsense(int fd, unsigned *seed, const int *descriptors, unsigned count)
 {
@@ -287,154 +254,6 @@ START_TEST(nonsense_in_a_ring_that_is_sent_again)
 END_TEST
 
 /* The last close of a socket with SO_LINGER and unsent bytes waits for them; the service must not. */
-/* One whose close takes until its peer has read all of it, or has gone. Returns how much that is. */
-static size_t fill_and_linger(const struct pair *pair)
-{
-	struct linger linger = {.l_onoff = 1, .l_linger = 1000};
-	static char bytes[1 << 16];
-	int small = 1 << 14;
-	size_t sent = 0;
-	ssize_t got;
-
-	ck_assert_int_eq(setsockopt(pair->end[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-	setsockopt(pair->end[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-	setsockopt(pair->end[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-	while ((got = send(pair->end[0], bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
-		sent += (size_t)got;
-	return sent;
-}
-
-static size_t read_to_the_end(int fd)
-{
-	static char bytes[1 << 16];
-	size_t whole = 0;
-	ssize_t got;
-
-	while ((got = recv(fd, bytes, sizeof(bytes), 0)) > 0)
-		whole += (size_t)got;
-	ck_assert_int_eq(got, 0);
-	return whole;
-}
-
-/* It reads the offers when ours are closed, so that its close is the last. */
-static void stop(const struct service *service)
-{
-	int status;
-
-	kill(service->pid, SIGSTOP);
-	ck_assert_int_eq(waitpid(service->pid, &status, WUNTRACED), service->pid);
-	ck_assert(WIFSTOPPED(status));
-}
-
-struct taken {
-	const struct program *program;
-	uint32_t offers;
-};
-
-static bool are_taken(void *argument)
-{
-	const struct taken *taken = argument;
-
-	return atomic_load(&taken->program->book->offers) == taken->offers;
-}
-
-static bool some_are_taken(void *argument)
-{
-	return atomic_load(&((const struct taken *)argument)->program->book->offers) > 0;
-}
-
-#define LINGERING 60 /* as many as fit into its queue */
-
-/* A program can make the service hold some of its sockets, and is not read any more until they are closed; nobody else notices, and nothing
- * is lost. */
-START_TEST(lingering_sockets_are_bounded)
-{
-	struct service service = service_start(NULL);
-	struct program a = program_start(&service);
-	struct taken all = {&a, LINGERING};
-	struct pair pairs[LINGERING];
-	size_t sent[LINGERING];
-
-	stop(&service);
-	for (int i = 0; i < LINGERING; i++) {
-		uint64_t cookie;
-
-		pairs[i] = connection(NULL);
-		cookie = cookie_of(pairs[i].end[0]);
-		sent[i] = fill_and_linger(&pairs[i]);
-		offer_saying(&a, pairs[i].end[0], 0, i % 2 ? cookie : 1);
-		close(pairs[i].end[0]);
-	}
-	kill(service.pid, SIGCONT);
-	service_await(&service, "counters.held", 1);
-	check_serves(&service);
-	ck_assert_uint_lt(atomic_load(&a.book->offers), LINGERING);
-	ck_assert_uint_le(descriptors_of(service.pid), 20 + 32);
-	for (int i = 0; i < LINGERING; i++) {
-		ck_assert_uint_eq(read_to_the_end(pairs[i].end[1]), sent[i]);
-		close(pairs[i].end[1]);
-	}
-	await(are_taken, &all, "the offers to be read");
-	check_serves(&service);
-	await_descriptors(&service, 20);
-	service_end(&service);
-}
-END_TEST
-
-static void put_into(int end, int fd)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
-	struct iovec part = {"x", 1};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.room)};
-
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	ck_assert_int_eq(sendmsg(end, &header, 0), 1);
-}
-
-#define SLOW 40
-
-/* The same by what is in the queue of an AF_UNIX socket, for which its program waits. Another program that comes in between is served
- * before all of these have been waited for. */
-START_TEST(slow_unix_sockets_stop_nobody)
-{
-	struct service service = service_start(NULL);
-	struct program a = program_start(&service), b = program_start(&service);
-	struct taken all = {&a, SLOW};
-	struct pair slow[SLOW], moved = connection(NULL);
-
-	stop(&service);
-	for (int i = 0; i < SLOW; i++) {
-		int ends[2];
-
-		slow[i] = connection(NULL);
-		fill_and_linger(&slow[i]);
-		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-		put_into(ends[1], slow[i].end[0]);
-		close(slow[i].end[0]);
-		offer(&a, ends[0], (uint32_t)i);
-		close(ends[0]);
-		close(ends[1]);
-	}
-	kill(service.pid, SIGCONT);
-	await(some_are_taken, &all, "the first offer to be read");
-	offer(&b, moved.end[0], 1);
-	offer(&b, moved.end[1], 2);
-	await_grant(&b);
-	await_grant(&b);
-	ck_assert_uint_lt(atomic_load(&a.book->offers), SLOW);
-	for (int i = 0; i < SLOW; i++)
-		close(slow[i].end[1]);
-	await(are_taken, &all, "the offers to be read");
-	check_serves(&service);
-	program_end(&a);
-	await_descriptors(&service, 20);
-	service_end(&service);
-}
-END_TEST
-
 START_TEST(silent_clients_are_only_counted)
 {
 	struct service service = service_start(NULL);
@@ -483,6 +302,45 @@ START_TEST(another_user_cannot_stop_it)
 	ck_assert_int_eq(status, 0);
 	check_serves(&service);
 	service_end(&service);
+}
+END_TEST
+
+/* Reports that nobody takes: each keeps a child of the service busy for as long as that may take. */
+static void report_as_nobody(const struct service *service, int full)
+{
+	if (setgid(65534) < 0 || setuid(65534) < 0)
+		_exit(2);
+	for (int i = 0; i < 24; i++) {
+		struct cw_message question = cw_link_message(CW_RUN);
+		struct cw_received answer = {0};
+		int fd = cw_link_connect(service->name);
+
+		if (cw_link_send(fd, &question, &full, 1) < 0 || !cw_link_answer(fd, CW_RUN, &answer, LIMIT_MS))
+			_exit(3);
+	}
+	_exit(0);
+}
+
+START_TEST(another_user_cannot_keep_it_busy)
+{
+	struct service service;
+	static char bytes[1 << 16];
+	int status, full[2];
+	pid_t child;
+
+	if (geteuid() != 0)
+		skip("needs root, to become another user");
+	service = service_start(NULL);
+	ck_assert_int_eq(pipe2(full, O_CLOEXEC), 0);
+	ck_assert_int_eq(write(full[1], bytes, sizeof(bytes)), sizeof(bytes));
+	child = fork();
+	if (child == 0)
+		report_as_nobody(&service, full[1]);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	sleep(1); /* longer than the grace: the reports are being written */
+	json_decref(service_ask(&service, CW_LIST));
+	service_kill(&service);
 }
 END_TEST
 
@@ -564,11 +422,10 @@ TCase *hostile_tests(void)
 	tcase_add_test(tests, ends_that_are_not_held_cannot_be_released);
 	tcase_add_test(tests, a_slot_is_released_before_its_grant_is_fetched);
 	tcase_add_test(tests, nonsense_in_a_slot_and_a_book_harms_nobody);
-	tcase_add_test(tests, lingering_sockets_are_bounded);
-	tcase_add_test(tests, slow_unix_sockets_stop_nobody);
 	tcase_add_test(tests, silent_clients_are_only_counted);
 	tcase_add_test(tests, bad_luck_is_no_nonsense);
 	tcase_add_test(tests, another_user_cannot_stop_it);
+	tcase_add_test(tests, another_user_cannot_keep_it_busy);
 	tcase_add_test(tests, another_user_sees_its_own_sockets_alone);
 	return tests;
 }

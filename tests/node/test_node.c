@@ -23,6 +23,7 @@ int main(int argc, char **argv)
 	suite_add_tcase(suite, slot_tests());
 	suite_add_tcase(suite, memory_tests());
 	suite_add_tcase(suite, hostile_tests());
+	suite_add_tcase(suite, closing_tests());
 	suite_add_tcase(suite, run_tests());
 	suite_add_tcase(suite, children_tests());
 	suite_add_tcase(suite, policy_tests());
