@@ -8,19 +8,17 @@ bool cw_resend(struct cw_slot *slot, unsigned end, unsigned char *data, int fd)
 {
 	struct cw_direction *tx = &slot->direction[end];
 	struct cw_stream writer = {.slot = slot, .tx = tx, .rx = &slot->direction[1 - end], .tx_data = data, .end = (uint8_t)end, .fd = fd};
-	uint32_t free = 0;
 	uint64_t word;
 	bool done = false;
 	int domain = 0;
 	socklen_t size = sizeof(domain);
 
 	writer.is_unix = cw_raw_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
-	if (!atomic_compare_exchange_strong_explicit(&tx->tx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
-						     memory_order_relaxed))
+	if (!cw_lock_as_guest(&tx->tx_lock))
 		return false;
 	word = atomic_load_explicit(&tx->state, memory_order_acquire);
 	if (cw_state_of(word) == CW_ASLEEP && (word & CW_MARK_RESEND))
 		done = cw_switch_take_back(&writer, fd, &word);
-	cw_unlock(&tx->tx_lock);
+	cw_unlock_as_guest(&tx->tx_lock);
 	return done;
 }

@@ -67,6 +67,13 @@ static bool told_and_unread(const struct cw_direction *tx)
 	return unread && cw_class_sane(bits) && unread <= 1ull << bits;
 }
 
+/* The kernel is full, and the ring can't be sealed beside who reads there at this moment: what has no room must not be taken back. */
+static bool awaits_reader(const struct cw_direction *tx, int fd, uint64_t word)
+{
+	return atomic_load_explicit(&tx->rx_asleep, memory_order_acquire) && told_and_unread(tx) &&
+	       !(word & (CW_MARK_LEFT | CW_MARK_RESEND | CW_MARK_READER_GONE)) && cw_raw_poll(fd, POLLOUT) == 0;
+}
+
 /* One look at the state, under the lock. */
 static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *request, bool nested, unsigned looked)
 {
@@ -102,6 +109,8 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 		case CW_ASLEEP:
 			if (cw_switch_seal_asleep(stream, &word, atomic_load_explicit(&tx->widx, memory_order_relaxed)))
 				return CW_USE_KERNEL;
+			if (cw_unlikely(awaits_reader(tx, fd, word)))
+				return CW_AWAIT_READER;
 			/* What is unread goes through the kernel now, and what comes behind it with it: two arrivals would be two edges.
 			 * The put is one that the reader fell asleep under: who publishes it takes all of it back, or rings. */
 			if (!interrupts && !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) &&
@@ -145,6 +154,13 @@ static size_t piece_of(struct cw_stream *stream, int fd, const struct cw_sending
 	return request->done && !nonblocking(stream, fd, request) ? left : 0;
 }
 
+static void turn(void)
+{
+	struct timespec millisecond = {.tv_nsec = 1000000};
+
+	cw_raw(SYS_nanosleep, (long)&millisecond, 0, 0, 0, 0, 0);
+}
+
 static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending *request)
 {
 	struct cw_direction *tx = stream->tx;
@@ -170,6 +186,11 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 		case CW_AWAIT_OFFER:
 			cw_send_look_for_offer(stream);
 			looked |= CW_LOOKED_FOR_OFFER;
+			break;
+		case CW_AWAIT_READER:
+			if (nonblocking(stream, fd, request))
+				return request->done ? cw_send_finish(stream, request, 0) : cw_send_fail(request, EAGAIN);
+			turn();
 			break;
 		case CW_NO_ROOM:
 			/* A part is an answer for who doesn't want to wait; the next call looks again. */

@@ -168,6 +168,7 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 				continue;
 			}
 			break;
+		case CW_AWAIT_READER: /* send.c */
 		case CW_USE_KERNEL:
 			break;
 		}

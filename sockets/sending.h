@@ -33,7 +33,7 @@ struct cw_send_sleeper {
 	uint32_t life;
 };
 
-enum cw_sent { CW_SENT_PART, CW_NO_ROOM, CW_AWAIT_OFFER, CW_AWAIT_FILE, CW_USE_KERNEL, CW_SEND_BROKEN };
+enum cw_sent { CW_SENT_PART, CW_NO_ROOM, CW_AWAIT_OFFER, CW_AWAIT_READER, CW_AWAIT_FILE, CW_USE_KERNEL, CW_SEND_BROKEN };
 
 /* What a call has looked for in vain. */
 #define CW_LOOKED_FOR_ROOM  1u

@@ -1,9 +1,25 @@
 /* The writer goes back to the kernel: with what the ring has, or with what comes behind that. */
+#include <linux/tcp.h>
+#include <netinet/in.h>
+
 #include "kernel.h"
 #include "sending.h"
 #include "switch.h"
 
 #define RESEND_LIMIT_NS 1000000000ull
+#define TURN_NS         10000000
+
+/* What of the ring is to go through the kernel. */
+struct rest {
+	uint64_t from, to;
+	size_t last; /* of these the program's call has just put there, and can send again itself */
+	uint32_t bits;
+	bool stays;     /* what the kernel has not taken, but for these, is still the ring's */
+	bool lost;      /* nobody knows whether it is */
+	bool leaves;    /* the reader, and wants all of it by the kernel */
+	uint64_t since; /* room was first waited for; 0: it wasn't */
+	int bound;      /* of what may wait in the kernel unsent, which is lifted meanwhile; 0: none */
+};
 
 /* A bigger buffer makes most of it go in at once. The kernel doubles what it is told; its own buffer may have grown larger than that. */
 static void make_room(int fd, int room)
@@ -16,45 +32,105 @@ static void make_room(int fd, int room)
 		cw_raw_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 }
 
-/* Send pieces of the ring through the kernel now. The reader is awake or being woken, so room comes; the last ones, which the program's
- * call has just put there and can send again itself, don't wait for it. Returns to where it is done, or that the peer is gone: the bytes
- * are lost as TCP's would be, and the next call says so. */
-static uint64_t resend(struct cw_stream *stream, int fd, uint64_t from, uint64_t to, uint32_t bits, size_t last)
+/* What may wait there unsent: the bound that was, 0: none. */
+static int bound_unsent(int fd, int bound)
 {
-	struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
-	uint64_t start = 0;
+	int before = 0;
+	socklen_t size = sizeof(before);
 
-	while (from < to) {
-		struct iovec pieces[2];
-		struct msghdr message = {.msg_iov = pieces};
-		struct pollfd writable = {.fd = fd, .events = POLLOUT};
-		long sent;
+	if (cw_raw_getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &before, &size) < 0 || before == bound)
+		return 0;
+	cw_raw_setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bound, sizeof(bound));
+	return before;
+}
 
-		message.msg_iovlen = (size_t)cw_ring_pieces(&ring, from, to - from, pieces);
-		sent = cw_raw_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent > 0) {
-			from += (uint64_t)sent;
-			CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
-			continue;
-		}
-		if (sent == -EINTR)
-			continue;
-		if (sent != -EAGAIN) {
-			cw_error_keep(stream, (int)-sent);
-			return to;
-		}
-		if (to - from <= last)
-			return from;
-		if (!start) {
-			start = cw_monotonic_ns();
-			make_room(fd, (int)(4u << bits));
-		} else if (cw_monotonic_ns() - start > RESEND_LIMIT_NS) {
-			return from;
-		}
-		struct timespec turn = {.tv_nsec = 10000000};
-		cw_raw(SYS_ppoll, (long)&writable, 1, (long)&turn, 0, 0, 0);
+/* Where the ring ends from now on, and the kernel goes on. */
+static void end_ring_at(struct cw_direction *tx, uint64_t end)
+{
+	atomic_store_explicit(&tx->widx, end, memory_order_relaxed);
+	atomic_store_explicit(&tx->woff, end, memory_order_relaxed);
+}
+
+/*
+ * What the kernel has no room for stays in the ring, as if that had been offered behind what it took: TAKEN, or offered anew by now,
+ * becomes SEALED. Nobody may be reading the kernel without a bound: who does is counted, and nobody begins to without the reader's lock.
+ */
+static bool leave_rest(struct cw_stream *stream, struct rest *rest)
+{
+	struct cw_direction *tx = stream->tx;
+	uint64_t end = rest->to - rest->last, word;
+
+	if (!cw_lock_as_guest(&tx->rx_lock))
+		return false;
+	word = atomic_load_explicit(&tx->state, memory_order_acquire);
+	if (!atomic_load_explicit(&tx->rx_asleep, memory_order_acquire)) {
+		atomic_store_explicit(&tx->up, rest->from, memory_order_relaxed);
+		atomic_store_explicit(&tx->seal, end, memory_order_relaxed);
+		end_ring_at(tx, end);
+		while (!rest->stays && (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT))
+			rest->stays = cw_state_step(&tx->state, &word, CW_SEALED);
 	}
-	return to;
+	rest->lost = !cw_unlock_as_guest(&tx->rx_lock) && rest->stays;
+	return rest->stays;
+}
+
+static long send_pieces(const struct cw_stream *stream, int fd, const struct rest *rest)
+{
+	struct cw_ring ring = cw_stream_ring(stream->tx_data, rest->bits);
+	struct iovec pieces[2];
+	struct msghdr message = {.msg_iov = pieces};
+
+	message.msg_iovlen = (size_t)cw_ring_pieces(&ring, rest->from, rest->to - rest->from, pieces);
+	return cw_raw_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/*
+ * The kernel has no room. The rest stays, unless the reader leaves, and can't look there: then room is made, and waited for, as it is where
+ * somebody is reading the kernel at this moment. False: for too long.
+ */
+static bool make_do(struct cw_stream *stream, int fd, struct rest *rest)
+{
+	struct pollfd writable = {.fd = fd, .events = POLLOUT};
+	struct timespec turn = {.tv_nsec = TURN_NS};
+	bool late = rest->since && cw_monotonic_ns() - rest->since > RESEND_LIMIT_NS;
+
+	if ((!rest->leaves || late) && leave_rest(stream, rest))
+		return !rest->lost;
+	if (late)
+		return false;
+	if (!rest->since) {
+		rest->since = cw_monotonic_ns();
+		make_room(fd, (int)(4u << rest->bits));
+		rest->bound = bound_unsent(fd, 0);
+	}
+	cw_raw(SYS_ppoll, (long)&writable, 1, (long)&turn, 0, 0, 0);
+	return true;
+}
+
+/* Send what is in the ring through the kernel now. That the peer is gone ends it too: the bytes are lost as TCP's would be, and the next
+ * call says so. */
+static bool resend(struct cw_stream *stream, int fd, struct rest *rest)
+{
+	bool fine = true;
+
+	while (fine && !rest->stays && rest->from < rest->to) {
+		long sent = send_pieces(stream, fd, rest);
+
+		if (sent > 0) {
+			rest->from += (uint64_t)sent;
+			CW_COUNT(stream, bytes_kernel_out, (uint64_t)sent);
+		} else if (sent == -EAGAIN || sent == -ENOBUFS) {
+			if (rest->to - rest->from <= rest->last)
+				break;
+			fine = make_do(stream, fd, rest);
+		} else if (sent != -EINTR) {
+			cw_error_keep(stream, (int)-sent);
+			rest->from = rest->to;
+		}
+	}
+	if (rest->bound)
+		bound_unsent(fd, rest->bound);
+	return fine;
 }
 
 /*
@@ -70,18 +146,11 @@ static bool note_written(struct cw_direction *tx, uint64_t *word)
 	return true;
 }
 
-/* Where the ring ends from now on, and the kernel goes on. */
-static void end_ring_at(struct cw_direction *tx, uint64_t end)
-{
-	atomic_store_explicit(&tx->widx, end, memory_order_relaxed);
-	atomic_store_explicit(&tx->woff, end, memory_order_relaxed);
-}
-
 static bool take_back(struct cw_stream *stream, int fd, uint64_t *word, size_t *last)
 {
 	struct cw_direction *tx = stream->tx;
-	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
-	uint64_t roff, widx, sent;
+	struct rest rest = {.last = *last, .bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed)};
+	bool fine;
 
 	if (!note_written(tx, word) || cw_state_of(*word) != CW_ASLEEP)
 		return false;
@@ -94,25 +163,28 @@ static bool take_back(struct cw_stream *stream, int fd, uint64_t *word, size_t *
 			return false;
 		}
 	/* The reader stored the exact roff before it fell asleep: the step above acquired it. */
-	widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
-	roff = cw_switch_reader_at(tx);
-	if (!cw_class_sane(bits) || widx - roff > 1ull << bits) {
+	rest.to = atomic_load_explicit(&tx->widx, memory_order_relaxed);
+	rest.from = cw_switch_reader_at(tx);
+	if (!cw_class_sane(rest.bits) || rest.to - rest.from > 1ull << rest.bits) {
 		cw_switch_break(stream, fd, CW_REASON_broken);
 		return false;
 	}
 	CW_COUNT(stream, doorbells, 1);
 	cw_switch_note_wake(stream);
-	CW_COUNT(stream, bytes_ring_out, roff - widx); /* they go by the kernel after all */
-	sent = resend(stream, fd, roff, widx, bits, *last);
-	if (widx - sent <= *last) {
-		*last = widx - sent;
-		end_ring_at(tx, sent);
+	CW_COUNT(stream, bytes_ring_out, rest.from - rest.to); /* they go by the kernel after all */
+	rest.leaves = *word & CW_MARK_RESEND;
+	fine = resend(stream, fd, &rest);
+	if (rest.stays) {
+		CW_COUNT(stream, seals, 1);
+		CW_COUNT(stream, bytes_ring_out, rest.to - rest.last - rest.from);
+	} else if (fine) {
+		*last = rest.to - rest.from;
+		end_ring_at(tx, rest.from);
 	}
 	atomic_store_explicit(&tx->tx_kernel_op, 0, memory_order_release);
-	if (atomic_load_explicit(&tx->widx, memory_order_relaxed) == sent)
-		return true;
-	cw_switch_break(stream, fd, CW_REASON_lock_lost);
-	return false;
+	if (!fine)
+		cw_switch_break(stream, fd, CW_REASON_lock_lost);
+	return fine;
 }
 
 bool cw_switch_take_back(struct cw_stream *stream, int fd, uint64_t *word)

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -32,12 +31,15 @@ static bool has_no_memory(uint32_t holder)
 static bool holder_is_dead(uint32_t holder, unsigned turns)
 {
 	int saved = errno;
-	bool dead = syscall(SYS_kill, (pid_t)holder, 0) < 0 && errno == ESRCH;
+	bool dead;
 
+	if (holder == CW_LOCK_GUEST)
+		return false;
+	dead = syscall(SYS_kill, (pid_t)holder, 0) < 0 && errno == ESRCH;
 	if (!dead && turns % TURNS_BEFORE_ZOMBIE == TURNS_BEFORE_ZOMBIE - 1)
 		dead = has_no_memory(holder);
 	errno = saved;
-	return dead || holder > (1u << 22); /* PID_MAX_LIMIT: no thread ever has such an id */
+	return dead || holder > CW_LOCK_GUEST; /* no thread ever has such an id */
 }
 
 /*
@@ -110,6 +112,8 @@ enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *
 			start = cw_monotonic_ns();
 		else if (cw_monotonic_ns() - start <= LIMIT_NS)
 			;
+		else if (holder == CW_LOCK_GUEST && try(lock, holder, self))
+			return CW_LOCK_RECOVERED;
 		else if (holder_waits_for_memory(holder))
 			start = 0;
 		else
@@ -125,4 +129,20 @@ void cw_unlock_wake(struct cw_lock *lock)
 
 	syscall(SYS_futex, &lock->holder, FUTEX_WAKE, 1, NULL, NULL, 0);
 	errno = saved;
+}
+
+bool cw_lock_as_guest(struct cw_lock *lock)
+{
+	return try(lock, 0, CW_LOCK_GUEST);
+}
+
+bool cw_unlock_as_guest(struct cw_lock *lock)
+{
+	uint32_t guest = CW_LOCK_GUEST;
+
+	if (!atomic_compare_exchange_strong_explicit(&lock->holder, &guest, 0, memory_order_acq_rel, memory_order_relaxed))
+		return false;
+	if (atomic_load_explicit(&lock->waiters, memory_order_relaxed))
+		cw_unlock_wake(lock);
+	return true;
 }

@@ -11,6 +11,7 @@
 #define CW_SYNC_LOCK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum cw_lock_result { CW_LOCK_HELD, CW_LOCK_RECOVERED, CW_LOCK_NESTED, CW_LOCK_TIMED_OUT };
@@ -23,6 +24,15 @@ struct cw_lock {
 /* self: the caller's thread id, never 0. *contended is raised by one if the lock was not free. Not async-signal-safe by itself;
  * CW_LOCK_NESTED is how a handler is let through. */
 enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended);
+
+/*
+ * Held for some instructions by a *guest*, who isn't one of those whose lock it is, and whose thread may have no number where they are: the
+ * stream's other end, the service. He is taken for dead when the limit is over. Free, or not to be had; and was it his to the end?
+ */
+#define CW_LOCK_GUEST (1u << 22) /* PID_MAX_LIMIT: no thread has it */
+bool cw_lock_as_guest(struct cw_lock *lock);
+bool cw_unlock_as_guest(struct cw_lock *lock);
+
 void cw_unlock_wake(struct cw_lock *lock);
 
 static inline enum cw_lock_result cw_lock(struct cw_lock *lock, uint32_t self, uint64_t *contended)

@@ -11,7 +11,8 @@
  * ASLEEP	as LIVE, and the reader waits in the kernel.	reader -> LIVE, writer -> TAKEN (the doorbell)
  * SEALED	from `seal` on bytes are in the kernel again.	reader -> TAKEN when the ring is drained
  *
- * A writer may also ring for who is ASLEEP (sockets/bell.h), or step to SEALED there (cw_switch_seal_asleep).
+ * A writer may also ring for who is ASLEEP (sockets/bell.h), or step to SEALED there (cw_switch_seal_asleep); and where the kernel has no
+ * room for all that it takes back, TAKEN, or CONSENT, becomes SEALED with the rest in the ring (switch_back.c, leave_rest).
  */
 #ifndef CW_SYNC_STATE_H
 #define CW_SYNC_STATE_H

@@ -26,6 +26,7 @@
 #define LEFT_TOLD    16 /* sealed while the reader slept */
 #define NOT_SENT     17 /* put into the ring, and taken out again: the kernel had no room for it */
 #define TOLD_BY_RING 18
+#define REST_STAYS   19 /* in the ring, as the kernel had no room for all that was taken back */
 #ifdef REACH
 #define NOTE(place) assert((place) != REACH)
 #else

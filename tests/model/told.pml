@@ -101,7 +101,12 @@ inline seal_asleep(end)
 #endif
 }
 
-/* ASLEEP -> TAKEN. For `last` bytes, which this call has put there, it doesn't wait: what the kernel has no room for is not sent. */
+#define NOBODY_READS (rx_lock == 0 && rx_asleep == 0)
+
+/*
+ * ASLEEP -> TAKEN. `last` bytes this call has put there: what of them the kernel has no room for is not sent. Others stay in the ring,
+ * TAKEN or CONSENT -> SEALED, as if it had been offered behind what the kernel took; only for who is reading there it waits.
+ */
 inline take_back_but(last)
 {
 	do
@@ -117,6 +122,20 @@ inline take_back_but(last)
 				:: PUT(ring[j % CAP], 0); j++; NOTE(RESENT)
 #ifndef M_WAIT_FOR_ALL
 				:: len(kernel) == KC && j + last >= woff -> atomic { END_RING_AT(j); NOTE(NOT_SENT) }; break
+#endif
+#ifndef M_TAKE_BACK_INTO_FULL
+				:: atomic {
+					len(kernel) == KC && j + last < woff && NOBODY_READS && (STATE(st) == TAKEN || STATE(st) == CONSENT) ->
+#ifndef M_REST_WITHOUT_UP
+						up = j;
+#endif
+						END_RING_AT(woff - last);
+						seal = widx;
+						st = MARKS(st) | SEALED;
+						stale = 1;
+						NOTE(REST_STAYS)
+				   };
+				   break
 #endif
 				fi
 			:: else -> break
@@ -393,7 +412,9 @@ proctype Other()
 
 	do
 	:: receive(1)
+#if KC > 1
 	:: receive(2)
+#endif
 	:: break
 	od
 }
@@ -417,13 +438,14 @@ proctype Quiet()
 init
 {
 	atomic {
-		kernel!1;
-		kernel!2;
-		woff = 2;
-		widx = 2;
-		up = 2;
-		credit = 2;
-		told = 2;
+		do
+		:: len(kernel) < KC -> woff++; kernel!woff
+		:: else -> break
+		od;
+		widx = woff;
+		up = woff;
+		credit = woff;
+		told = woff;
 		hot = 1;
 		st = LIVE;
 		run Writer();

@@ -256,6 +256,52 @@ START_TEST(a_holder_that_lives_for_ever_times_out)
 }
 END_TEST
 
+/* Nobody can ask whether he lives: he is waited for, as long as anybody. */
+START_TEST(a_guest_that_stays_loses_the_lock)
+{
+	struct cw_lock lock = {0};
+	uint64_t contended = 0;
+
+	ck_assert(cw_lock_as_guest(&lock));
+	ck_assert(!cw_lock_as_guest(&lock));
+	ck_assert(cw_unlock_as_guest(&lock));
+	ck_assert(cw_lock_as_guest(&lock));
+	ck_assert_int_eq(cw_lock(&lock, own_id(), &contended), CW_LOCK_RECOVERED);
+	ck_assert(!cw_unlock_as_guest(&lock));
+	ck_assert_uint_eq(lock.holder, own_id());
+	cw_unlock(&lock);
+}
+END_TEST
+
+static void *be_guest_for_long(void *argument)
+{
+	struct guarded *guarded = argument;
+
+	if (!cw_lock_as_guest(&guarded->lock))
+		return argument;
+	guarded->ready = 1;
+	usleep(200000);
+	guarded->first = 1;
+	return cw_unlock_as_guest(&guarded->lock) ? NULL : argument;
+}
+
+START_TEST(a_guest_is_waited_for)
+{
+	static struct guarded guarded;
+	uint64_t contended = 0;
+	pthread_t guest;
+	void *failed;
+
+	ck_assert_int_eq(pthread_create(&guest, NULL, be_guest_for_long, &guarded), 0);
+	while (!guarded.ready)
+		sched_yield();
+	ck_assert_int_eq(cw_lock(&guarded.lock, own_id(), &contended), CW_LOCK_HELD);
+	ck_assert_uint_eq(guarded.first, 1);
+	ck_assert_int_eq(pthread_join(guest, &failed), 0);
+	ck_assert_ptr_null(failed);
+}
+END_TEST
+
 /* A thread with the lock reads memory that comes late, later than any wait would last that nobody vouches for. */
 struct slow {
 	struct cw_lock lock;
@@ -387,6 +433,8 @@ int main(void)
 	tcase_add_test(units, killed_at_any_moment);
 	tcase_add_loop_test(units, nobody_has_such_an_id, 0, 5);
 	tcase_add_test(units, a_holder_that_lives_for_ever_times_out);
+	tcase_add_test(units, a_guest_that_stays_loses_the_lock);
+	tcase_add_test(units, a_guest_is_waited_for);
 	tcase_add_test(units, a_holder_whose_memory_comes_late_is_waited_for);
 	tcase_add_test(units, a_thread_that_only_sleeps_times_out);
 	tcase_add_test(units, a_word_full_of_nonsense);

@@ -107,7 +107,8 @@ static bool get_some(size_t count)
 	ssize_t some = cw_receive(reader, pair.fd[1], bytes, count, MSG_DONTWAIT);
 
 	for (ssize_t i = 0; i < some; i++)
-		ck_assert_uint_eq(bytes[i], content(read_so_far + (uint64_t)i));
+		if (bytes[i] != content(read_so_far + (uint64_t)i))
+			ck_abort_msg("another byte at %llu", (unsigned long long)read_so_far + (unsigned long long)i);
 	read_so_far += some > 0 ? (uint64_t)some : 0;
 	return some > 0;
 }
@@ -229,6 +230,84 @@ START_TEST(who_reads_beside_what_was_told_is_not_sealed)
 	words->rx_asleep--;
 	ck_assert(!cw_state_step(&words->state, &word, CW_SEALED));
 	ck_assert_int_eq(cw_state_of(words->state), CW_ASLEEP);
+	the_rest_comes_in_order();
+}
+END_TEST
+
+/* He is in the middle of a read of the kernel, and nobody knows for how long. */
+START_TEST(nothing_is_taken_back_beside_who_reads_a_full_kernel)
+{
+	asleep_behind_a_full_kernel(true);
+	words->rx_asleep++;
+	ck_assert_int_eq(put_some(100), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert_int_eq(cw_state_of(words->state), CW_ASLEEP);
+	words->rx_asleep--;
+	ck_assert_int_eq(put_some(100), -1);
+	ck_assert_int_eq(cw_state_of(words->state), CW_SEALED);
+	the_rest_comes_in_order();
+}
+END_TEST
+
+static void drain(void)
+{
+	while (read_so_far < written)
+		get_some(4096);
+}
+
+/* A stream in bulk: what may wait in the kernel is bounded, and the ring, in use and empty, is of the largest class. */
+static void in_bulk(void)
+{
+	open_both();
+	written = read_so_far = 0;
+	words = writer->tx;
+	for (int i = 0; words->ring_bits != CW_RING_MAX_BITS || cw_state_of(words->state) != CW_LIVE; i++) {
+		ck_assert_int_lt(i, 1000);
+		while (put_some(4096) > 0 && (written < 1 << 20 || cw_state_of(words->state) != CW_LIVE))
+			;
+		drain();
+	}
+	ck_assert(writer->bounded && reader->clamped);
+	ck_assert_uint_eq(words->roff, words->widx);
+}
+
+/* All of a ring was told, and the kernel has less room than that. */
+START_TEST(what_the_kernel_has_no_room_for_stays_in_the_ring)
+{
+	uint64_t word;
+
+	in_bulk();
+	while (CW_RING_MAX - (words->widx - words->roff) >= 4096)
+		ck_assert_int_eq(put_some(4096), 4096);
+	word = words->state;
+	ck_assert(cw_switch_fall_asleep(reader, &word, words->widx));
+	words->rx_asleep = (uint32_t)_i; /* another reads there, too slow to wait for */
+	for (int i = 0; put_some(4096) > 0; i++)
+		ck_assert_int_lt(i, 1000);
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert(!writer->broken);
+	words->rx_asleep = 0;
+	the_rest_comes_in_order();
+}
+END_TEST
+
+static void *put_one(void *ignored)
+{
+	while (!(words->state & CW_MARK_RESEND))
+		sched_yield();
+	put_some(100);
+	return NULL;
+}
+
+/* What a reader asks for that leaves is not kept back by our bound of what may wait in the kernel. */
+START_TEST(room_is_made_for_what_is_asked_for)
+{
+	pthread_t other;
+
+	asleep_behind_a_full_kernel(true);
+	ck_assert_int_eq(pthread_create(&other, NULL, put_one, NULL), 0);
+	ck_assert(cw_leave_whole(reader, pair.fd[1], CW_REASON_option));
+	pthread_join(other, NULL);
 	the_rest_comes_in_order();
 }
 END_TEST
@@ -441,6 +520,9 @@ int main(void)
 	tcase_add_loop_test(units, what_a_full_kernel_does_not_take_is_not_sent, 0, 2);
 	tcase_add_loop_test(units, what_was_told_and_not_sent_is_told_again, 0, 2);
 	tcase_add_test(units, who_reads_beside_what_was_told_is_not_sealed);
+	tcase_add_test(units, nothing_is_taken_back_beside_who_reads_a_full_kernel);
+	tcase_add_loop_test(units, what_the_kernel_has_no_room_for_stays_in_the_ring, 0, 2);
+	tcase_add_test(units, room_is_made_for_what_is_asked_for);
 	tcase_add_test(units, who_leaves_a_stream_to_others_does_not_wait_for_them);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
