@@ -208,19 +208,39 @@ ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *r
 	return -1;
 }
 
+int cw_receive_lock(struct cw_stream *stream, int fd, const struct cw_receiving *request, bool *nested)
+{
+	struct cw_direction *rx = stream->rx;
+
+	if (cw_stream_ended(stream, request->life))
+		return EBADF;
+	if (stream->broken || !cw_rx_lock(stream, fd, nested))
+		return cw_stream_ended(stream, request->life) ? EBADF : ECONNRESET;
+	if (!cw_stream_ended(stream, request->life) && cw_stream_has(stream, rx))
+		return 0;
+	if (!*nested) {
+		cw_unlock_if_held(&rx->rx_lock, cw_thread_id());
+		cw_unlock_if_held(&stream->rx->rx_lock, cw_thread_id());
+	}
+	return EBADF;
+}
+
+enum cw_received cw_receive_without_lock(struct cw_receiving *request, int error)
+{
+	request->error = error;
+	return error == EBADF ? CW_CLOSED : CW_FAILED;
+}
+
 /* One look at the state, and what it says is done under the lock: CW_BY_KERNEL, then rx_asleep is raised. False: there is no lock. */
 static bool look(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received *outcome)
 {
 	bool nested;
+	int error = cw_receive_lock(stream, fd, request, &nested);
 
-	/* By another thread, since the last look: its place and descriptor may be another's. */
-	if (cw_stream_ended(stream, request->life)) {
-		request->error = EBADF;
-		*outcome = CW_CLOSED;
-		return true;
+	if (cw_unlikely(error)) {
+		*outcome = cw_receive_without_lock(request, error);
+		return *outcome == CW_CLOSED;
 	}
-	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
-		return false;
 	do {
 		*outcome = step(stream, fd, request, nested);
 		if (*outcome == CW_BY_KERNEL && cw_unlikely(request->done) && cw_receive_ends_here(stream, fd))
@@ -410,12 +430,13 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 		uint64_t word = atomic_load_explicit(&rx->state, memory_order_acquire);
 		uint64_t roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 		uint32_t bits = atomic_load_explicit(&rx->ring_bits, memory_order_relaxed);
+		bool has = cw_stream_has(stream, rx);
 		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
-		bool by_kernel = cw_state_of(word) == CW_TAKEN && atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
+		bool by_kernel = has && cw_state_of(word) == CW_TAKEN && atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
 				 !stream->is_unix && !atomic_load_explicit(&stream->error, memory_order_relaxed);
 		size_t unread = 0;
 
-		if (cw_likely(cw_state_of(word) == CW_LIVE && cw_class_sane(bits) &&
+		if (cw_likely(has && cw_state_of(word) == CW_LIVE && cw_class_sane(bits) &&
 			      (int64_t)(roff - atomic_load_explicit(&rx->up, memory_order_relaxed)) >= 0)) {
 			struct cw_ring ring = cw_stream_ring(stream->rx_data, bits);
 

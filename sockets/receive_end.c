@@ -47,9 +47,10 @@ static enum cw_received left_in_ring(struct cw_stream *stream, int fd, struct cw
 	struct cw_ring ring;
 	size_t unread;
 	bool nested;
+	int error = cw_receive_lock(stream, fd, request, &nested);
 
-	if (!cw_rx_lock(stream, fd, &nested))
-		return cw_receive_fail(request, ECONNRESET);
+	if (error)
+		return cw_receive_without_lock(request, error);
 	word = atomic_load_explicit(&rx->state, memory_order_acquire);
 	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	if (cw_state_of(word) == CW_CONSENT)
@@ -94,7 +95,7 @@ enum cw_received cw_receive_error(struct cw_stream *stream, int fd, struct cw_re
 	if (stream->broken || !cw_error_of_connection(error))
 		return CW_FAILED;
 	outcome = left_in_ring(stream, fd, request);
-	if (outcome == CW_END || outcome == CW_FAILED)
+	if (outcome == CW_END || outcome == CW_FAILED || outcome == CW_CLOSED)
 		return cw_receive_fail(request, error);
 	cw_error_keep(stream, error);
 	return outcome;

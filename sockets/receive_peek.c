@@ -62,7 +62,7 @@ static bool peek(struct cw_stream *stream, int fd, struct cw_receiving *request)
 	uint64_t word;
 	bool nested, sane = true;
 
-	if (!cw_rx_lock(stream, fd, &nested))
+	if (cw_receive_lock(stream, fd, request, &nested))
 		return false;
 	word = atomic_load_explicit(&stream->rx->state, memory_order_acquire);
 	if (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_SEALED || cw_state_of(word) == CW_ASLEEP)
@@ -110,6 +110,7 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 		struct cw_direction *rx = stream->rx;
 		bool nested;
 		uint64_t word;
+		int error;
 
 		request->done = 0;
 		if (peek(stream, fd, request))
@@ -125,8 +126,9 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 		one.error = cw_error_take(stream);
 		if (one.error)
 			return cw_receive_result(stream, &one, CW_FAILED);
-		if (stream->broken || !cw_rx_lock(stream, fd, &nested))
-			return cw_receive_result(stream, request, cw_receive_fail(request, ECONNRESET));
+		error = cw_receive_lock(stream, fd, request, &nested);
+		if (error)
+			return cw_receive_result(stream, request, cw_receive_without_lock(request, error));
 		word = atomic_load_explicit(&rx->state, memory_order_acquire);
 		if (cw_state_of(word) == CW_CONSENT)
 			cw_switch_withdraw(stream, &word);

@@ -54,9 +54,10 @@ static enum cw_received settle(struct cw_stream *stream, int fd, struct cw_recei
 	struct timespec turn = {.tv_nsec = 2000000};
 	uint64_t word, roff;
 	bool nested;
+	int error = cw_receive_lock(stream, fd, request, &nested);
 
-	if (!cw_rx_lock(stream, fd, &nested))
-		return cw_receive_fail(request, ECONNRESET);
+	if (error)
+		return cw_receive_without_lock(request, error);
 	word = atomic_load_explicit(&rx->state, memory_order_acquire);
 	roff = atomic_load_explicit(&rx->roff, memory_order_relaxed);
 	if (outcome == CW_EMPTY_KERNEL) {

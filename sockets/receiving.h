@@ -86,6 +86,9 @@ static inline void cw_receive_advance(struct cw_stream *stream, struct cw_receiv
 	CW_COUNT(stream, bytes_kernel_in, count);
 }
 
+/* The lock, for one step of a call, as cw_send_lock: 0, or the error that there is instead. */
+int cw_receive_lock(struct cw_stream *stream, int fd, const struct cw_receiving *request, bool *nested);
+enum cw_received cw_receive_without_lock(struct cw_receiving *request, int error);
 /* Shared memory held nonsense: ends the stream. */
 enum cw_received cw_receive_broken(struct cw_stream *stream, int fd, struct cw_receiving *request);
 enum cw_received cw_receive_ring_part(struct cw_stream *stream, struct cw_receiving *request, uint64_t word, uint64_t roff,

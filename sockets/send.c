@@ -278,15 +278,16 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 	    cw_likely(atomic_compare_exchange_strong_explicit(&tx->tx_lock.holder, &free, cw_thread_id(), memory_order_acquire,
 							      memory_order_relaxed))) {
 		uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
+		bool has = cw_stream_has(stream, tx);
 		uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
 		uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
 		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
-		bool by_kernel =
-			cw_state_of(word) == CW_TAKEN && count <= WHOLE && atomic_load_explicit(&tx->tx_attached, memory_order_relaxed);
+		bool by_kernel = has && cw_state_of(word) == CW_TAKEN && count <= WHOLE &&
+				 atomic_load_explicit(&tx->tx_attached, memory_order_relaxed);
 		size_t sent = 0;
 		uint32_t life = 0;
 
-		if (cw_likely((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && cw_class_sane(bits))) {
+		if (cw_likely((word & (CW_STATE_MASK | CW_MARK_LEFT | CW_MARK_READER_GONE)) == CW_LIVE && cw_class_sane(bits) && has)) {
 			struct cw_ring ring = cw_stream_ring(stream->tx_data, bits);
 			size_t space = cw_send_room(tx, widx, ring.size, count);
 

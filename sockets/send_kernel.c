@@ -154,12 +154,6 @@ int cw_send_kept_error(struct cw_stream *stream)
 	return error;
 }
 
-static void give_back(struct cw_lock *lock)
-{
-	if (atomic_load_explicit(&lock->holder, memory_order_relaxed) == cw_thread_id())
-		cw_unlock(lock);
-}
-
 int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested)
 {
 	struct cw_direction *tx = stream->tx;
@@ -168,12 +162,12 @@ int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested)
 		return EBADF;
 	if (stream->broken || !cw_tx_lock(stream, fd, nested))
 		return cw_stream_ended(stream, life) ? EBADF : ECONNRESET;
-	if (!cw_stream_ended(stream, life))
+	if (!cw_stream_ended(stream, life) && cw_stream_has(stream, tx))
 		return 0;
 	/* Which it was depends on when the stream got its next slot. */
 	if (!*nested) {
-		give_back(&tx->tx_lock);
-		give_back(&stream->tx->tx_lock);
+		cw_unlock_if_held(&tx->tx_lock, cw_thread_id());
+		cw_unlock_if_held(&stream->tx->tx_lock, cw_thread_id());
 	}
 	return EBADF;
 }

@@ -182,6 +182,16 @@ static inline bool cw_stream_ended(const struct cw_stream *stream, uint32_t life
 	return cw_unlikely(cw_stream_life(stream) != life);
 }
 
+/*
+ * Under the lock of one of its directions, for a call that found the stream by a number: it may have been closed since, and its place, or
+ * slot, be another's. Who closes says so, and then waits for who is under a lock.
+ */
+static inline bool cw_stream_has(const struct cw_stream *stream, const struct cw_direction *way)
+{
+	return cw_likely(atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_MOVED &&
+			 (stream->tx == way || stream->rx == way));
+}
+
 /* What the program asked for by O_NONBLOCK, where it doesn't ask for it by a flag of the call. */
 bool cw_stream_blocks(struct cw_stream *stream, int fd);
 /* Decide for kernel TCP. Not for moved streams (leave.h). */

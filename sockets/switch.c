@@ -418,6 +418,9 @@ void cw_switch_close(struct cw_stream *stream, int fd)
 	uint64_t word;
 	bool nested, last;
 
+	/* The phase says that it is closed: who gets a lock from here on goes no further (cw_stream_has). */
+	cw_lock_pass(&stream->tx->tx_lock, cw_thread_id());
+	cw_lock_pass(&stream->rx->rx_lock, cw_thread_id());
 	if (stream->is_unix)
 		cw_unix_before_close(stream, fd);
 	last = atomic_fetch_sub_explicit(&slot->end[stream->end].holders, 1, memory_order_acq_rel) == 1;

@@ -252,6 +252,13 @@ static bool taken_away(struct cw_stream *stream, int fd, struct cw_lock *lock)
 	return true;
 }
 
+/* Another thread may have closed the stream while the lock was waited for. */
+static bool is_its_lock(const struct cw_stream *stream, const struct cw_lock *lock)
+{
+	return atomic_load_explicit(&stream->phase, memory_order_acquire) == CW_MOVED &&
+	       (lock == &stream->tx->tx_lock || lock == &stream->rx->rx_lock);
+}
+
 static bool locked(struct cw_stream *stream, int fd, struct cw_lock *lock, _Atomic uint32_t *kernel_op, bool *nested)
 {
 	*nested = false;
@@ -269,7 +276,8 @@ static bool locked(struct cw_stream *stream, int fd, struct cw_lock *lock, _Atom
 	case CW_LOCK_TIMED_OUT:
 		break;
 	}
-	cw_switch_break(stream, fd, CW_REASON_lock_lost);
+	if (is_its_lock(stream, lock))
+		cw_switch_break(stream, fd, CW_REASON_lock_lost);
 	return false;
 }
 

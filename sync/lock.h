@@ -25,6 +25,9 @@ struct cw_lock {
  * CW_LOCK_NESTED is how a handler is let through. */
 enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended);
 
+/* Wait until no other thread of this process is in the section that one was in when this was called; others are not waited for. */
+void cw_lock_pass(struct cw_lock *lock, uint32_t self);
+
 /*
  * Held for some instructions by a *guest*, who isn't one of those whose lock it is, and whose thread may have no number where they are: the
  * stream's other end, the service. He is taken for dead when the limit is over. Free, or not to be had; and was it his to the end?
@@ -52,6 +55,13 @@ static inline void cw_unlock(struct cw_lock *lock)
 	atomic_store_explicit(&lock->holder, 0, memory_order_release);
 	if (__builtin_expect(atomic_load_explicit(&lock->waiters, memory_order_relaxed) != 0, 0))
 		cw_unlock_wake(lock);
+}
+
+/* Whose it is may have changed since. */
+static inline void cw_unlock_if_held(struct cw_lock *lock, uint32_t self)
+{
+	if (atomic_load_explicit(&lock->holder, memory_order_relaxed) == self)
+		cw_unlock(lock);
 }
 
 /* In a child by fork, of a lock of this process alone: whoever held it is not here. Only then is the page written, which would be copied.

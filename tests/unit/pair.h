@@ -70,18 +70,23 @@ static inline void pair_connect(struct pair *pair)
 	cw_arena_slot_reset(&pair->arena, 0);
 }
 
-static inline void pair_make(struct pair *pair)
+static inline void pair_make_in(struct pair *pair, uint64_t arena)
 {
-	pair->memory = cw_arena_make(&pair->arena, PAIR_ARENA, 1, false);
+	pair->memory = cw_arena_make(&pair->arena, arena, 1, false);
 	if (pair->memory < 0)
 		give_up("no arena: %m");
 	pair_connect(pair);
 }
 
+static inline void pair_make(struct pair *pair)
+{
+	pair_make_in(pair, PAIR_ARENA);
+}
+
 /* This process or thread takes one end: as a grant does. */
 static inline struct cw_stream *pair_open(struct pair *pair, unsigned end)
 {
-	struct cw_arena *arena = cw_arena_map(pair->memory, PAIR_ARENA);
+	struct cw_arena *arena = cw_arena_map(pair->memory, pair->arena.id);
 	struct cw_stream *stream = arena ? cw_stream_open(pair->fd[end], true, false) : NULL;
 	struct cw_book_entry *entry = stream ? &cw_own_book.entry[stream->number] : NULL;
 

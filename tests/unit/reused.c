@@ -218,6 +218,88 @@ START_TEST(no_second_descriptor_of_a_closed_one)
 }
 END_TEST
 
+/* The call has found the stream by its number, and waits for the lock. */
+static void *take_one(void *argument)
+{
+	struct sleeping *sleeping = argument;
+	char byte;
+
+	errno = 0;
+	sleeping->result = sleeping->sends ? cw_send(sleeping->stream, sleeping->fd, "!", 1, MSG_DONTWAIT)
+					   : cw_receive(sleeping->stream, sleeping->fd, &byte, 1, MSG_DONTWAIT);
+	ck_assert_int_eq(errno, EBADF);
+	return NULL;
+}
+
+START_TEST(stream_used_again_before_the_lock)
+{
+	struct sleeping sleeping = {.sends = _i};
+	struct pair first, second;
+	struct cw_stream *stream, *other;
+	struct cw_lock *lock;
+	pthread_t thread;
+	char byte;
+
+	pair_start(0);
+	pair_make(&first);
+	pair_make_in(&second, PAIR_ARENA + 1);
+	stream = sleeping.stream = pair_open(&first, 0);
+	sleeping.fd = first.fd[0];
+	lock = _i ? &stream->tx->tx_lock : &stream->rx->rx_lock;
+	atomic_store(&lock->holder, (uint32_t)getppid());
+	ck_assert_int_eq(pthread_create(&thread, NULL, take_one, &sleeping), 0);
+	while (!atomic_load(&lock->waiters))
+		sched_yield();
+	pair_close(stream, first.fd[0]);
+	ck_assert_ptr_eq(pair_open(&second, 0), stream);
+	other = pair_open(&second, 1);
+	until_live(stream, other, &second);
+	until_live(other, stream, &(struct pair){.fd = {second.fd[1], second.fd[0]}});
+	ck_assert_int_eq(cw_send(other, second.fd[1], "?", 1, 0), 1);
+	cw_unlock(lock);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(sleeping.result, -1);
+	ck_assert_int_eq(cw_receive(stream, second.fd[0], &byte, 1, MSG_DONTWAIT), 1);
+	ck_assert_int_eq(byte, '?');
+	ck_assert_int_eq(cw_receive(other, second.fd[1], &byte, 1, MSG_DONTWAIT), -1);
+	pair_close(stream, second.fd[0]);
+}
+END_TEST
+
+/* Who is in the middle of a copy is waited for, before the slot can be another's. */
+static _Atomic bool let_go;
+
+static void *hold_for_long(void *argument)
+{
+	uint64_t contended = 0;
+
+	cw_lock(argument, cw_thread_id(), &contended);
+	let_go = true;
+	usleep(100000);
+	let_go = false;
+	cw_unlock(argument);
+	return NULL;
+}
+
+START_TEST(who_closes_waits_for_a_copy)
+{
+	struct pair first;
+	struct cw_stream *stream;
+	pthread_t thread;
+
+	pair_start(0);
+	pair_make(&first);
+	stream = pair_open(&first, 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, hold_for_long, _i ? &stream->tx->tx_lock : &stream->rx->rx_lock), 0);
+	while (!let_go)
+		sched_yield();
+	stream->slot->end[0].holders = 2;
+	pair_close(stream, first.fd[0]);
+	ck_assert(!let_go);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -226,6 +308,8 @@ int main(void)
 	tcase_add_test(units, stream_used_again_under_poll);
 	tcase_add_loop_test(units, stream_used_again_under_a_call, 0, 2);
 	tcase_add_loop_test(units, stream_used_again_between_two_parts, 0, 2);
+	tcase_add_loop_test(units, stream_used_again_before_the_lock, 0, 2);
+	tcase_add_loop_test(units, who_closes_waits_for_a_copy, 0, 2);
 	tcase_add_loop_test(units, no_second_descriptor_of_a_closed_one, 0, 2);
 	return run_units(runner);
 }
