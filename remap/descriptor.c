@@ -42,6 +42,19 @@ static bool is_ours(int fd)
 	return cw_table_kind(cw_table_get(fd)) == CW_FD_OWN;
 }
 
+/* A cancellation point: who is cancelled there leaves the descriptor open, and whole. */
+static int close_known(int fd)
+{
+	int before, result;
+
+	cw_cancellation_point();
+	before = cw_hold_cancellation();
+	cw_forget(fd);
+	result = cw_real.close(fd);
+	cw_release_cancellation(before);
+	return result;
+}
+
 CW_EXPORT int close(int fd)
 {
 	cw_ensure_started();
@@ -51,10 +64,7 @@ CW_EXPORT int close(int fd)
 		errno = EBADF; /* for the program it isn't there; a vfork child needs it until its exec, which closes it */
 		return -1;
 	}
-	cw_cancellation_point(); /* before anything has ended */
-	if (!cw_is_other_process())
-		cw_forget(fd);
-	return cw_real.close(fd);
+	return cw_is_other_process() ? cw_real.close(fd) : close_known(fd);
 }
 
 /* What we need for as long as the process lives. */

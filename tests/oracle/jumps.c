@@ -419,6 +419,36 @@ SCENARIO(cancelled_by_number, 0)
 	close(ends[1]);
 }
 
+static void *close_cancelled(void *argument)
+{
+	struct called *c = argument;
+
+	pthread_cancel(pthread_self());
+	close(c->stream);
+	c->behind = true;
+	return NULL;
+}
+
+/* What is closed by who is cancelled is open still. */
+SCENARIO(cancelled_before_a_close, 0)
+{
+	struct called c = {.stream = e->fd};
+	pthread_t thread;
+	void *result = NULL;
+
+	peer_send(e, 10);
+	arrive(e, 10);
+	MUST(-pthread_create(&thread, NULL, close_cancelled, &c));
+	CALL(pthread_join(thread, &result));
+	say("cancelled: %d, behind the close: %d", result == PTHREAD_CANCELED, c.behind);
+	RECV(e, recv(e->fd, room, 100, 0));
+	SEND(e, 10, send(e->fd, room, 10, 0));
+	peer_recv_all(e, 10);
+	peer_send(e, 10);
+	arrive(e, 10);
+	RECV(e, recv(e->fd, room, 100, 0));
+}
+
 static void *sleep_by_number(void *argument)
 {
 	struct called *c = argument;
