@@ -215,6 +215,7 @@ void cw_set_after_fork(void)
 
 	if (!used)
 		return;
+	cw_set_kick_after_fork();
 	cw_item_after_fork();
 	cw_list_after_fork();
 	cw_board_after_fork();

@@ -195,6 +195,7 @@ int cw_set_collect_streams(struct cw_set *set, int epfd, struct epoll_event *eve
  * all, wakes the next one (without the lock).
  */
 void cw_set_kick(struct cw_set *set);
+void cw_set_kick_after_fork(void);
 void cw_set_undo_kick(struct cw_set *set);
 bool cw_set_is_kick(const struct cw_set *set, const struct epoll_event *event);
 void cw_set_take_kick(struct cw_set *set, struct epoll_event *events, int count);

@@ -31,6 +31,18 @@ static int make_waker(int known)
 	return known;
 }
 
+/* In a child it would keep a kick in a set that both have, for ever, if its parent dies before whom it woke has run. */
+void cw_set_kick_after_fork(void)
+{
+	int fd = atomic_load_explicit(&waker, memory_order_relaxed);
+
+	if (!cw_set_is_waker(fd))
+		return;
+	atomic_store_explicit(&waker, -1, memory_order_relaxed);
+	cw_table_take(fd);
+	cw_raw_close(fd);
+}
+
 static int ready_one(void)
 {
 	int fd = atomic_load_explicit(&waker, memory_order_relaxed);

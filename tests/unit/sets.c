@@ -437,6 +437,50 @@ START_TEST(woken_by_one_kick)
 }
 END_TEST
 
+/* A kick in a set that a child has too, by who is killed before he was woken: it must not wake the child for ever. */
+static void kicked_by_the_dead(_Atomic int *told)
+{
+	struct epoll_event event;
+	struct cw_set *set;
+	int ends[2];
+	char end;
+
+	setup(1, looks[0]);
+	set = cw_set_of(test.epfd[0]);
+	set->sleepers = 1;
+	cw_set_kick(set);
+	cw_set_undo_kick(set);
+	ck_assert_int_eq(pipe(ends), 0);
+	cw_fork_prepare();
+	if (fork() != 0) {
+		cw_fork_parent();
+		cw_set_kick(set);
+		_exit(epoll_wait(test.epfd[0], &event, 1, 0) != 1);
+	}
+	cw_fork_child();
+	close(ends[1]);
+	while (read(ends[0], &end, 1) > 0)
+		;
+	*told = 1 + epoll_wait(test.epfd[0], &event, 1, 0);
+	_exit(0);
+}
+
+START_TEST(a_kick_ends_with_its_process)
+{
+	_Atomic int *told = shared_memory(sizeof(*told));
+	pid_t parent = fork();
+	int status;
+
+	if (parent == 0)
+		kicked_by_the_dead(told);
+	ck_assert_int_eq(waitpid(parent, &status, 0), parent);
+	ck_assert_int_eq(status, 0);
+	while (!*told)
+		usleep(1000);
+	ck_assert_int_eq(*told, 1);
+}
+END_TEST
+
 /* A stream's end takes out what was registered by its last number, and nobody who has one that it had before. */
 START_TEST(taken_out_by_its_own_number)
 {
@@ -548,6 +592,7 @@ int main(void)
 	tcase_add_loop_test(units, told_once_without_waiting, 0, 2);
 	tcase_add_loop_test(units, told_once_of_many, 0, 2);
 	tcase_add_loop_test(units, woken_by_one_kick, 0, 2);
+	tcase_add_test(units, a_kick_ends_with_its_process);
 	tcase_add_loop_test(units, kicked_when_there_is_room, 0, 2);
 	tcase_add_loop_test(units, kicked_on_when_there_is_room, 0, 2);
 	tcase_add_loop_test(units, kicked_before_a_fork, 0, 2);
