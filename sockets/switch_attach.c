@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "service.h"
+#include "sharer.h"
 #include "unix.h"
 
 /* ---- offsets: the kernel's own counters tell where in the stream a side is (SWITCH.md, Offsets) ---- */
@@ -261,8 +262,14 @@ static bool is_its_lock(const struct cw_stream *stream, const struct cw_lock *lo
 
 static bool locked(struct cw_stream *stream, int fd, struct cw_lock *lock, _Atomic uint32_t *kernel_op, bool *nested)
 {
+	enum cw_lock_result result;
+
 	*nested = false;
-	switch (cw_lock(lock, cw_thread_id(), &cw_counters(stream)[CW_COUNT_contended])) {
+	do
+		result = cw_lock(lock, cw_thread_id(), &cw_counters(stream)[CW_COUNT_contended]);
+	while (cw_unlikely(result == CW_LOCK_TIMED_OUT) && is_its_lock(stream, lock) &&
+	       cw_sharer_stands(fd, atomic_load_explicit(&lock->holder, memory_order_relaxed)));
+	switch (result) {
 	case CW_LOCK_HELD:
 		return true;
 	case CW_LOCK_NESTED:

@@ -331,6 +331,51 @@ START_TEST(who_leaves_a_stream_to_others_does_not_wait_for_them)
 }
 END_TEST
 
+static pid_t sharer;
+
+static void *let_sharer_go_on(void *ignored)
+{
+	usleep(2500000);
+	kill(sharer, SIGCONT);
+	return NULL;
+}
+
+/* A process that has the stream too is stopped in the middle of a copy, for longer than any wait lasts: it goes on some time. */
+START_TEST(a_sharer_that_is_stopped_is_waited_for)
+{
+	uint64_t contended = 0;
+	pthread_t other;
+	int status;
+
+	asleep_with("hello");
+	sharer = fork();
+	if (sharer == 0) {
+		cw_lock(&words->tx_lock, (uint32_t)syscall(SYS_gettid), &contended);
+		raise(SIGSTOP);
+		cw_unlock(&words->tx_lock);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(sharer, &status, WUNTRACED), sharer);
+	ck_assert(WIFSTOPPED(status));
+	ck_assert_int_eq(pthread_create(&other, NULL, let_sharer_go_on, NULL), 0);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+	ck_assert(!writer->broken);
+	pthread_join(other, NULL);
+	ck_assert_int_eq(waitpid(sharer, &status, 0), sharer);
+	comes_by_kernel("hello!");
+}
+END_TEST
+
+/* Nor may one be named that has nothing to do with it. */
+START_TEST(who_has_no_such_socket_is_not_waited_for)
+{
+	asleep_with("hello");
+	words->tx_lock.holder = (uint32_t)getppid();
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), -1);
+	ck_assert(writer->broken);
+}
+END_TEST
+
 /* A reader that leaves while a take back has begun and not ended: the next program would read a gap. */
 START_TEST(who_leaves_waits_for_the_end_of_a_take_back)
 {
@@ -524,6 +569,8 @@ int main(void)
 	tcase_add_loop_test(units, what_the_kernel_has_no_room_for_stays_in_the_ring, 0, 2);
 	tcase_add_test(units, room_is_made_for_what_is_asked_for);
 	tcase_add_test(units, who_leaves_a_stream_to_others_does_not_wait_for_them);
+	tcase_add_test(units, a_sharer_that_is_stopped_is_waited_for);
+	tcase_add_test(units, who_has_no_such_socket_is_not_waited_for);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
 	tcase_add_test(units, offers_in_vain_become_rarer);
