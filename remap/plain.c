@@ -30,21 +30,45 @@ static void forget_all(void)
 	}
 }
 
-static _Atomic bool begun;
+#define WAIT_TURNS 5000 /* of a millisecond: longer than leaving takes, whatever it waits for */
+
+#define DONE UINT32_MAX
+
+static _Atomic uint32_t beginner; /* the thread that is at it, or DONE; 0: nobody was yet */
+
+/* Another thread's filter must not hold for one that still goes by the library. Not in a signal handler of the same thread, and not in a
+ * child, where nobody is at it. */
+static void wait_for_beginner(void)
+{
+	struct timespec turn = {.tv_nsec = 1000000};
+	uint32_t thread;
+
+	for (int i = 0; i < WAIT_TURNS && (thread = atomic_load_explicit(&beginner, memory_order_acquire)) != DONE; i++) {
+		if (thread == cw_thread_id() || cw_raw(SYS_tgkill, cw_own_pid(), thread, 0, 0, 0, 0) < 0)
+			return;
+		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+	}
+}
 
 /* Once: the second time there is nothing to leave, or no way to. */
 static void become_plain(enum cw_reason reason)
 {
+	uint32_t nobody = 0;
 	int error = errno;
 
-	if (cw_is_plain() || atomic_exchange_explicit(&begun, true, memory_order_relaxed))
+	if (cw_is_plain())
 		return;
+	if (!atomic_compare_exchange_strong_explicit(&beginner, &nobody, cw_thread_id(), memory_order_acq_rel, memory_order_acquire)) {
+		wait_for_beginner();
+		return;
+	}
 	cw_set_flush_all();
 	if (cw_leave_process(reason)) {
 		atomic_store_explicit(&cw_stage, CW_PLAIN, memory_order_seq_cst);
 		cw_raw_end();
 		forget_all();
 	}
+	atomic_store_explicit(&beginner, DONE, memory_order_release);
 	errno = error;
 }
 
@@ -53,7 +77,7 @@ void cw_before_filter(bool installs)
 	static _Atomic bool told;
 
 	/* A vfork child's memory is its parent's. */
-	if (!installs || cw_is_other_process() || (cw_is_plain() && !atomic_load_explicit(&begun, memory_order_relaxed)))
+	if (!installs || cw_is_other_process() || (cw_is_plain() && !atomic_load_explicit(&beginner, memory_order_relaxed)))
 		return;
 	if (!atomic_exchange_explicit(&told, true, memory_order_relaxed))
 		setenv(CW_FILTERED, "1", 1);

@@ -81,7 +81,8 @@ static uint64_t turn_of(uint64_t waited)
 	return turn < LEAST_TURN_NS ? LEAST_TURN_NS : turn > MOST_TURN_NS ? MOST_TURN_NS : turn;
 }
 
-/* MSG_PEEK | MSG_WAITALL with a part there, which a sleeping reader would have to take: wait a turn, unless no more can come. */
+/* MSG_PEEK | MSG_WAITALL with a part there, which a sleeping reader would have to take: wait a turn, unless no more can come. What ends the
+ * turn at once, and stands, such as POLLERR, is an end for the caller too (at_end): there is no second turn. */
 static bool more_to_come(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	struct pollfd ended = {.fd = fd, .events = POLLRDHUP};
