@@ -218,21 +218,56 @@ static bool attach(struct cw_flow *flow, bool locked, struct cw_arena *arena, ui
 	return true;
 }
 
+#define BRIEF_TURNS 20 /* of a millisecond */
+
+/* Who takes grants has the service's lock, and he who holds the socket's may be below a signal handler that waits for that. */
+static enum cw_lock_result enter_briefly(struct cw_lock *lock)
+{
+	struct timespec turn = {.tv_nsec = 1000000};
+
+	for (int i = 0; i < BRIEF_TURNS; i++) {
+		uint32_t holder = 0;
+
+		if (atomic_compare_exchange_strong_explicit(&lock->holder, &holder, cw_thread_id(), memory_order_acquire,
+							    memory_order_relaxed))
+			return CW_LOCK_HELD;
+		if (holder == cw_thread_id())
+			return CW_LOCK_NESTED;
+		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
+	}
+	return CW_LOCK_TIMED_OUT;
+}
+
+/* The grant is given back; the flow may be offered again. */
+static void count_anew(struct cw_flow *flow, uint32_t generation)
+{
+	if (!cw_flow_step(flow, generation, CW_FLOW_OFFERED, CW_FLOW_COUNTING))
+		return;
+	flow->calls = 0;
+	atomic_store_explicit(&flow->offer, 0, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&flow->socket->offered, 1, memory_order_relaxed);
+}
+
 bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena, uint32_t slot, uint32_t end, const struct in6_addr *own)
 {
 	struct cw_flow *flow = number < CW_FLOWS ? &cw_flows[number] : NULL;
 	struct cw_datagram *socket;
 	struct cw_lock *lock;
-	bool locked, fine;
+	enum cw_lock_result result;
+	bool fine;
 
 	if (!flow || !is_offered(flow, generation) || end != (flow->sends ? 0 : 1))
 		return false;
 	socket = flow->socket;
 	lock = end ? &socket->rx_lock : &socket->tx_lock;
-	locked = cw_datagram_lock(socket, lock);
+	result = enter_briefly(lock);
+	if (result == CW_LOCK_TIMED_OUT) {
+		count_anew(flow, generation);
+		return false;
+	}
 	/* Who closes the socket, or has closed it, drops the flow under this lock. */
-	fine = is_offered(flow, generation) && attach(flow, locked, arena, slot, own);
-	if (locked)
+	fine = is_offered(flow, generation) && attach(flow, result == CW_LOCK_HELD, arena, slot, own);
+	if (result == CW_LOCK_HELD)
 		cw_unlock(lock);
 	return fine;
 }

@@ -22,6 +22,45 @@ static void close_end(unsigned end)
 	cw_datagram_close(ends.socket[end], ends.fd[end]);
 }
 
+/* A call has the lock, and does not come back before something is done that the taker of the grant keeps from being done. */
+static _Atomic uint32_t has_lock;
+
+static void *hold_lock(void *lock)
+{
+	uint64_t contended = 0;
+
+	cw_lock(lock, cw_thread_id(), &contended);
+	for (has_lock = 1; has_lock == 1;)
+		usleep(1000);
+	cw_unlock(lock);
+	return NULL;
+}
+
+START_TEST(granted_under_a_call_that_lasts)
+{
+	struct cw_peer peer;
+	struct cw_flow *flow;
+	pthread_t thread;
+
+	open_ends(0);
+	peer = cw_peer_of((struct sockaddr *)&ends.name[1 - _i], sizeof(ends.name[0]));
+	flow = cw_flow_find(ends.socket[_i], &peer, !_i);
+	flow->stage = CW_FLOW_OFFERED;
+	ends.socket[_i]->offered++;
+	has_lock = 0;
+	ck_assert_int_eq(pthread_create(&thread, NULL, hold_lock, _i ? &ends.socket[_i]->rx_lock : &ends.socket[_i]->tx_lock), 0);
+	while (!has_lock)
+		sched_yield();
+	ck_assert(!cw_flow_attach((uint32_t)(flow - cw_flows), flow->generation, ends.mapped, 0, (uint32_t)_i, &peer.address));
+	ck_assert_int_eq(flow->stage, CW_FLOW_COUNTING);
+	ck_assert_int_eq(ends.socket[_i]->offered, 0);
+	has_lock = 2;
+	pthread_join(thread, NULL);
+	attach((unsigned)_i);
+	ck_assert_int_eq(flow->stage, CW_FLOW_MOVED);
+}
+END_TEST
+
 START_TEST(closed_while_it_looks)
 {
 	open_flow(20000);
@@ -235,6 +274,7 @@ int main(void)
 	SRunner *runner;
 	TCase *units = units_of("datagrams_closed", 60, &runner);
 
+	tcase_add_loop_test(units, granted_under_a_call_that_lasts, 0, 2);
 	tcase_add_test(units, closed_while_it_looks);
 	tcase_add_test(units, closed_while_it_is_waited_for);
 	tcase_add_test(units, first_flow_after_the_wait_began);
