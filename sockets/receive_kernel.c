@@ -158,12 +158,14 @@ enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struc
 	return got > 0 ? CW_BYTES_AND_MORE : got == 0 ? CW_END : CW_FAILED;
 }
 
-/* Who sends urgent data has left the ring. */
+/* Who sends urgent data has left the ring, or never came to it: it has withdrawn its offer, and our grant was under way. */
 bool cw_receive_at_mark(const struct cw_stream *stream, int fd)
 {
+	const struct cw_direction *rx = stream->rx;
 	int mark = 0;
 
-	return (atomic_load_explicit(&stream->rx->state, memory_order_relaxed) & CW_MARK_LEFT) &&
+	return ((atomic_load_explicit(&rx->state, memory_order_relaxed) & CW_MARK_LEFT) ||
+		!atomic_load_explicit(&rx->tx_attached, memory_order_relaxed)) &&
 	       cw_raw(SYS_ioctl, fd, SIOCATMARK, (long)&mark, 0, 0, 0) == 0 && mark;
 }
 

@@ -630,6 +630,24 @@ START_TEST(a_limit_counts_from_the_first_wait)
 }
 END_TEST
 
+/* The writer has no slot: it withdrew when it sent urgent data, and the reader's grant was under way. A call for all ends at the mark. */
+START_TEST(urgent_data_of_who_has_no_slot)
+{
+	struct cw_stream *reader;
+	char bytes[10];
+
+	pair_make(&pair);
+	pair_start(1000);
+	reader = pair_open(&pair, 1);
+	ck_assert_int_eq(send(pair.fd[0], "1", 1, 0), 1);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], bytes, 1, 0), 1);
+	ck_assert_uint_eq(reader->rx->rx_attached, 1);
+	ck_assert_int_eq(send(pair.fd[0], "12345", 5, MSG_OOB), 5);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], bytes, sizeof(bytes), MSG_WAITALL), 4);
+	ck_assert_int_eq(recv(pair.fd[1], bytes, 1, MSG_OOB), 1);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -644,5 +662,6 @@ int main(void)
 	tcase_add_test(units, nothing_by_ring_behind_an_end_without_a_word);
 	tcase_add_test(units, a_look_for_all_sleeps_for_the_rest);
 	tcase_add_test(units, a_limit_counts_from_the_first_wait);
+	tcase_add_test(units, urgent_data_of_who_has_no_slot);
 	return run_units(runner);
 }
