@@ -215,8 +215,28 @@ static bool make_way(int from, int to)
 	return true;
 }
 
+/* A number of the same stream, datagram socket or set: it means the same all the time, whoever is in a call there. */
+static bool means_the_same(int from, int to)
+{
+	uint32_t entry = cw_table_get(to);
+	enum cw_descriptor_kind kind = cw_table_kind(entry);
+
+	return (kind == CW_FD_STREAM || kind == CW_FD_DATAGRAM || kind == CW_FD_SET) && cw_table_get(from) == entry &&
+	       !cw_is_other_process();
+}
+
+/* Unless another thread has closed it meanwhile. */
+static int kept(int from, int to, uint32_t meaning, int result)
+{
+	return result < 0 || cw_table_get(to) == meaning ? result : duplicated(from, to);
+}
+
 CW_EXPORT int dup2(int from, int to)
 {
+	uint32_t meaning = cw_table_get(to);
+
+	if (cw_unlikely(means_the_same(from, to)))
+		return kept(from, to, meaning, cw_real.dup2(from, to));
 	if ((cw_is_plain() && !is_ours(to)) || !make_way(from, to))
 		return cw_real.dup2(from, to);
 	return duplicated(from, cw_real.dup2(from, to));
@@ -224,6 +244,10 @@ CW_EXPORT int dup2(int from, int to)
 
 CW_EXPORT int dup3(int from, int to, int flags)
 {
+	uint32_t meaning = cw_table_get(to);
+
+	if (cw_unlikely(means_the_same(from, to)))
+		return kept(from, to, meaning, cw_real.dup3(from, to, flags));
 	if ((cw_is_plain() && !is_ours(to)) || (flags & ~O_CLOEXEC) || !make_way(from, to))
 		return cw_real.dup3(from, to, flags);
 	return duplicated(from, cw_real.dup3(from, to, flags));

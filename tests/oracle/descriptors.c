@@ -8,6 +8,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -75,6 +78,51 @@ SCENARIO(put_over_another, 0)
 	CALL(dup2(plain, other.fd) == other.fd);
 	peer_drain(e);
 	CALL(read(other.fd, room, 200));
+}
+
+struct over {
+	int from, to;
+	_Atomic bool end;
+	long good;
+};
+
+/* It gives way, or where there is but one processor nobody else gets on. */
+static void *put_over_and_over(void *argument)
+{
+	struct over *over = argument;
+
+	while (!over->end) {
+		over->good += dup2(over->from, over->to) == over->to && dup3(over->from, over->to, O_CLOEXEC) == over->to;
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* A twin over the number that another thread is using: it means the same stream at all times. */
+SCENARIO(put_over_its_twin_in_traffic, 0)
+{
+	struct over over = {.from = (int)MUST(dup(e->fd)), .to = e->fd};
+	pthread_t thread;
+
+	MUST(-pthread_create(&thread, NULL, put_over_and_over, &over));
+	for (int i = 0; i < 10; i++) {
+		quietly();
+		later(1);
+		peer_send_all(e, 300000);
+		for (int k = 0; k < 1000; k++)
+			take(e, 300);
+		peer_wait();
+		quietly();
+		later(1);
+		peer_recv_all(e, 300000);
+		for (int k = 0; k < 1000; k++)
+			give(e, 300);
+		peer_wait();
+	}
+	over.end = true;
+	pthread_join(thread, NULL);
+	say("put over: %d", over.good > 0);
+	there_and_back(e, 10, 5);
 }
 
 SCENARIO(standard_streams, ALONE)
