@@ -158,7 +158,8 @@ static enum cw_received step(struct cw_stream *stream, int fd, struct cw_receivi
 			outcome = live(stream, fd, request, &word, &again);
 			break;
 		case CW_CONSENT:
-			if (!nested && booked_part(stream, fd, request, word, &outcome))
+			/* Who has left takes no offer, and what it sends may end somewhere (cw_receive_ends_here). */
+			if (!nested && !(word & CW_MARK_LEFT) && booked_part(stream, fd, request, word, &outcome))
 				break;
 			cw_switch_withdraw(stream, &word);
 			again = true;

@@ -648,6 +648,28 @@ START_TEST(urgent_data_of_who_has_no_slot)
 }
 END_TEST
 
+/* The reader has offered the ring when the writer leaves it: what is read under the offer ends at the mark too. */
+START_TEST(urgent_data_under_an_offer)
+{
+	struct cw_stream *writer, *reader;
+	char bytes[10] = "x";
+
+	pair_make(&pair);
+	pair_start(1000);
+	writer = pair_open(&pair, 0);
+	reader = pair_open(&pair, 1);
+	for (int i = 0; i < 1000 && cw_state_of(reader->rx->state) != CW_CONSENT; i++) {
+		ck_assert_int_eq(cw_send(writer, pair.fd[0], bytes, 1, 0), 1);
+		ck_assert_int_eq(cw_receive(reader, pair.fd[1], bytes, 1, 0), 1);
+	}
+	ck_assert_int_eq(cw_state_of(reader->rx->state), CW_CONSENT);
+	cw_leave_sending(writer, pair.fd[0], CW_REASON_urgent);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "12345", 5, MSG_OOB), 5);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], bytes, sizeof(bytes), MSG_WAITALL), 4);
+	ck_assert_int_eq(recv(pair.fd[1], bytes, 1, MSG_OOB), 1);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -663,5 +685,6 @@ int main(void)
 	tcase_add_test(units, a_look_for_all_sleeps_for_the_rest);
 	tcase_add_test(units, a_limit_counts_from_the_first_wait);
 	tcase_add_test(units, urgent_data_of_who_has_no_slot);
+	tcase_add_test(units, urgent_data_under_an_offer);
 	return run_units(runner);
 }
