@@ -300,9 +300,10 @@ void cw_datagram_connected(struct cw_datagram *socket, int fd)
 
 /* ---- the end ---- */
 
+/* On top of a send that is under way what is unread stays in the ring for the reader. */
 static void end_sending(struct cw_flow *flow, int fd)
 {
-	cw_flow_drop(flow); /* what is unread stays in the ring for the reader */
+	cw_flow_drop(flow);
 }
 
 static void end_receiving(struct cw_flow *flow, int fd)
@@ -317,11 +318,12 @@ static void end_receiving(struct cw_flow *flow, int fd)
 	cw_flow_drop(flow);
 }
 
-static void forget_peers(struct cw_datagram *socket)
+/* Who is bound to the address next begins by the kernel: what is unread goes there before. */
+static void forget_peers(struct cw_datagram *socket, int fd)
 {
 	bool locked = cw_tx_enter(socket);
 
-	each_peer(socket, socket->to, -1, end_sending);
+	each_peer(socket, socket->to, fd, locked ? stop_sending : end_sending);
 	if (locked)
 		cw_unlock(&socket->tx_lock);
 	locked = cw_rx_enter(socket);
@@ -405,7 +407,7 @@ void cw_datagram_close(struct cw_datagram *socket, int fd)
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed))
 		cw_service_part_datagram(socket);
 	cw_set_forget_datagram(socket, fd, true);
-	forget_peers(socket);
+	forget_peers(socket, fd);
 	/* In the kernel the socket lives on as long as a thread waits for it, and so do its place and its entry here. */
 	atomic_store_explicit(&socket->orphaned, true, memory_order_seq_cst);
 	atomic_thread_fence(memory_order_seq_cst);

@@ -239,6 +239,28 @@ SCENARIO(refused, UNOPENED | ITS_OWN)
 }
 
 /* A socket that nobody is behind any more is nobody's, connected or not. */
+/* What the first one sent comes before what the next one sends from the same address. */
+SCENARIO(closed_with_some_untaken_and_opened_again, UNOPENED | ITS_OWN)
+{
+	open_udp(e);
+	for (int i = 0; i < 12; i++) {
+		/* So many before that the flow is just moved, and later ones. */
+		for (int k = 0; k < 2 + i; k++) {
+			put_one(e, 10);
+			quietly();
+			peer_takes(e, 10);
+			pause_us(1000);
+		}
+		put_one(e, 30);
+		CALL(close(e->fd));
+		e->fd = (int)MUST(socket(own.address.ss_family, SOCK_DGRAM, 0));
+		CALL(bind(e->fd, at(&own), own.length));
+		put_one(e, 50);
+		peer_takes(e, 30);
+		peer_takes(e, 50);
+	}
+}
+
 SCENARIO(closed_and_opened_again, UNOPENED | ITS_OWN)
 {
 	open_udp(e);
