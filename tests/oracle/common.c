@@ -42,7 +42,7 @@ void rest(void)
 }
 
 /* Does this program's other thread sleep? One that just began counts as running. */
-static bool thread_sleeps(const char *tid)
+bool thread_sleeps(const char *tid)
 {
 	char path[64], text[256];
 	int fd;

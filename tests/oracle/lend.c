@@ -12,7 +12,7 @@ struct loan {
 };
 
 /* Else streams of other walkers would not end with them. */
-static void close_all_but(int one, int other)
+void close_all_but(int one, int other)
 {
 	unsigned low = (unsigned)(one < other ? one : other), high = (unsigned)(one < other ? other : one);
 
@@ -56,6 +56,14 @@ static void serve(struct walker *w, int line)
 	_exit(0);
 }
 
+_Atomic unsigned walk_forks;
+
+pid_t walk_fork(void)
+{
+	walk_forks++;
+	return (pid_t)MUST(fork());
+}
+
 void lend(struct walker *w)
 {
 	int pair[2];
@@ -63,7 +71,7 @@ void lend(struct walker *w)
 
 	lend_lock();
 	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
-	w->child = (pid_t)MUST(fork());
+	w->child = walk_fork();
 	if (!w->child) {
 		close(pair[0]);
 		serve(w, pair[1]);

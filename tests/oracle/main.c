@@ -1,6 +1,7 @@
 /* scenarios: run one scenario, or list them. */
 #include "oracle.h"
 #include "peer.h"
+#include "storm.h"
 #include "walk.h"
 
 #include <getopt.h>
@@ -38,7 +39,8 @@ static int usage(void)
 	      "       scenarios [--peer-by exec|fork|thread] [--warm N] [--accepting] [--still] [--demoted] [--address 4|6|mapped|unix]\n"
 	      "                 [--helper DIR] [--peer-program FILE] FAMILY/NAME\n"
 	      "       scenarios [...] --walk SEED [--steps N] [--threads N] [--write FILE]\n"
-	      "       scenarios [...] --script FILE\n",
+	      "       scenarios [...] --script FILE\n"
+	      "       scenarios [...] --storm SEED [--steps ROUNDS]\n",
 	      stderr);
 	return 64;
 }
@@ -76,10 +78,12 @@ int main(int count, char **words)
 						{"threads", required_argument, NULL, 't'},
 						{"write", required_argument, NULL, 'o'},
 						{"script", required_argument, NULL, 'i'},
+						{"storm", required_argument, NULL, 'm'},
 						{"peer", required_argument, NULL, 'p'},
 						{"peer-program", required_argument, NULL, 'g'},
 						{NULL, 0, NULL, 0}};
 	int option;
+	uint64_t storm_seed = 0;
 	struct walk_order order = {.steps = 300, .threads = 1};
 
 	while ((option = getopt_long(count, words, "", options, NULL)) != -1) {
@@ -127,6 +131,9 @@ int main(int count, char **words)
 			order.script = optarg;
 			order.seed = 1;
 			break;
+		case 'm':
+			storm_seed = strtoull(optarg, NULL, 10);
+			break;
 		case 'p':
 			peer_serve(atoi(optarg));
 			return 0;
@@ -134,6 +141,8 @@ int main(int count, char **words)
 			return usage();
 		}
 	}
+	if (storm_seed)
+		return storm_of(storm_seed, order.steps);
 	if (order.seed) {
 		walk_lie = getenv("ORACLE_LIE");
 		peer_start();

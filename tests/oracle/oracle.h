@@ -132,6 +132,7 @@ void there_and_back(struct end *e, int bytes, int times);
 void rest(void);
 /* The same for waiting out that another thread has gone to sleep in a call. */
 void settle_down(void);
+bool thread_sleeps(const char *tid); /* true of the calling one too */
 uint64_t now_ms(void);
 
 /* Send or receive all of it, without a line if all is well. */

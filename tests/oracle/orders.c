@@ -97,10 +97,11 @@ void quietly(void)
 
 static void describe(const struct peer_order *order, char text[64])
 {
-	static const char *const names[PEER_DOES] = {
-		"nothing",    "listens", "accepts",  "connects", "echoes",     "sends",  "sends all", "dribbles", "receives", "takes",
-		"takes back", "records", "mirrors",  "drains",   "shuts down", "closes", "resets",    "polls",    "pending",  "blocks",
-		"sets",       "signals", "stops us", "ends",     "names",      "opens",  "connects",  "sends",    "receives", "echoes"};
+	static const char *const names[PEER_DOES] = {"nothing",  "listens",    "accepts",  "connects",   "echoes",  "sends",   "sends all",
+						     "dribbles", "receives",   "takes",    "takes back", "records", "mirrors", "crosses",
+						     "drains",   "shuts down", "closes",   "resets",     "polls",   "pending", "blocks",
+						     "sets",     "signals",    "stops us", "ends",       "names",   "opens",   "connects",
+						     "sends",    "receives",   "echoes"};
 
 	switch (order->does) {
 	case PEER_UDP_SEND:

@@ -127,6 +127,25 @@ static long recv_records(struct peer_end *e, long count, long each)
 	return good;
 }
 
+/* Neither way waits for the other. */
+static long cross(struct peer_end *e, long out, long in, bool *bad)
+{
+	long put = 0, got = 0;
+
+	while (put < out || got < in) {
+		struct pollfd p = {e->fd, (short)((put < out ? POLLOUT : 0) | (got < in ? POLLIN : 0)), 0};
+		long n = poll(&p, 1, 5000) == 1 ? 0 : -1;
+
+		if (!n && p.revents & POLLIN && (n = recv_some(e, in - got < 50000 ? in - got : 50000, MSG_DONTWAIT, bad)) > 0)
+			got += n;
+		if (n >= 0 && p.revents & POLLOUT && (n = send_some(e, out - put < 50000 ? out - put : 50000, MSG_DONTWAIT)) > 0)
+			put += n;
+		if (n < 0 && errno != EAGAIN)
+			return -1;
+	}
+	return put;
+}
+
 static long mirror(struct peer_end *e, long count)
 {
 	long n = recv(e->fd, bytes, (size_t)count, MSG_WAITALL);
@@ -158,12 +177,21 @@ static long echo(struct peer_end *e, long messages, bool *bad)
 	return messages;
 }
 
+/* Its number may soon be another's. */
+static long close_end(struct peer_end *e)
+{
+	int fd = e->fd;
+
+	e->fd = -1;
+	return close(fd);
+}
+
 static long reset(struct peer_end *e)
 {
 	struct linger now = {1, 0};
 
 	setsockopt(e->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	return close(e->fd);
+	return close_end(e);
 }
 
 static long query_poll(const struct peer_end *e, const struct peer_order *order)
@@ -227,6 +255,9 @@ static void serve_transfer(struct peer_end *e, const struct peer_order *order, s
 	case PEER_MIRROR:
 		answer->result = mirror(e, order->count);
 		break;
+	case PEER_CROSS:
+		answer->result = cross(e, order->count, order->more, &answer->bad);
+		break;
 	case PEER_RECORDS:
 		answer->result = recv_records(e, order->count, order->more);
 		break;
@@ -244,7 +275,7 @@ static void serve_state(struct peer_end *e, const struct peer_order *order, stru
 		answer->result = shutdown(e->fd, order->flags);
 		break;
 	case PEER_CLOSE:
-		answer->result = close(e->fd);
+		answer->result = close_end(e);
 		break;
 	case PEER_RESET:
 		answer->result = reset(e);

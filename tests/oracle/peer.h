@@ -21,6 +21,7 @@ enum peer_does {
 	PEER_RECV_BACK, /* what comes is what it sent last */
 	PEER_RECORDS,   /* `count` records of `more` equal bytes each */
 	PEER_MIRROR,    /* send back `count` bytes of anything */
+	PEER_CROSS,     /* send `count` and receive `more` at the same time */
 	PEER_DRAIN,
 	PEER_SHUTDOWN,
 	PEER_CLOSE,

@@ -4,7 +4,7 @@
 #include <poll.h>
 #include <sys/time.h>
 
-static unsigned char bytes[DATAGRAM_ROOM];
+static __thread unsigned char bytes[DATAGRAM_ROOM];
 
 static void open_at(int *fd, const struct peer_order *order, struct peer_answer *answer)
 {

@@ -75,7 +75,7 @@ size_t any_size(void)
 	}
 }
 
-static void open_walker(struct walker *w)
+void open_walker(struct walker *w)
 {
 	memset(w, 0, sizeof(*w));
 	/* Mostly cold, so that it moves while it is walked. */
@@ -83,6 +83,8 @@ static void open_walker(struct walker *w)
 	bool accepting = any(2), mapped = false;
 	int family = any(4) ? AF_INET : AF_INET6;
 
+	if (manner.family == AF_UNIX)
+		family = AF_UNIX;
 	if (family == AF_INET6)
 		mapped = any(2);
 	open_end_so(&w->e, family, mapped, accepting, warm);
@@ -102,14 +104,19 @@ static void open_walker(struct walker *w)
 	doing("%u: open", number);
 }
 
-/* By number of walker; the sets are asked through the walker's first descriptor, which is closed last. */
-static void close_walker(struct walker *w)
+void close_numbers(struct walker *w)
 {
-	lend_end(w, false);
 	lend_lock();
 	while (w->fds)
 		close(w->fd[--w->fds]);
 	lend_unlock();
+}
+
+/* By number of walker; the sets are asked through the walker's first descriptor, which is closed last. */
+void close_walker(struct walker *w)
+{
+	lend_end(w, false);
+	close_numbers(w);
 	peer_close(&w->e);
 }
 
@@ -163,7 +170,7 @@ static void step_send(struct walker *w)
 	gave(&w->e, sent);
 }
 
-static void check_taken(struct walker *w, long n, bool keep)
+void check_taken(struct walker *w, long n, bool keep)
 {
 	if (n > 0 && content_good(1, w->e.taken, room, (size_t)n) < (size_t)n)
 		wrong("%u: bad content in %ld bytes at %lu", w->e.number, n, (unsigned long)w->e.taken);
@@ -382,10 +389,7 @@ static void step_renew(struct walker *w)
 	w->e.taken = w->in;
 	peer_recv_all(&w->e, (long)(w->e.sent - w->peer_taken));
 	lend_end(w, any(2));
-	lend_lock();
-	while (w->fds)
-		close(w->fd[--w->fds]);
-	lend_unlock();
+	close_numbers(w);
 	quietly();
 	struct peer_answer answer = peer_ask((struct peer_order){.does = PEER_DRAIN, .number = w->e.number});
 
@@ -439,7 +443,25 @@ static void step_time_out(struct walker *w)
 	X(time_out, 1)                                                                                                                     \
 	X(lend, 1)                                                                                                                         \
 	X(demote, 1)                                                                                                                       \
-	X(thread, 1)
+	X(thread, 1)                                                                                                                       \
+	X(end, 1)                                                                                                                          \
+	X(splice, 1)                                                                                                                       \
+	X(file, 1)                                                                                                                         \
+	X(urgent, 1)                                                                                                                       \
+	X(peek_offset, 1)                                                                                                                  \
+	X(low_water, 1)                                                                                                                    \
+	X(stdio, 1)                                                                                                                        \
+	X(both_ways, 1)                                                                                                                    \
+	X(interrupted, 1)                                                                                                                  \
+	X(signalled, 1)                                                                                                                    \
+	X(over, 1)                                                                                                                         \
+	X(pass, 1)                                                                                                                         \
+	X(exec, 1)                                                                                                                         \
+	X(closed_under, 1)                                                                                                                 \
+	X(killed_waiting, 1)                                                                                                               \
+	X(looks, 2)                                                                                                                        \
+	X(once, 2)                                                                                                                         \
+	X(datagrams, 3)
 
 #define OFTEN_1(entry) entry
 #define OFTEN_2(entry) entry, entry
@@ -471,6 +493,8 @@ bool walk_step(const struct step *step)
 		kinds[step->kind](w);
 	else if (!step->kind && !w->open)
 		open_walker(w);
+	if (!unread(w) || unread(w) > UNREAD_DEEP)
+		w->deep = unread(w) > 0;
 	if (went_wrong())
 		wrong("see above");
 	return !failed;

@@ -5,7 +5,7 @@
 #include <sys/epoll.h>
 
 /* Which of the set are told. One call may tell some and a later one others, but none may be told that isn't ready. */
-static unsigned ask_set(int set, unsigned expected, unsigned possible, bool once)
+unsigned ask_set(int set, unsigned expected, unsigned possible, bool once)
 {
 	struct epoll_event events[WALKERS];
 	unsigned got = 0;
@@ -29,7 +29,7 @@ static unsigned ask_set(int set, unsigned expected, unsigned possible, bool once
 	return got;
 }
 
-static unsigned ready_walkers(void)
+unsigned ready_walkers(void)
 {
 	unsigned ready = 0;
 
@@ -65,9 +65,9 @@ void step_edge(struct walker *w __attribute__((unused)))
 		if (walkers[i].edge)
 			expected |= ready & 1u << i;
 		/* The acknowledgement of our end of the stream, whenever it comes, is an edge too. */
-		if (walkers[i].shut)
+		if (walkers[i].shut || walkers[i].told_again)
 			possible |= ready & 1u << i;
-		walkers[i].edge = false;
+		walkers[i].edge = walkers[i].told_again = false;
 	}
 	unsigned got = ask_set(edge_set, expected & ~possible, possible, true);
 

@@ -8,13 +8,16 @@
 #define TWINS   5
 /* What may be unread: less than any receive buffer takes, so that no sender ever waits but where a step means it to. */
 #define UNREAD_MOST 50000
+#define UNREAD_DEEP 8000
 
 struct walker {
 	struct end e;
 	uint64_t in;         /* sent by the peer */
 	uint64_t peer_taken; /* of what was sent here */
 	bool open, shut, peer_shut;
-	bool edge; /* something came since the edge set was asked */
+	bool edge;       /* something came since the edge set was asked */
+	bool told_again; /* what is unread may come again, by the kernel: that is an edge too */
+	bool deep; /* more than the smallest ring was unread since nothing was: it can't be given to another program (docs/caveats.md) */
 	int fd[TWINS];
 	unsigned fds;
 	pid_t child; /* a process that holds the stream too, and does what it is told on `line` */
@@ -49,8 +52,11 @@ uint64_t walk_any(uint64_t *state, uint64_t below);
 /* lend.c: a process that holds a walker's stream too. */
 void lend(struct walker *w);
 void lend_end(struct walker *w, bool kills);
+pid_t walk_fork(void); /* fork, and counted */
+extern _Atomic unsigned walk_forks;
 void lend_lock(void); /* around closing a walker */
 void lend_unlock(void);
+void close_all_but(int one, int other); /* from 3 on */
 bool lent_take(struct walker *w, size_t count);
 bool lent_give(struct walker *w, size_t count);
 
