@@ -158,8 +158,9 @@ static enum cw_received step(struct cw_stream *stream, int fd, struct cw_receivi
 			outcome = live(stream, fd, request, &word, &again);
 			break;
 		case CW_CONSENT:
-			/* Who has left takes no offer, and what it sends may end somewhere (cw_receive_ends_here). */
-			if (!nested && !(word & CW_MARK_LEFT) && booked_part(stream, fd, request, word, &outcome))
+			/* Behind an urgent mark nothing is read by a call that has bytes (look). */
+			if (!nested && !(request->done && cw_receive_at_mark(stream, fd)) &&
+			    booked_part(stream, fd, request, word, &outcome))
 				break;
 			cw_switch_withdraw(stream, &word);
 			again = true;
