@@ -7,6 +7,7 @@
 #define CW_SOCKETS_KERNEL_H
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -139,6 +140,14 @@ static inline long cw_raw_fcntl(int fd, int command, long argument)
 
 /* Seconds. A time-out of so many or more is one for ever: in nanoseconds it would be more than a deadline can say. */
 #define CW_LIFE_LONG 1000000000
+
+/* As poll(2) wants it, until a time of cw_monotonic_ns. -1: no limit, or longer than poll can say. */
+static inline int cw_milliseconds_left(uint64_t end, uint64_t now)
+{
+	uint64_t left = now < end ? (end - now + 999999) / 1000000 : 0;
+
+	return end && left <= INT_MAX ? (int)left : -1;
+}
 
 /* What poll(2) says of one descriptor at this moment: its bits, 0 or -errno. */
 static inline long cw_raw_poll(int fd, short events)

@@ -224,17 +224,6 @@ uint64_t cw_receive_until(int fd, struct cw_receiving *request)
 	return request->end;
 }
 
-/* -1: no limit, or longer than poll can say. */
-static int milliseconds_left(uint64_t end)
-{
-	uint64_t now = cw_monotonic_ns(), left;
-
-	if (!end)
-		return -1;
-	left = now < end ? (end - now + 999999) / 1000000 : 0;
-	return left < INT_MAX ? (int)left : -1;
-}
-
 /* MSG_WAITALL with some bytes in hand: a signal ends the call with what there is, whatever SA_RESTART says, so wait in a call that is never
  * restarted; nor is one with a limit, of which a part is over. What came is taken before the state can leave the kernel's side. */
 enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct cw_receiving *request)
@@ -248,7 +237,7 @@ enum cw_received cw_receive_await_rest(struct cw_stream *stream, int fd, struct 
 
 	CW_COUNT(stream, sleeps, 1);
 	pthread_cleanup_push(cancelled, &sleeper);
-	ready = cw_kernel.poll(&readable, 1, milliseconds_left(end));
+	ready = cw_kernel.poll(&readable, 1, cw_milliseconds_left(end, end ? cw_monotonic_ns() : 0));
 	pthread_cleanup_pop(0);
 	if (cw_stream_ended(stream, request->life))
 		return cw_receive_closed(request, 0);

@@ -113,10 +113,17 @@ bool cw_receive_sparse(struct cw_stream *stream, int fd, const struct cw_receivi
 	       !cw_bell_may_sleep(stream); /* a ring costs no more, and needs no socket */
 }
 
+/* A part of what it may wait in all is over: the kernel's own call would begin to count anew. */
+static bool counts_already(int fd, struct cw_receiving *request)
+{
+	return (request->begin || request->asked) && cw_receive_until(fd, request);
+}
+
 enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_receiving *request)
 {
 	uint64_t start = cw_ticks();
-	enum cw_received outcome = cw_receive_read_kernel(stream, fd, request, 0);
+	enum cw_received outcome =
+		counts_already(fd, request) ? cw_receive_await_rest(stream, fd, request) : cw_receive_read_kernel(stream, fd, request, 0);
 
 	cw_slept(start, false);
 	if (outcome == CW_BYTES)

@@ -214,12 +214,14 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			if (request->done && !cw_send_await_room(stream, fd, request))
 				return cw_send_finish(stream, request, 0);
 			sent = cw_send_rest(stream, fd, request);
+			if (cw_unlikely(request->end) && sent < 0 && errno == EAGAIN && !nonblocking(stream, fd, request))
+				break;
 			if (sent <= 0 || request->done + (size_t)sent >= request->total || cw_stream_ended(stream, request->life))
 				return cw_send_finish(stream, request, sent);
 			request->done += (size_t)sent;
 			/* A short count from the kernel is the call's end: it ran out of room, of time, or was interrupted. Only our own
-			 * cut of a long iovec goes on. */
-			if (request->iovcnt <= CW_PIECES || request->done == (size_t)sent)
+			 * cut of a long iovec goes on, and who waits here, for no longer than is left. */
+			if (!request->end && (request->iovcnt <= CW_PIECES || request->done == (size_t)sent))
 				return cw_send_finish(stream, request, 0);
 			break;
 		case CW_AWAIT_FILE: /* send_file.c */

@@ -63,7 +63,7 @@ static size_t untaken(const struct cw_sending *request, size_t limit, struct iov
 ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *request)
 {
 	struct iovec rest[CW_PIECES];
-	int flags = request->flags | (request->done ? MSG_NOSIGNAL : 0);
+	int flags = request->flags | (request->done ? MSG_NOSIGNAL : 0) | (request->end ? MSG_DONTWAIT : 0);
 	struct msghdr message = {.msg_iov = rest};
 
 	if (!request->done) {
@@ -75,29 +75,39 @@ ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *
 	return send_by_kernel(stream, fd, &message, flags);
 }
 
-/* Without a limit of the socket's: -1. */
-static int milliseconds(int fd)
+/* Of a wait that begins now; 0: never. */
+static uint64_t end_of_wait(int fd)
 {
 	struct timeval limit = {0};
 	socklen_t size = sizeof(limit);
 
 	cw_raw_getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &size);
-	if ((!limit.tv_sec && !limit.tv_usec) || limit.tv_sec >= INT_MAX / 1000)
-		return -1;
-	return (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000);
+	if ((!limit.tv_sec && !limit.tv_usec) || limit.tv_sec >= CW_LIFE_LONG)
+		return 0;
+	return cw_monotonic_ns() + (uint64_t)limit.tv_sec * 1000000000 + (uint64_t)limit.tv_usec * 1000;
 }
 
-bool cw_send_await_room(struct cw_stream *stream, int fd, const struct cw_sending *request)
+static int wait_for_room(struct cw_send_sleeper *sleeper, int fd, int milliseconds)
+{
+	struct pollfd writable = {.fd = fd, .events = POLLOUT};
+	int ready;
+
+	pthread_cleanup_push(cw_send_cancelled, sleeper);
+	ready = cw_kernel.poll(&writable, 1, milliseconds);
+	pthread_cleanup_pop(0);
+	return ready;
+}
+
+bool cw_send_await_room(struct cw_stream *stream, int fd, struct cw_sending *request)
 {
 	struct cw_send_sleeper sleeper = {stream, request->life};
-	struct pollfd writable = {.fd = fd, .events = POLLOUT};
 	int ready;
 
 	if (request->flags & MSG_DONTWAIT || cw_raw_poll(fd, POLLOUT) > 0 || (cw_raw_fcntl(fd, F_GETFL, 0) & O_NONBLOCK))
 		return true;
-	pthread_cleanup_push(cw_send_cancelled, &sleeper);
-	ready = cw_kernel.poll(&writable, 1, milliseconds(fd));
-	pthread_cleanup_pop(0);
+	if (!request->end)
+		request->end = end_of_wait(fd);
+	ready = wait_for_room(&sleeper, fd, cw_milliseconds_left(request->end, request->end ? cw_monotonic_ns() : 0));
 	if (cw_stream_ended(stream, request->life))
 		return false;
 	if (ready <= 0)

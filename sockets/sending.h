@@ -25,6 +25,7 @@ struct cw_sending {
 	size_t iovcnt, total, done;
 	int flags;
 	uint32_t life; /* of the stream, when the call began */
+	uint64_t end;  /* of what it may wait in all (SO_SNDTIMEO), since it had to behind a part; 0: it hasn't had to, or has no limit */
 };
 
 /* One that may sleep in the kernel. */
@@ -55,13 +56,14 @@ int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested);
 /* tx_in_kernel was raised under the lock; these lower it when woff is booked. */
 void cw_send_book(struct cw_stream *stream, int fd, ssize_t sent);
 void cw_send_cancelled(void *sleeper);
+/* With a limit that counts already it doesn't wait: the kernel would count from there. */
 ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *request);
 /* A call of one piece whose direction is TAKEN. */
 ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags);
 long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request, size_t limit);
 /* A call that has sent a part is ended by a signal, or its time, whatever SA_RESTART says: so it waits for room in a call that is never
  * restarted, before one that is. False: it ends here. */
-bool cw_send_await_room(struct cw_stream *stream, int fd, const struct cw_sending *request);
+bool cw_send_await_room(struct cw_stream *stream, int fd, struct cw_sending *request);
 /* False, and errno: nothing is to go to the kernel. */
 bool cw_send_to_kernel(struct cw_stream *stream, int fd, uint32_t life);
 /* An error that is kept comes before the kernel's answer: then tx_in_kernel is lowered, and the error returned. */

@@ -13,6 +13,7 @@
 #include "sockets/pending.h"
 #include "sockets/poll.h"
 #include "sockets/receiving.h"
+#include "sockets/sending.h"
 
 #define SECONDS 60
 
@@ -670,6 +671,84 @@ START_TEST(urgent_data_under_an_offer)
 }
 END_TEST
 
+/* The same where it sleeps at once, as messages come far apart, behind a wait that gave nothing. */
+START_TEST(a_limit_counts_on_in_a_sleep_at_once)
+{
+	struct timeval limit = {10, 0};
+	struct cw_stream *writer, *reader;
+	char bytes[10];
+	struct iovec piece = {bytes, sizeof(bytes)};
+	struct cw_receiving request = {.iov = &piece, .iovcnt = 1, .total = sizeof(bytes)};
+	pthread_t thread;
+	uint64_t word;
+
+	both_ends(&writer, &reader);
+	setsockopt(pair.fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	request.life = cw_stream_life(reader);
+	request.begin = cw_monotonic_ns() - 20 * UINT64_C(1000000000);
+	word = reader->rx->state;
+	ck_assert(cw_switch_fall_asleep(reader, &word, reader->rx->roff));
+	ck_assert(cw_switch_count_asleep(reader));
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_later, NULL), 0);
+	ck_assert_int_eq(cw_receive_sleep(reader, pair.fd[1], &request), CW_FAILED);
+	ck_assert_int_eq(request.error, EAGAIN);
+	ck_assert_uint_eq(reader->rx->rx_asleep, 0);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
+static void stuff_kernel(void)
+{
+	static char bytes[1 << 16];
+
+	for (int i = 0; i < 3; i++, usleep(20000))
+		while (send(pair.fd[0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			;
+	while (send(pair.fd[0], bytes, 1, MSG_DONTWAIT) > 0)
+		;
+}
+
+static void *drain_later(void *unused)
+{
+	static char bytes[1 << 16];
+
+	usleep(100000);
+	while (recv(pair.fd[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	return NULL;
+}
+
+/* SO_SNDTIMEO, of a call that has waited behind a part already: the kernel's own call would count from there. */
+START_TEST(a_send_waits_for_what_is_left)
+{
+	struct timeval limit = {1000, 0};
+	static char bytes[1 << 20];
+	struct iovec piece = {bytes, sizeof(bytes)};
+	struct cw_sending request = {.iov = &piece, .iovcnt = 1, .total = sizeof(bytes), .done = 1};
+	struct cw_stream *writer, *reader;
+	pthread_t thread;
+
+	both_ends(&writer, &reader);
+	setsockopt(pair.fd[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	request.life = cw_stream_life(writer);
+	stuff_kernel();
+	ck_assert_int_eq(pthread_create(&thread, NULL, drain_later, NULL), 0);
+	writer->tx->tx_in_kernel = 1;
+	ck_assert(cw_send_await_room(writer, pair.fd[0], &request));
+	pthread_join(thread, NULL);
+	stuff_kernel();
+	errno = 0;
+	ck_assert_int_eq(cw_send_rest(writer, pair.fd[0], &request), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert_uint_eq(writer->tx->tx_in_kernel, 0);
+	/* It is over. */
+	request.end = 1;
+	writer->tx->tx_in_kernel = 1;
+	ck_assert(!cw_send_await_room(writer, pair.fd[0], &request));
+	ck_assert_uint_eq(writer->tx->tx_in_kernel, 0);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
@@ -686,5 +765,7 @@ int main(void)
 	tcase_add_test(units, a_limit_counts_from_the_first_wait);
 	tcase_add_test(units, urgent_data_of_who_has_no_slot);
 	tcase_add_test(units, urgent_data_under_an_offer);
+	tcase_add_test(units, a_limit_counts_on_in_a_sleep_at_once);
+	tcase_add_test(units, a_send_waits_for_what_is_left);
 	return run_units(runner);
 }
