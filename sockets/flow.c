@@ -1,6 +1,7 @@
 /* Flows from the first datagram to the slot, and their end. */
 #include "datagram.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "fork.h"
@@ -42,12 +43,12 @@ struct cw_peer cw_peer_of(const struct sockaddr *name, socklen_t size)
 		peer.address.s6_addr16[5] = 0xffff;
 		memcpy(&peer.address.s6_addr[12], &four->sin_addr, 4);
 		peer.port = ntohs(four->sin_port);
-	} else if (name && size >= sizeof(struct sockaddr_in6) && name->sa_family == AF_INET6) {
+	} else if (name && size >= offsetof(struct sockaddr_in6, sin6_scope_id) && name->sa_family == AF_INET6) {
 		const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)name;
 
 		peer.address = six->sin6_addr;
-		/* The same address may be on several links. */
-		peer.port = six->sin6_scope_id || IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr) ? 0 : ntohs(six->sin6_port);
+		/* The same address may be on several links. The scope of any other says nothing, and an old name has none. */
+		peer.port = IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr) ? 0 : ntohs(six->sin6_port);
 	}
 	return peer;
 }

@@ -272,6 +272,13 @@ static ssize_t send_counted(struct cw_datagram *socket, struct cw_flow *flow, in
 	return result;
 }
 
+/* To whom it is connected. By a socket of IPv6 the kernel sends so without a family too, but not to an address of IPv4. */
+static bool names_nobody(const struct cw_datagram *socket, const struct cw_giving *giving)
+{
+	return !giving->name || (socket->family == AF_INET6 && giving->size >= sizeof(giving->name->sa_family) &&
+				 giving->name->sa_family == AF_UNSPEC && !IN6_IS_ADDR_V4MAPPED(&socket->connected.address));
+}
+
 static ssize_t send_to_peer(struct cw_datagram *socket, int fd, const struct cw_giving *giving, struct cw_peer *peer)
 {
 	size_t length = length_of(giving);
@@ -285,7 +292,7 @@ static ssize_t send_to_peer(struct cw_datagram *socket, int fd, const struct cw_
 		cw_unlock(&socket->tx_lock);
 		return by_kernel(fd, giving);
 	}
-	if (!giving->name)
+	if (names_nobody(socket, giving))
 		*peer = socket->connected;
 	flow = cw_flow_find(socket, peer, true);
 	if (flow && flow->slot && flow->stage == CW_FLOW_MOVED) {
@@ -306,28 +313,73 @@ static struct cw_peer peer_of(const struct cw_datagram *socket, const struct cw_
 {
 	struct cw_peer peer;
 
-	if (!giving->name)
+	if (names_nobody(socket, giving))
 		return socket->connected;
 	peer = cw_peer_of(giving->name, giving->size);
-	if (cw_unlikely(peer.port && socket->family == AF_INET && giving->name->sa_family != AF_INET))
+	if (giving->size >= sizeof(struct sockaddr_in) && cw_unlikely(giving->name->sa_family != socket->family) &&
+	    socket->family == AF_INET) {
+		struct sockaddr_in four = *(const struct sockaddr_in *)giving->name;
+
 		peer.port = 0;
+		if (four.sin_family == AF_UNSPEC) { /* the kernel takes it for its own */
+			four.sin_family = AF_INET;
+			peer = cw_peer_of((const struct sockaddr *)&four, sizeof(four));
+		}
+	}
 	return peer;
+}
+
+static bool is_any(const struct in6_addr *address)
+{
+	return !address->s6_addr32[3] && !address->s6_addr32[0] && !address->s6_addr32[1] &&
+	       (!address->s6_addr32[2] || address->s6_addr32[2] == htonl(0xffff));
+}
+
+/* To this machine, by an address that the kernel chooses: what is unread by that one comes first. */
+static void make_way(struct cw_datagram *socket, int fd)
+{
+	if (!atomic_load_explicit(&socket->moved_out, memory_order_relaxed) || !cw_datagram_hold(socket, fd))
+		return;
+	cw_datagram_leave_sending(socket, fd);
+	cw_datagram_release(socket);
+}
+
+static ssize_t send_by_name(struct cw_datagram *socket, int fd, const struct cw_giving *giving)
+{
+	struct cw_peer peer = peer_of(socket, giving);
+
+	if (cw_unlikely(is_any(&peer.address)) && peer.port)
+		make_way(socket, fd);
+	return peer.port ? send_to_peer(socket, fd, giving, &peer) : by_kernel(fd, giving);
+}
+
+/* With MSG_MORE, or behind one with it. Another thread may close the socket meanwhile, and `corked` be the next one's. */
+static cw_noinline ssize_t send_in_parts(struct cw_datagram *socket, int fd, const struct cw_giving *giving)
+{
+	ssize_t result;
+	int error;
+
+	if (!cw_datagram_hold(socket, fd))
+		return by_kernel(fd, giving);
+	pthread_cleanup_push(cw_datagram_cancelled, socket);
+	result = send_by_name(socket, fd, giving);
+	pthread_cleanup_pop(0);
+	error = errno;
+	socket->corked = (giving->flags & MSG_MORE) != 0;
+	cw_datagram_release(socket);
+	errno = error;
+	return result;
 }
 
 ssize_t cw_datagram_send(struct cw_datagram *socket, int fd, const struct cw_giving *giving)
 {
-	struct cw_peer peer;
-	ssize_t result;
-
 	if (atomic_load_explicit(&socket->stays, memory_order_relaxed))
 		return by_kernel(fd, giving);
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
 		cw_service_take_mail();
-	peer = peer_of(socket, giving);
-	result = peer.port ? send_to_peer(socket, fd, giving, &peer) : by_kernel(fd, giving);
 	if (cw_unlikely(socket->corked || (giving->flags & MSG_MORE)))
-		socket->corked = (giving->flags & MSG_MORE) != 0;
-	return result;
+		return send_in_parts(socket, fd, giving);
+	return send_by_name(socket, fd, giving);
 }
 
 bool cw_flow_resend(struct cw_slot *slot, unsigned char *data, int fd, const struct in6_addr *to, uint16_t port)
