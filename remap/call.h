@@ -49,6 +49,12 @@ void cw_datagram_leave_by(int fd, enum cw_reason reason);
 /* The same, for another program (cw_datagram_leave_to). */
 void cw_datagram_leave_to_by(int fd, enum cw_reason reason);
 
+/* A name of less than nothing: the kernel refuses it before all else. */
+static inline bool cw_named_by_less(const struct msghdr *message)
+{
+	return cw_unlikely((int)message->msg_namelen < 0) && message->msg_name;
+}
+
 /* descriptor.c: fd is about to mean nothing any more. */
 void cw_forget(int fd);
 

@@ -92,7 +92,7 @@ ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msg
 {
 	struct cw_giving giving = {.message = message, .flags = flags};
 
-	if (cw_nowhere(message, sizeof(*message)) || !sensible(message->msg_iov, message->msg_iovlen) ||
+	if (cw_nowhere(message, sizeof(*message)) || !sensible(message->msg_iov, message->msg_iovlen) || cw_named_by_less(message) ||
 	    cw_nowhere(message->msg_name, message->msg_namelen)) {
 		if (cw_datagram_hold(socket, fd)) {
 			cw_datagram_leave_sending(socket, fd); /* an empty one is sent */
@@ -108,17 +108,27 @@ ssize_t cw_datagram_sendmsg(struct cw_datagram *socket, int fd, const struct msg
 	return cw_datagram_send(socket, fd, &giving);
 }
 
-ssize_t cw_datagram_recvmsg(struct cw_datagram *socket, int fd, struct msghdr *message, int flags)
+static ssize_t receive_message(struct cw_datagram *socket, int fd, struct msghdr *message, int flags, bool behind)
 {
-	struct cw_taking taking = {.message = message, .flags = flags};
+	struct cw_taking taking = {.message = message, .flags = flags, .behind = behind};
 	size_t somewhere = 0;
 
-	if (cw_nowhere(message, sizeof(*message)) ||
+	if (cw_nowhere(message, sizeof(*message)) || cw_named_by_less(message) ||
 	    (message->msg_iovlen && !sensible_until(message->msg_iov, message->msg_iovlen, &somewhere)))
 		return cw_kernel.recvmsg(fd, message, flags);
 	taking.iov = message->msg_iov;
 	taking.iovcnt = message->msg_iovlen;
 	return receive(socket, fd, &taking, somewhere);
+}
+
+ssize_t cw_datagram_recvmsg(struct cw_datagram *socket, int fd, struct msghdr *message, int flags)
+{
+	return receive_message(socket, fd, message, flags, false);
+}
+
+ssize_t cw_datagram_recvmsg_behind(struct cw_datagram *socket, int fd, struct msghdr *message, int flags)
+{
+	return receive_message(socket, fd, message, flags, true);
 }
 
 bool cw_datagram_begins(struct cw_datagram *socket)
@@ -232,6 +242,7 @@ int cw_datagram_sendmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *mes
 
 	if (sent <= 0 || socket->stays || !cw_datagram_hold(socket, fd))
 		return sent;
+	socket->corked = (flags & MSG_MORE) != 0;
 	for (int i = 0; i < sent; i++)
 		cw_datagram_sent(socket, fd, messages[i].msg_len, messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_namelen);
 	cw_datagram_release(socket);

@@ -42,5 +42,7 @@ int cw_datagram_sendmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *mes
 /* One without: several by one call of the kernel. */
 int cw_datagram_recvmmsg(struct cw_datagram *socket, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout);
 ssize_t cw_datagram_recvmsg(struct cw_datagram *socket, int fd, struct msghdr *message, int flags);
+/* The same for one behind others of the same call: EAGAIN where an error is next, which stays with the kernel, for whatever asks next. */
+ssize_t cw_datagram_recvmsg_behind(struct cw_datagram *socket, int fd, struct msghdr *message, int flags);
 
 #endif

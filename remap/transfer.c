@@ -35,7 +35,7 @@ static cw_noinline ssize_t write_ours(int fd, const void *bytes, size_t count)
 	struct cw_stream *stream = cw_stream_for(fd);
 	struct cw_datagram *datagram = stream ? NULL : cw_datagram_of(fd);
 
-	if (datagram)
+	if (datagram && !cw_too_long(count))
 		return cw_datagram_put(datagram, fd, bytes, count, 0, NULL, 0);
 	if (!stream || cw_too_long(count))
 		return cw_real.write(fd, bytes, count);

@@ -5,8 +5,12 @@
 #include "sockets/error.h"
 #include "sockets/leave.h"
 #include "sockets/memory.h"
+#include "sockets/poll.h"
+#include "sockets/ready.h"
 #include "sockets/unix.h"
 
+#include <limits.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #define MOST_MESSAGES 1024u /* the kernel sends no more by one call */
@@ -130,7 +134,8 @@ CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 
 	if (datagram)
 		return cw_datagram_recvmsg(datagram, fd, message, flags);
-	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)))
+	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)) ||
+	    cw_named_by_less(message))
 		return cw_kernel.recvmsg(fd, message, flags);
 	return CW_RECEIVE(stream, fd, cw_unix_looked(stream, flags, cw_kernel.recvmsg(fd, message, flags)),
 			  cw_receive_message(stream, fd, message, flags));
@@ -154,7 +159,8 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 	if (datagram)
 		return cw_datagram_sendmsg(datagram, fd, message, flags);
-	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1))) {
+	if (cw_likely(!stream) || cw_nowhere(message, 1) || (message->msg_iovlen && cw_nowhere(message->msg_iov, 1)) ||
+	    cw_named_by_less(message)) {
 		if (!cw_nowhere(message, 1) && cw_unlikely(message->msg_controllen))
 			cw_before_passing(message);
 		return cw_kernel.sendmsg(fd, message, flags);
@@ -182,6 +188,42 @@ static bool is_whole(const struct msghdr *message, size_t sent)
 #endif
 }
 
+/* SO_RCVTIMEO, SO_SNDTIMEO. -1: none, or longer than poll can say. */
+static int limit_of(int fd, int option)
+{
+	struct timeval limit = {0};
+	socklen_t size = sizeof(limit);
+
+	cw_raw_getsockopt(fd, SOL_SOCKET, option, &limit, &size);
+	if ((!limit.tv_sec && !limit.tv_usec) || limit.tv_sec >= INT_MAX / 1000)
+		return -1;
+	return (int)(limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000);
+}
+
+/*
+ * A message behind others is waited for here, in a call that is never restarted: a signal ends the whole with what there is, whatever
+ * SA_RESTART says. False, and errno: nothing came in time, or what else there is.
+ */
+static bool await(int fd, short events)
+{
+	struct pollfd one = {.fd = fd, .events = events};
+	int ready = cw_poll(&one, 1, limit_of(fd, events == POLLIN ? SO_RCVTIMEO : SO_SNDTIMEO));
+
+	if (!ready)
+		errno = EAGAIN;
+	return ready > 0;
+}
+
+static bool waits(struct cw_stream *entry, int fd, int flags)
+{
+	return !(flags & MSG_DONTWAIT) && cw_stream_blocks(entry, fd);
+}
+
+static bool may_send_next(struct cw_stream *stream, int fd, int flags)
+{
+	return (cw_is_moved(stream, fd) && cw_ready_to_send(stream)) || !waits(stream, fd, flags) || await(fd, POLLOUT);
+}
+
 CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_message_flags flags)
 {
 	struct cw_stream *stream = cw_stream_for(fd);
@@ -200,8 +242,10 @@ CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_mess
 	}
 	while (done < count) {
 		struct mmsghdr *message = &messages[done];
-		ssize_t sent = sendmsg(fd, &message->msg_hdr, (int)flags);
+		ssize_t sent = -1;
 
+		if (!done || !stream || may_send_next(stream, fd, (int)flags))
+			sent = sendmsg(fd, &message->msg_hdr, (int)flags);
 		if (sent < 0)
 			return done ? (int)done : -1;
 		message->msg_len = (unsigned)sent;
@@ -234,7 +278,25 @@ static int pending_error(struct cw_stream *stream, int fd)
 	return error;
 }
 
-static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+static ssize_t receive_next(struct cw_datagram *datagram, int fd, struct msghdr *message, int flags)
+{
+	return datagram ? cw_datagram_recvmsg_behind(datagram, fd, message, flags) : recvmsg(fd, message, flags);
+}
+
+/* What poll tells needs no waiting for, or is none that a wait could wait out: the end, or what is in the queue of errors. */
+static ssize_t receive_behind(struct cw_stream *entry, struct cw_datagram *datagram, int fd, struct msghdr *message, int flags)
+{
+	bool all = !datagram && (flags & MSG_WAITALL) && waits(entry, fd, flags); /* without waiting it would take a part */
+	ssize_t got = all ? -1 : receive_next(datagram, fd, message, flags | MSG_DONTWAIT);
+
+	if (!all && (got >= 0 || errno != EAGAIN || !waits(entry, fd, flags)))
+		return got;
+	return await(fd, POLLIN) ? receive_next(datagram, fd, message, flags) : -1;
+}
+
+/* datagram: NULL, or the one that the entry is of. */
+static int receive_messages(struct cw_stream *stream, struct cw_datagram *datagram, int fd, struct mmsghdr *messages, unsigned count,
+			    int flags, struct timespec *timeout)
 {
 	/* For ever, if it is a life long. */
 	bool limited = timeout && timeout->tv_sec < CW_LIFE_LONG;
@@ -247,12 +309,14 @@ static int receive_messages(struct cw_stream *stream, int fd, struct mmsghdr *me
 		return -1;
 	}
 	while (done < count) {
-		ssize_t got = recvmsg(fd, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
+		struct msghdr *message = &messages[done].msg_hdr;
+		ssize_t got = done ? receive_behind(stream, datagram, fd, message, flags & ~MSG_WAITFORONE)
+				   : recvmsg(fd, message, flags & ~MSG_WAITFORONE);
 
 		if (got < 0 && !done)
 			return -1;
 		if (got < 0) {
-			if (errno != EAGAIN)
+			if (errno != EAGAIN && errno != EINTR)
 				atomic_store_explicit(&stream->error, errno, memory_order_relaxed);
 			break;
 		}
@@ -275,9 +339,9 @@ static int receive_datagrams(struct cw_datagram *datagram, int fd, struct mmsghd
 	int got;
 
 	if (cw_sole_thread())
-		return receive_messages(datagram->entry, fd, messages, count, flags, timeout);
+		return receive_messages(datagram->entry, datagram, fd, messages, count, flags, timeout);
 	pthread_cleanup_push(cw_datagram_cancelled, datagram);
-	got = receive_messages(datagram->entry, fd, messages, count, flags, timeout);
+	got = receive_messages(datagram->entry, datagram, fd, messages, count, flags, timeout);
 	pthread_cleanup_pop(0);
 	return got;
 }
@@ -303,5 +367,5 @@ CW_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_mess
 		return cw_real.recvmmsg(fd, messages, count, (int)flags, timeout);
 	return (int)CW_RECEIVE(stream, fd,
 			       cw_unix_many(stream, messages, (int)flags, cw_real.recvmmsg(fd, messages, count, (int)flags, timeout)),
-			       receive_messages(stream, fd, messages, count, (int)flags, timeout));
+			       receive_messages(stream, NULL, fd, messages, count, (int)flags, timeout));
 }

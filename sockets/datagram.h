@@ -215,6 +215,7 @@ struct cw_taking {
 	size_t iovcnt;
 	struct msghdr *message; /* the program's, if it gave one */
 	int flags;
+	bool behind; /* others that the same call has taken: an error is left to the next */
 };
 ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_taking *taking);
 /* Around a call that may wait in the kernel, of a socket without flows by ring, which is held. False: it has some now. */
@@ -231,7 +232,7 @@ bool cw_flow_next(struct cw_flow *flow, uint64_t *at, size_t *length, bool *late
 bool cw_datagram_ready(struct cw_datagram *socket, uint64_t *edge);
 /* The same for who is told by edges and knows of `told`: also of datagrams behind those that are unread in the kernel. */
 bool cw_datagram_has_news(struct cw_datagram *socket, uint64_t told, uint64_t *edge);
-/* The kernel has nothing to add to what poll says of it: no error can be waiting. */
+/* The kernel has nothing to add to what poll says of it: no error can be waiting, and nothing is shut down. */
 bool cw_datagram_known(const struct cw_datagram *socket);
 /* About to wait in the kernel. told: that much (cw_datagram_ready's edge) the program knows of. False: don't, there is something. */
 bool cw_datagram_settle(struct cw_datagram *socket, bool by_edge, uint64_t told);

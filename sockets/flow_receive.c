@@ -11,7 +11,8 @@
 
 #define KERNEL_TURN    64  /* receives by ring for each look at the kernel's queue */
 #define LEAST_IN_QUEUE 512 /* bytes that the kernel counts for a datagram, at least */
-#define RING_FLAGS     (MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC | MSG_WAITALL | MSG_CMSG_CLOEXEC | MSG_NOSIGNAL | MSG_WAITFORONE)
+/* What only the kernel has, or refuses (MSG_CMSG_COMPAT); it ignores all others, and so do we. */
+#define KERNEL_FLAGS (MSG_ERRQUEUE | (int)0x80000000)
 
 union name {
 	struct sockaddr any;
@@ -386,6 +387,17 @@ static ssize_t sleep_in_kernel(struct cw_datagram *socket, int fd, const struct 
 	return got;
 }
 
+/* Without a look at it that the kernel would take for the telling. */
+static bool error_is_next(const struct cw_datagram *socket, int fd)
+{
+	long told;
+
+	if (!socket->connected.port || socket->reports_errors)
+		return false;
+	told = cw_raw_poll(fd, 0);
+	return told > 0 && (told & POLLERR);
+}
+
 /* With flows by ring. */
 static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
 {
@@ -401,6 +413,10 @@ static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_
 		if (cw_likely(got >= 0))
 			return got;
 		socket->turn = 0;
+		if (cw_unlikely(taking->behind) && error_is_next(socket, fd)) {
+			errno = EAGAIN;
+			return -1;
+		}
 		got = look_in_kernel(socket, fd, taking, taking->flags | MSG_DONTWAIT);
 		if (got >= 0 || errno != EAGAIN) {
 			if (got >= 0)
@@ -484,12 +500,16 @@ static ssize_t receive_unmoved(struct cw_datagram *socket, int fd, const struct 
 
 ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
 {
-	bool by_ring = !(taking->flags & ~RING_FLAGS), moved;
+	bool by_ring = !(taking->flags & KERNEL_FLAGS), moved;
 	ssize_t got;
 
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed) && cw_service_has_mail())
 		cw_service_take_mail();
 	moved = cw_likely(atomic_load_explicit(&socket->moved_in, memory_order_acquire)) && by_ring;
+	if (!moved && cw_unlikely(taking->behind) && error_is_next(socket, fd)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	if (!moved && (atomic_load_explicit(&socket->stays, memory_order_relaxed) || (taking->flags & MSG_ERRQUEUE)))
 		return simply(fd, taking);
 	/* Another thread may close it meanwhile. */

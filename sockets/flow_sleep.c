@@ -65,7 +65,7 @@ bool cw_datagram_nap(struct cw_datagram *socket)
 
 bool cw_datagram_known(const struct cw_datagram *socket)
 {
-	return !socket->connected.port && !socket->reports_errors;
+	return !socket->connected.port && !socket->reports_errors && !atomic_load_explicit(&socket->stays, memory_order_relaxed);
 }
 
 /* ---- under rx_lock ---- */

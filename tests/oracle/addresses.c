@@ -267,3 +267,17 @@ SCENARIO(datagrams_nowhere, UNOPENED | ITS_OWN)
 	if (sizeof(long) == 8)
 		lose_part(e, 10, far_up);
 }
+
+/* A name's length below zero. */
+SCENARIO(named_by_less_than_nothing, 0)
+{
+	struct sockaddr_storage name = {0};
+	struct iovec v = {room, 10};
+	struct msghdr m = {.msg_name = &name, .msg_namelen = (socklen_t)-1, .msg_iov = &v, .msg_iovlen = 1};
+
+	peer_send(e, 10);
+	arrive(e, 10);
+	CALL(sendmsg(e->fd, &m, 0));
+	CALL(recvmsg(e->fd, &m, 0));
+	RECV(e, recv(e->fd, room, 100, 0));
+}

@@ -287,3 +287,39 @@ SCENARIO(put_over_meanwhile, 0)
 {
 	pulled_away(e, true);
 }
+
+/* Several messages by one call: a signal that comes while it waits for the second ends it with the first. */
+SCENARIO(between_messages, 0)
+{
+	struct iovec v[2] = {{room, 100}, {room + 100, 100}};
+	struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &v[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &v[1], .msg_iovlen = 1}}};
+
+	on_signal(SIGUSR1, SA_RESTART);
+	for (int i = 0; i < 2; i++) {
+		peer_send(e, 10);
+		arrive(e, 10);
+		later(60);
+		peer_signal(SIGUSR1);
+		if (CALL(recvmmsg(e->fd, m, 2, i ? MSG_WAITALL : 0, NULL)) == 1)
+			took(e, room, m[0].msg_len);
+		peer_wait();
+		/* The kernel keeps its own number of an interrupted call for the next one. */
+		recv(e->fd, room, 1, MSG_DONTWAIT);
+		v[0].iov_len = 10;
+	}
+}
+
+/* The first has nothing to send, and for the second there is no room. */
+SCENARIO(between_messages_that_are_sent, 0)
+{
+	struct iovec v[2] = {{room, 0}, {room, 1000}};
+	struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &v[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &v[1], .msg_iovlen = 1}}};
+
+	narrow(e);
+	on_signal(SIGUSR1, SA_RESTART);
+	say("full: %d", stuff(e));
+	later(60);
+	peer_signal(SIGUSR1);
+	CALL(sendmmsg(e->fd, m, 2, 0));
+	peer_wait();
+}
