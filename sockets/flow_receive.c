@@ -398,6 +398,15 @@ static bool error_is_next(const struct cw_datagram *socket, int fd)
 	return told > 0 && (told & POLLERR);
 }
 
+/* Whom it is connected to has closed, and what was sent there since may have been refused: that comes before what is unread. Under rx_lock.
+ */
+static bool was_refused(const struct cw_datagram *socket, int fd)
+{
+	return socket->connected.port && socket->in_count &&
+	       cw_unlikely(atomic_load_explicit(&socket->in[0]->way->state, memory_order_relaxed) & CW_MARK_WRITER_GONE) &&
+	       error_is_next(socket, fd);
+}
+
 /* With flows by ring. */
 static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_taking *taking)
 {
@@ -406,7 +415,8 @@ static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_
 
 	for (;;) {
 		bool locked = cw_rx_enter(socket), later = false;
-		bool kernel_first = socket->peeked < 0 || (!socket->peeked && !socket->kept && ++socket->turn >= KERNEL_TURN);
+		bool kernel_first = socket->peeked < 0 || was_refused(socket, fd) ||
+				    (!socket->peeked && !socket->kept && ++socket->turn >= KERNEL_TURN);
 		ssize_t got = kernel_first ? -1 : from_rings(socket, taking, &later);
 
 		cw_rx_exit(socket, locked);

@@ -136,6 +136,26 @@ SCENARIO(interrupted_behind_the_first, UNOPENED | ITS_OWN)
 	}
 }
 
+/* The error comes before what is unread, as it would without a ring. */
+SCENARIO(refused_before_what_is_unread, UNOPENED | ITS_OWN)
+{
+	open_udp(e);
+	connect_udp(e);
+	exchange(e, 60);
+	peer_gives_many(e, 100, 2);
+	await(e);
+	rest();
+	quietly();
+	peer_close(e);
+	rest();
+	CALL(send(e->fd, room, 1, 0));
+	rest();
+	CALL(recv(e->fd, room, 100, 0));
+	TAKE(e, recv(e->fd, room, 100, 0));
+	TAKE(e, recv(e->fd, room, 100, 0));
+	CALL(recv(e->fd, room, 100, MSG_DONTWAIT));
+}
+
 static void *send_late(void *end)
 {
 	settle_down();
