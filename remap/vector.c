@@ -172,10 +172,17 @@ CW_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	return CW_SEND(stream, fd, cw_kernel.sendmsg(fd, message, flags), send_moved(stream, fd, message, flags));
 }
 
-/* The kernel ends behind a message that it sent a part of. musl sends one by one, if its longs have 64 bits, and goes on. */
+/* musl sends several messages one by one, if its longs have 64 bits. */
+#if defined(__GLIBC__) || __SIZEOF_LONG__ == 4
+#define BY_KERNEL_ALONE 1
+#else
+#define BY_KERNEL_ALONE 0
+#endif
+
+/* The kernel ends behind a message that it sent a part of. musl goes on. */
 static bool is_whole(const struct msghdr *message, size_t sent)
 {
-#if defined(__GLIBC__) || __SIZEOF_LONG__ == 4
+#if BY_KERNEL_ALONE
 	size_t total = 0;
 
 	for (size_t i = 0; i < (size_t)message->msg_iovlen && total <= sent; i++)
@@ -221,7 +228,7 @@ static bool waits(struct cw_stream *entry, int fd, int flags)
 
 static bool may_send_next(struct cw_stream *stream, int fd, int flags)
 {
-	return (cw_is_moved(stream, fd) && cw_ready_to_send(stream)) || !waits(stream, fd, flags) || await(fd, POLLOUT);
+	return !BY_KERNEL_ALONE || (cw_is_moved(stream, fd) && cw_ready_to_send(stream)) || !waits(stream, fd, flags) || await(fd, POLLOUT);
 }
 
 CW_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, cw_message_flags flags)
