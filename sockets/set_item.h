@@ -240,7 +240,7 @@ void cw_item_doubt(struct cw_item *item);
 void cw_item_disarm(struct cw_item *item, int epfd); /* ONESHOT told by ring: the kernel must not tell it again */
 /* An edge is told by ring: the kernel will tell one too of what is behind that, bytes or the end, which is told by this. */
 void cw_item_note_behind(struct cw_item *item);
-int cw_set_merge(struct epoll_event *events, int by_ring, int count);
+int cw_set_merge(struct cw_set *set, struct epoll_event *events, int by_ring, int count);
 
 struct cw_item *cw_item_new(void); /* zeroed, but for the set and of_stream; the stream is NULL; NULL if there are too many */
 void cw_item_free(struct cw_item *item);

@@ -124,13 +124,94 @@ static bool told_once(struct cw_item *item, int epfd, uint64_t asked_at, uint32_
 	return true;
 }
 
+static struct cw_item *next_alike(struct cw_item *item, uint64_t data)
+{
+	while (item && item->data != data)
+		item = item->data_next;
+	return item;
+}
+
+static struct cw_item *first_alike(struct cw_set *set, uint64_t data)
+{
+	return next_alike(*alike(set, data), data);
+}
+
+static bool may_be_of(const struct cw_item *item, uint32_t events)
+{
+	return item->armed && !(events & ~(item->events | EPOLLERR | EPOLLHUP));
+}
+
+/* How many ONESHOT arms the kernel may have told by this; *others: or something that isn't told but once. */
+static unsigned suspects(struct cw_set *set, uint64_t data, uint32_t events, bool *others)
+{
+	unsigned count = 0;
+
+	*others = set->strangers & bit_of(data);
+	for (struct cw_item *item = first_alike(set, data); item; item = next_alike(item->data_next, data)) {
+		bool once = item->events & EPOLLONESHOT;
+
+		count += once && may_be_of(item, events);
+		*others |= !once && may_be_of(item, events);
+	}
+	return count;
+}
+
+static bool is_doubted(struct cw_set *set, uint64_t data, uint64_t asked_at)
+{
+	for (struct cw_item *item = first_alike(set, data); item; item = next_alike(item->data_next, data))
+		if ((item->events & EPOLLONESHOT) && item->doubted > asked_at)
+			return true;
+	return false;
+}
+
+/*
+ * Several registrations have the same data, such as two descriptors of one socket, one to read and one to write. What is told says by its
+ * bits of whom it can be. Where that leaves more than one, one that is ready is told, in the kernel's set too, and all others are armed
+ * anew: whichever it was, what is armed here is armed there, and the others are told next.
+ */
+static bool one_told_once(struct cw_set *set, int epfd, uint64_t asked_at, uint64_t data, uint32_t events)
+{
+	bool others, doubted = is_doubted(set, data, asked_at);
+	bool sole = suspects(set, data, events, &others) == 1 && !others && !doubted;
+	struct cw_item *told = NULL;
+
+	for (struct cw_item *item = first_alike(set, data); item; item = next_alike(item->data_next, data)) {
+		if (!may_be_of(item, events) || !(item->events & (EPOLLONESHOT | EPOLLET)))
+			continue;
+		if (!told && !doubted && (item->events & EPOLLONESHOT) && (sole || cw_item_by_kernel(item))) {
+			told = item;
+		} else if (doubted || (item->events & EPOLLONESHOT)) {
+			arm_anew(item, epfd);
+			cw_item_doubt(item);
+		}
+	}
+	if (!told)
+		return others && !doubted;
+	if (sole)
+		told->armed = false;
+	else
+		cw_item_disarm(told, epfd);
+	if (told->inner)
+		cw_item_admit_inner(told);
+	return true;
+}
+
+static bool is_told(struct cw_set *set, int epfd, uint64_t asked_at, const struct epoll_event *event)
+{
+	struct cw_item *item = first_alike(set, event->data.u64);
+
+	if (!item)
+		return true;
+	if (next_alike(item->data_next, item->data))
+		return one_told_once(set, epfd, asked_at, item->data, event->events);
+	return !(item->events & EPOLLONESHOT) || told_once(item, epfd, asked_at, event->events);
+}
+
 static void tell_oneshots(struct cw_set *set, int epfd, uint64_t asked_at, struct epoll_event *events, int count)
 {
 	for (int i = 0; i < count; i++)
-		for (struct cw_item *item = *alike(set, events[i].data.u64); item; item = item->data_next)
-			if (events[i].events && events[i].data.u64 == item->data && (item->events & EPOLLONESHOT) &&
-			    !told_once(item, epfd, asked_at, events[i].events))
-				events[i].events = 0;
+		if (events[i].events && !is_told(set, epfd, asked_at, &events[i]))
+			events[i].events = 0;
 }
 
 static uint32_t in_kernel(const struct cw_item *item)
@@ -183,10 +264,22 @@ static void drop_told_by_ring(struct cw_set *set, struct epoll_event *events, in
 		}
 }
 
+/* What is told of those with the same data is not dropped: it may be theirs. */
+static bool others_doubted(struct cw_set *set, uint64_t data)
+{
+	struct cw_item *first = first_alike(set, data);
+
+	for (struct cw_item *item = first; item; item = next_alike(item->data_next, data))
+		cw_item_doubt(item);
+	return first;
+}
+
 void cw_item_gone(struct cw_item *item)
 {
 	struct cw_set *set = item->set;
 
+	if (others_doubted(set, item->data))
+		return;
 	cw_item_doubt(item);
 	set->gone[set->gone_next++ % CW_SET_GONE] = (struct cw_set_gone){.data = item->data, .when = item->doubted};
 }
@@ -228,12 +321,25 @@ int cw_set_after_kernel(struct cw_set *set, int epfd, uint64_t asked_at, struct 
 	return drop_empty(events, count);
 }
 
-/* Two answers about one registration become one. Registrations with equal data can't be told apart by the program either. */
-int cw_set_merge(struct epoll_event *events, int by_ring, int count)
+/* May both be of one registration? Where no other has the data, the program can't tell. */
+static bool may_be_of_one(struct cw_set *set, uint64_t data, uint32_t events)
+{
+	struct cw_item *item = first_alike(set, data);
+
+	if (!item || !next_alike(item->data_next, data))
+		return true;
+	while (item && (events & ~(item->events | EPOLLERR | EPOLLHUP)))
+		item = next_alike(item->data_next, data);
+	return item;
+}
+
+/* Two answers about one registration become one. */
+int cw_set_merge(struct cw_set *set, struct epoll_event *events, int by_ring, int count)
 {
 	for (int k = by_ring; k < count; k++)
 		for (int i = 0; i < by_ring; i++)
-			if (events[i].data.u64 == events[k].data.u64) {
+			if (events[i].data.u64 == events[k].data.u64 &&
+			    may_be_of_one(set, events[i].data.u64, events[i].events | events[k].events)) {
 				events[i].events |= events[k].events;
 				events[k].events = 0;
 				break;

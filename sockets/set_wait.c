@@ -161,7 +161,7 @@ static int end_answer(struct cw_set *set, const struct waiting *waiting, int cou
 
 		set->round = set->answer;
 		count += cw_set_collect_streams(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
-		count = cw_set_merge(waiting->events, before, count);
+		count = cw_set_merge(set, waiting->events, before, count);
 	}
 	set->by_kernel = set->fresh || !set->repeats ? 0 : (uint8_t)(set->by_kernel + 1);
 	set->full = count == waiting->max && (!set->by_kernel || (!set->turned && set->by_kernel < MOST_BY_KERNEL)) &&
@@ -183,7 +183,7 @@ static int complete(struct cw_set *set, const struct waiting *waiting, uint64_t 
 		begin_answer(set, waiting);
 		count += cw_set_collect(set, number(waiting), waiting->events + count, waiting->max - count, &ignored);
 		cw_set_looked(set, count < waiting->max);
-		count = end_answer(set, waiting, cw_set_merge(waiting->events, by_kernel, count));
+		count = end_answer(set, waiting, cw_set_merge(set, waiting->events, by_kernel, count));
 	}
 	cw_set_unlock(set, locked);
 	return count;
@@ -236,7 +236,7 @@ static int look(struct cw_set *set, const struct waiting *waiting, bool must_ask
 				set->repeats |= repeats; /* others may have asked meanwhile */
 				more = cw_set_after_kernel(set, number(waiting), asked_at, waiting->events + count, more);
 				note_kernel(set, waiting->events + count, more);
-				count = end_answer(set, waiting, cw_set_merge(waiting->events, by_ring, count + more));
+				count = end_answer(set, waiting, cw_set_merge(set, waiting->events, by_ring, count + more));
 				cw_set_unlock(set, locked);
 			}
 		}

@@ -10,6 +10,18 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
+/* With equal numbers in one answer: what each said, in the order of what they said. */
+static void look_apart(int set)
+{
+	struct epoll_event events[2];
+	int n = epoll_wait(set, events, 2, 1000);
+
+	if (n == 2 && events[0].events > events[1].events)
+		say("events %d: %s, %s", n, EPOLLED(events[1].events), EPOLLED(events[0].events));
+	else
+		say("events %d: %s, %s", n, n > 0 ? EPOLLED(events[0].events) : "-", n > 1 ? EPOLLED(events[1].events) : "-");
+}
+
 SCENARIO(level, 0)
 {
 	int set = new_set();
@@ -175,6 +187,59 @@ SCENARIO(once, 0)
 	CALL(control(set, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, 6));
 	look(set, 0);
 	close(set);
+}
+
+/* Two descriptors of one socket with the same data, one to read and one to write: each is told what it asked for. */
+static void one_alike(struct end *e, unsigned reading, unsigned writing)
+{
+	int set = new_set(), copy = dup(e->fd);
+	uint64_t before;
+
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, reading, 1));
+	for (int i = 0; i < 2; i++) {
+		before = e->sent;
+		say("full: %d", stuff(e));
+		CALL(control(set, i ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, copy, writing, 1));
+		look(set, 0);
+		later(40);
+		quietly();
+		peer_recv_all(e, (long)(e->sent - before));
+		look(set, 5000);
+		peer_wait();
+		later(40);
+		peer_send(e, 10);
+		look(set, 5000);
+		peer_wait();
+		RECV(e, recv(e->fd, room, 100, 0));
+		look(set, 0);
+		CALL(control(set, EPOLL_CTL_MOD, e->fd, reading, 1));
+		look(set, 0);
+	}
+	CALL(control(set, EPOLL_CTL_MOD, copy, writing, 1));
+	peer_send(e, 10);
+	arrive(e, 10);
+	look_apart(set);
+	look(set, 0);
+	RECV(e, recv(e->fd, room, 100, 0));
+	CALL(control(set, EPOLL_CTL_DEL, copy, 0, 0));
+	CALL(control(set, EPOLL_CTL_MOD, e->fd, reading, 1));
+	later(40);
+	peer_send(e, 10);
+	look(set, 5000);
+	peer_wait();
+	RECV(e, recv(e->fd, room, 100, 0));
+	close(copy);
+	close(set);
+}
+
+SCENARIO(alike, 0)
+{
+	one_alike(e, EPOLLIN | EPOLLONESHOT, EPOLLOUT | EPOLLONESHOT | EPOLLET);
+}
+
+SCENARIO(alike_with_many_tellings, 0)
+{
+	one_alike(e, EPOLLIN, EPOLLOUT | EPOLLONESHOT);
 }
 
 SCENARIO(exclusive, 0)
