@@ -66,6 +66,8 @@ static void offer_flow_locked(const struct offering *o)
 		return;
 	}
 	cw_kept_say(cw_service_say);
+	if (cw_datagram_of(o->fd) != o->socket)
+		return; /* put over since the call began */
 	if (!admits_flow(flow, o->fd)) {
 		keep_flow(o, CW_REASON_policy);
 		return;
@@ -92,6 +94,9 @@ static void offer_flow_locked(const struct offering *o)
 		say_reason(o->socket, CW_REASON_peer_absent);
 	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, o->fd, MSG_DONTWAIT)) {
 		atomic_store_explicit(&flow->offer, ++cw_service.offers, memory_order_relaxed);
+		/* Put over meanwhile: the service may have been given something else. */
+		if (cw_datagram_of(o->fd) != o->socket && steps(o, CW_FLOW_OFFERED, CW_FLOW_STAYS))
+			atomic_fetch_sub_explicit(&o->socket->offered, 1, memory_order_relaxed);
 		return;
 	}
 	if (!cw_service_is_there()) {

@@ -124,6 +124,18 @@ static enum cw_reason judge(struct cw_stream *stream, int fd)
 	return CW_REASON_none;
 }
 
+/* Another thread may put something else over the number at any time: what the service is given may have been that already. */
+static bool take_offer_back(struct cw_stream *stream)
+{
+	uint8_t offered = CW_OFFERED;
+
+	cw_service_withdraw(stream);
+	/* A grant that is on its way finds another generation and is given back. */
+	atomic_fetch_add_explicit(&stream->generation, 1, memory_order_release);
+	atomic_compare_exchange_strong_explicit(&stream->phase, &offered, CW_KERNEL, memory_order_acq_rel, memory_order_relaxed);
+	return false;
+}
+
 static bool offer_locked(struct cw_stream *stream, int fd)
 {
 	struct cw_message offer = cw_service_message(CW_OFFER);
@@ -136,6 +148,8 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 		return false;
 	}
 	cw_kept_say(cw_service_say);
+	if (cw_stream_of(fd) != stream)
+		return false; /* put over since the call began */
 	reason = judge(stream, fd);
 	if (reason != CW_REASON_none || cw_raw_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &stream->cookie, &size) < 0) {
 		cw_stream_stays(stream, reason ? reason : CW_REASON_option);
@@ -150,7 +164,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
 	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
 		atomic_store_explicit(&stream->offer, ++cw_service.offers, memory_order_relaxed);
-		return true;
+		return cw_stream_of(fd) == stream || take_offer_back(stream);
 	}
 	if (cw_service_is_there()) {
 		/* It has much to read: offer again later. */

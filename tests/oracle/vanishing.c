@@ -106,6 +106,36 @@ SCENARIO(set_used_again, 0)
 	}
 }
 
+static void *receive_there(void *fd)
+{
+	CALL(recv((int)(intptr_t)fd, room, 10, 0));
+	return NULL;
+}
+
+/* Who waits in the kernel by a number gets what it waits for, and has nothing more to do with what the number means by then. */
+SCENARIO(number_put_over_under_a_receiver, 0)
+{
+	struct end one, other;
+	pthread_t receiver;
+
+	open_end_so(&one, manner.family, manner.mapped, manner.accepting, 0);
+	open_end_so(&other, manner.family, manner.mapped, manner.accepting, 0);
+	int twin = (int)MUST(dup(one.fd));
+
+	receiver = start(receive_there, one.fd);
+	peer_send(&other, 5);
+	CALL(dup2(other.fd, one.fd) == one.fd);
+	wake(&one, 10, receiver);
+	one.taken += 10;
+	close(one.fd);
+	one.fd = twin;
+	RECV(&other, recv(other.fd, room, 100, 0));
+	for (int i = 0; i < 3; i++) {
+		there_and_back(&one, 10, 5);
+		there_and_back(&other, 20, 5);
+	}
+}
+
 /* By a program that closes all its numbers from one on. */
 SCENARIO(set_of_a_closed_range, 0)
 {
