@@ -50,7 +50,8 @@ void cw_timer_stop(struct cw_timer *timer)
 	timer->at = 0;
 }
 
-/* Milliseconds until the next timer, rounded up; -1 if there is none. Timers are few: one a run that is ending, and idleness. */
+/* Milliseconds until the next timer, rounded up; -1 if there is none. Timers are few: one a run that is ending, idleness, and 20 ms for
+ * each program whose AF_UNIX socket is being closed. */
 static int until_next(void)
 {
 	uint64_t now = cw_monotonic_ns(), first = UINT64_MAX;

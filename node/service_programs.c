@@ -213,6 +213,29 @@ static void program_ready(struct cw_source *source, uint32_t events)
 		cw_program_end(program);
 }
 
+/* Nothing was said on it, and nothing can be any more: its close doesn't wait for what was sent with a word. */
+static bool was_silent(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	char byte;
+	struct iovec part = {&byte, 1};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+	return shutdown(fd, SHUT_RDWR) == 0 && recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT) == 0 && !header.msg_controllen;
+}
+
+/* Those that wait to be closed are not bounded, so who said nothing is none of them. */
+static void refuse(uid_t uid, int fd)
+{
+	if (was_silent(fd))
+		close(fd);
+	else
+		cw_close_of_user(uid, fd);
+}
+
 static void start_program(int fd)
 {
 	struct cw_program *program = calloc(1, sizeof(*program));
@@ -226,7 +249,7 @@ static void start_program(int fd)
 		program->user = cw_user_enter(program->peer.uid);
 	program->pid = program->peer.pid;
 	if (!program->user || cw_loop_add(&program->source, EPOLLIN | EPOLLRDHUP) < 0) {
-		cw_close_of_user(program->peer.uid, fd); /* something may have been said already */
+		refuse(program->peer.uid, fd);
 		if (program->user)
 			cw_user_leave(program->user);
 		cw_tally(CW_SERVICE_programs_refused);
@@ -243,8 +266,10 @@ static void turn_away(void)
 
 	close(reserve);
 	fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd >= 0)
+	if (fd >= 0 && was_silent(fd))
 		close(fd);
+	else if (fd >= 0)
+		cw_close_elsewhere(NULL, fd);
 	cw_tally(CW_SERVICE_programs_refused);
 	reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }

@@ -125,15 +125,30 @@ static bool seal(uintptr_t at, int protection)
 	return mprotect((void *)(at & -page), page, protection) == 0;
 }
 
+/* What one thread has made writable another must not seal before it is written. */
+static pthread_mutex_t sealing = PTHREAD_MUTEX_INITIALIZER;
+
+static bool lead_sealed_to(_Atomic(void *) *slot, void *ours)
+{
+	bool led;
+
+	pthread_mutex_lock(&sealing);
+	led = seal((uintptr_t)slot, PROT_READ | PROT_WRITE);
+	if (led) {
+		atomic_store_explicit(slot, ours, memory_order_relaxed);
+		led = seal((uintptr_t)slot, PROT_READ);
+	}
+	pthread_mutex_unlock(&sealing);
+	return led;
+}
+
 /* Other threads may call through it at any time: they find the one or the other. */
 static bool lead_to(const struct object *object, _Atomic(void *) *slot, void *ours)
 {
-	bool sealed = is_sealed(object, (uintptr_t)slot);
-
-	if (sealed && !seal((uintptr_t)slot, PROT_READ | PROT_WRITE))
-		return false;
+	if (is_sealed(object, (uintptr_t)slot))
+		return lead_sealed_to(slot, ours);
 	atomic_store_explicit(slot, ours, memory_order_relaxed);
-	return !sealed || seal((uintptr_t)slot, PROT_READ);
+	return true;
 }
 
 static bool bind_one(const struct object *object, const ElfW(Rela) * relocation)
@@ -247,12 +262,12 @@ static bool concerns_us(int mode)
 cw_open *cw_way_of_dlopen(const char *name, int mode);
 cw_open_in *cw_way_of_dlmopen(Lmid_t space, const char *name, int mode);
 
-/* A name without a path is looked for in a way that depends on who asks. */
+/* A name without a path, or with what stands for one ($ORIGIN), is looked for in a way that depends on who asks. */
 cw_open *cw_way_of_dlopen(const char *name, int mode)
 {
 	if (!(mode & RTLD_DEEPBIND) || !name || !concerns_us(mode))
 		return cw_libc_linker()->dlopen;
-	if (strchr(name, '/'))
+	if (strchr(name, '/') && !strchr(name, '$'))
 		return open_deep;
 	cw_before_linked_past();
 	return cw_libc_linker()->dlopen;

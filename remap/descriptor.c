@@ -380,9 +380,10 @@ static bool asks_for_time(unsigned long request)
 
 static int ask_datagram(struct cw_datagram *socket, int fd, unsigned long request, void *argument)
 {
-	int result = cw_real.ioctl(fd, request, argument), size;
+	int result = cw_real.ioctl(fd, request, argument), error = errno, size;
 
-	if (result < 0 || !cw_datagram_hold(socket, fd))
+	/* Who asks for the time before there is any will ask again. */
+	if ((result < 0 && !asks_for_time(request)) || !cw_datagram_hold(socket, fd))
 		return result;
 	if (request == FIONBIO)
 		atomic_store_explicit(&socket->entry->nonblocking, *(int *)argument != 0, memory_order_relaxed);
@@ -393,6 +394,7 @@ static int ask_datagram(struct cw_datagram *socket, int fd, unsigned long reques
 	else if (asks_for_time(request))
 		cw_datagram_leave_to(socket, fd, CW_REASON_option);
 	cw_datagram_release(socket);
+	errno = error;
 	return result;
 }
 

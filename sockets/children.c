@@ -170,7 +170,8 @@ void cw_children_left(void)
 	if (!cw_children_has())
 		return;
 	forget((struct cw_book *)children->book[place]);
-	atomic_fetch_sub_explicit(&children->head.begun, 1, memory_order_relaxed);
+	if (!told) /* else it was done for an exec that has failed */
+		atomic_fetch_sub_explicit(&children->head.begun, 1, memory_order_relaxed);
 	say_pid(0);
 	place = CW_CHILD_PLACES;
 }
@@ -182,10 +183,10 @@ void cw_children_executes(void)
 
 	if (!cw_children_has() || told || atomic_load_explicit(&children->head.pid[place], memory_order_relaxed) != own)
 		return;
-	told = true;
 	at = atomic_fetch_add_explicit(&children->head.executed, 1, memory_order_relaxed);
 	if (at >= CW_CHILD_EXECUTED)
 		return;
+	told = true;
 	atomic_store_explicit(&children->head.executed_pid[at], own, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&children->head.begun, 1, memory_order_relaxed);
 }

@@ -412,10 +412,11 @@ static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_
 {
 	uint64_t start = 0;
 	int error = errno;
+	bool asked = false; /* once: POLLERR may stand for what no receive takes away */
 
 	for (;;) {
 		bool locked = cw_rx_enter(socket), later = false;
-		bool kernel_first = socket->peeked < 0 || was_refused(socket, fd) ||
+		bool kernel_first = socket->peeked < 0 || (!asked && was_refused(socket, fd)) ||
 				    (!socket->peeked && !socket->kept && ++socket->turn >= KERNEL_TURN);
 		ssize_t got = kernel_first ? -1 : from_rings(socket, taking, &later);
 
@@ -434,6 +435,7 @@ static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_
 			return got;
 		}
 		if (kernel_first) {
+			asked = true;
 			if (socket->peeked < 0)
 				socket->peeked = 0;
 			errno = error;

@@ -133,6 +133,14 @@ static inline long cw_raw_map(void *address, size_t size, int protection, int fl
 #endif
 }
 
+/* A millisecond, for what somebody else does soon. */
+static inline void cw_turn(void)
+{
+	struct timespec millisecond = {.tv_nsec = 1000000};
+
+	cw_raw(SYS_nanosleep, (long)&millisecond, 0, 0, 0, 0, 0);
+}
+
 static inline long cw_raw_fcntl(int fd, int command, long argument)
 {
 	return cw_raw(SYS_fcntl, fd, command, argument, 0, 0, 0);

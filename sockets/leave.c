@@ -99,13 +99,6 @@ static void leave_both(struct cw_stream *stream, int fd, enum cw_reason reason)
 		cw_service_ask_resend(stream);
 }
 
-static void turn(void)
-{
-	struct timespec millisecond = {.tv_nsec = 1000000};
-
-	cw_raw(SYS_nanosleep, (long)&millisecond, 0, 0, 0, 0, 0);
-}
-
 void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 {
 	if (!stream->slot) {
@@ -118,7 +111,7 @@ void cw_leave_to(struct cw_stream *stream, int fd, enum cw_reason reason)
 	for (int i = 0; i < TURNS; i++) {
 		if (all_in_kernel(stream))
 			return;
-		turn();
+		cw_turn();
 	}
 	/* The writer computes, is stopped or dead, and the next reader can't be given what is in the ring: a reset is honest, a gap is not.
 	 */
@@ -150,7 +143,7 @@ bool cw_leave_whole(struct cw_stream *stream, int fd, enum cw_reason reason)
 		return true;
 	leave_both(stream, fd, reason);
 	for (int i = 0; i < TURNS && !all_in_kernel(stream) && !behind_the_ring(stream); i++)
-		turn();
+		cw_turn();
 	return end_leaving(stream, fd);
 }
 
@@ -162,7 +155,7 @@ void cw_leave_unread(struct cw_stream *stream, int fd)
 	if (!all_in_kernel(stream))
 		cw_service_ask_resend(stream);
 	for (int i = 0; i < TURNS && !all_in_kernel(stream); i++)
-		turn();
+		cw_turn();
 }
 
 void cw_leave_nothing(struct cw_stream *stream, int fd)
@@ -219,7 +212,7 @@ bool cw_leave_process(enum cw_reason reason)
 			leave_both(stream, stream->fd, reason);
 	}
 	for (int i = 0; i < TURNS && !none_to_wait_for(); i++)
-		turn();
+		cw_turn();
 	for (uint32_t i = 0; (stream = next_stream(&i)) != NULL;)
 		if (stream->slot && !end_leaving(stream, stream->fd))
 			all = false;

@@ -137,7 +137,7 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 	}
 }
 
-static bool nonblocking(struct cw_stream *stream, int fd, const struct cw_sending *request)
+bool cw_send_nonblocking(struct cw_stream *stream, int fd, const struct cw_sending *request)
 {
 	return (request->flags & MSG_DONTWAIT) || !cw_stream_blocks(stream, fd);
 }
@@ -151,14 +151,7 @@ static size_t piece_of(struct cw_stream *stream, int fd, const struct cw_sending
 		return 0;
 	if (!nested && left > CW_SEND_PIECE && cw_send_in_bulk(stream, atomic_load_explicit(&stream->tx->state, memory_order_relaxed)))
 		return CW_SEND_PIECE;
-	return request->done && !nonblocking(stream, fd, request) ? left : 0;
-}
-
-static void turn(void)
-{
-	struct timespec millisecond = {.tv_nsec = 1000000};
-
-	cw_raw(SYS_nanosleep, (long)&millisecond, 0, 0, 0, 0, 0);
+	return request->done && !cw_send_nonblocking(stream, fd, request) ? left : 0;
 }
 
 static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending *request)
@@ -188,13 +181,13 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			looked |= CW_LOOKED_FOR_OFFER;
 			break;
 		case CW_AWAIT_READER:
-			if (nonblocking(stream, fd, request))
+			if (cw_send_nonblocking(stream, fd, request))
 				return request->done ? cw_send_finish(stream, request, 0) : cw_send_fail(request, EAGAIN);
-			turn();
+			cw_turn();
 			break;
 		case CW_NO_ROOM:
 			/* A part is an answer for who doesn't want to wait; the next call looks again. */
-			if (request->done && nonblocking(stream, fd, request))
+			if (request->done && cw_send_nonblocking(stream, fd, request))
 				return cw_send_finish(stream, request, 0);
 			if (!cw_send_look_for_room(stream))
 				looked |= CW_LOOKED_FOR_ROOM;
@@ -214,7 +207,7 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			if (request->done && !cw_send_await_room(stream, fd, request))
 				return cw_send_finish(stream, request, 0);
 			sent = cw_send_rest(stream, fd, request);
-			if (cw_unlikely(request->end) && sent < 0 && errno == EAGAIN && !nonblocking(stream, fd, request))
+			if (cw_unlikely(request->end) && sent < 0 && errno == EAGAIN && !cw_send_nonblocking(stream, fd, request))
 				break;
 			if (sent <= 0 || request->done + (size_t)sent >= request->total || cw_stream_ended(stream, request->life))
 				return cw_send_finish(stream, request, sent);

@@ -168,7 +168,11 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 				continue;
 			}
 			break;
-		case CW_AWAIT_READER: /* send.c */
+		case CW_AWAIT_READER:
+			if (cw_send_nonblocking(stream, fd, &request))
+				return cw_send_fail(&request, EAGAIN);
+			cw_turn();
+			continue;
 		case CW_USE_KERNEL:
 			break;
 		}

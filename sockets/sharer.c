@@ -58,7 +58,13 @@ static bool has(uint32_t thread, int fd)
 	return false;
 }
 
-/* R, D, T, t of proc(5): it sleeps for nothing. */
+static bool is_own(uint32_t thread)
+{
+	return cw_raw(SYS_tgkill, cw_own_pid(), thread, 0, 0, 0, 0) == 0;
+}
+
+/* R, D, T, t of proc(5): it sleeps for nothing. A thread of ours that runs is no proof: whoever names one that always does would hold us.
+ */
 static bool stands(uint32_t thread)
 {
 	char path[NAME], said[256] = {0};
@@ -72,7 +78,7 @@ static bool stands(uint32_t thread)
 	got = cw_raw(SYS_read, fd, (long)said, sizeof(said) - 1, 0, 0, 0);
 	cw_raw_close((int)fd);
 	behind = got > 0 ? strrchr(said, ')') : NULL;
-	return behind && behind[1] && behind[2] && strchr("RDTt", behind[2]);
+	return behind && behind[1] && behind[2] && strchr(is_own(thread) ? "DTt" : "RDTt", behind[2]);
 }
 
 bool cw_sharer_stands(int fd, uint32_t thread)

@@ -51,11 +51,18 @@ static void end_ring_at(struct cw_direction *tx, uint64_t end)
 	atomic_store_explicit(&tx->woff, end, memory_order_relaxed);
 }
 
+/* Who sleeps there is told by the kernel of what comes next, so something must be unread that he will come for: no room may as well mean
+ * that what he has read is not acknowledged yet. Exact under the reader's lock. */
+static bool has_unread_before(const struct cw_direction *tx, uint64_t from)
+{
+	return (int64_t)(from - atomic_load_explicit(&tx->roff, memory_order_acquire)) > 0;
+}
+
 /*
  * What the kernel has no room for stays in the ring, as if that had been offered behind what it took: TAKEN, or offered anew by now,
  * becomes SEALED. Nobody may be reading the kernel without a bound: who does is counted, and nobody begins to without the reader's lock.
  */
-static bool leave_rest(struct cw_stream *stream, struct rest *rest)
+static bool leave_rest(struct cw_stream *stream, struct rest *rest, bool late)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t end = rest->to - rest->last, word;
@@ -63,7 +70,8 @@ static bool leave_rest(struct cw_stream *stream, struct rest *rest)
 	if (!cw_lock_as_guest(&tx->rx_lock))
 		return false;
 	word = atomic_load_explicit(&tx->state, memory_order_acquire);
-	if (!atomic_load_explicit(&tx->rx_asleep, memory_order_acquire)) {
+	rest->leaves |= (word & CW_MARK_RESEND) != 0; /* marked under this lock, maybe since the step */
+	if ((!rest->leaves || late) && has_unread_before(tx, rest->from) && !atomic_load_explicit(&tx->rx_asleep, memory_order_acquire)) {
 		atomic_store_explicit(&tx->up, rest->from, memory_order_relaxed);
 		atomic_store_explicit(&tx->seal, end, memory_order_relaxed);
 		end_ring_at(tx, end);
@@ -94,7 +102,7 @@ static bool make_do(struct cw_stream *stream, int fd, struct rest *rest)
 	struct timespec turn = {.tv_nsec = TURN_NS};
 	bool late = rest->since && cw_monotonic_ns() - rest->since > RESEND_LIMIT_NS;
 
-	if ((!rest->leaves || late) && leave_rest(stream, rest))
+	if ((!rest->leaves || late) && leave_rest(stream, rest, late))
 		return !rest->lost;
 	if (late)
 		return false;

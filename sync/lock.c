@@ -137,18 +137,18 @@ void cw_lock_pass(struct cw_lock *lock, uint32_t self)
 	uint64_t start = 0;
 	uint32_t holder;
 
-	if (try(lock, 0, self)) {
-		cw_unlock(lock);
-		return;
-	}
-	while ((holder = atomic_load_explicit(&lock->holder, memory_order_acquire)) != 0 && holder != self && is_of_this_process(holder)) {
+	while (!try(lock, 0, self)) {
+		holder = atomic_load_explicit(&lock->holder, memory_order_acquire);
+		if (holder == self || (holder && !is_of_this_process(holder)))
+			return;
 		if (!start)
 			start = cw_monotonic_ns();
 		else if (cw_monotonic_ns() - start > LIMIT_NS)
-			break;
-		sleep_a_turn(lock, holder);
+			return;
+		if (holder)
+			sleep_a_turn(lock, holder);
 	}
-	atomic_thread_fence(memory_order_seq_cst);
+	cw_unlock(lock);
 }
 
 void cw_unlock_wake(struct cw_lock *lock)

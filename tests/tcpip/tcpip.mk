@@ -8,7 +8,8 @@ TCPIP_BENCHMARKS := $(patsubst %,$(BUILD)/benchmarks/%,tcpip tcpip_stages tcpip_
 
 tcpip: $(TCPIP_TESTS) $(TCPIP_BENCHMARKS)
 
-$(BUILD)/tcpip.a: $(TCPIP_OBJECTS)
+# sync/clock.o: of what sync/cpu.h counts time by.
+$(BUILD)/tcpip.a: $(TCPIP_OBJECTS) $(BUILD)/outside/sync/clock.o
 	@rm -f $@
 	@ar crsP $@ $^
 

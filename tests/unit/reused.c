@@ -166,7 +166,7 @@ START_TEST(stream_used_again_between_two_parts)
 
 	pair_start(50000000);
 	pair_make(&first);
-	pair_make(&second);
+	pair_make_in(&second, 2); /* the sender is still at the first one's */
 	stream = sending.stream = pair_open(&first, 0);
 	reader = pair_open(&first, 1);
 	sending.fd = first.fd[0];
