@@ -156,7 +156,7 @@ static bool is_full(const struct cw_direction *way)
 }
 
 /* False: the sender has ended its look, as it does where others want the processor, before the stream was closed. */
-static bool closed_under_a_look(bool file)
+static bool closed_under_a_look(bool file, uint64_t arena)
 {
 	static char bytes[1 << 16];
 	struct sending sending = {.file = file};
@@ -166,8 +166,8 @@ static bool closed_under_a_look(bool file)
 	uint64_t widx, part;
 	pthread_t thread;
 
-	pair_make(&first);
-	pair_make_in(&second, 2); /* the sender is still at the first one's */
+	pair_make_in(&first, arena);
+	pair_make_in(&second, arena + 1); /* the sender is still at the first one's */
 	stream = sending.stream = pair_open(&first, 0);
 	reader = pair_open(&first, 1);
 	sending.fd = first.fd[0];
@@ -205,7 +205,7 @@ START_TEST(stream_used_again_between_two_parts)
 	signal(SIGPIPE, SIG_IGN);
 	pair_start(50000000);
 	for (int i = 0; i < 20 && !closed; i++)
-		closed = closed_under_a_look(_i);
+		closed = closed_under_a_look(_i, 2 + 2 * (uint64_t)i);
 	ck_assert(closed);
 }
 END_TEST
