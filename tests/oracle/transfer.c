@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 
@@ -65,9 +66,13 @@ SCENARIO(vectors, 0)
 
 	CALL(readv(e->fd, little, less));
 	CALL(writev(e->fd, little, over));
-	struct iovec huge[2] = {{room, SSIZE_MAX}, {room, 10}};
+	/* With nothing behind it: how far the kernel comes else depends on what happens to be there. */
+	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct iovec huge[2] = {{page, SSIZE_MAX}, {page, 10}};
 
+	MUST(mprotect(page + 4096, 4096, PROT_NONE));
 	CALL(writev(e->fd, huge, 2));
+	munmap(page, 8192);
 }
 
 SCENARIO(many_vectors, 0)
