@@ -300,6 +300,7 @@ uint64_t cw_socket_cookie(int fd, int option);
 bool cw_socket_address(const struct sockaddr_storage *from, struct in6_addr *address, uint16_t *port);
 /* Of a socket that is bound to none: each of its own. */
 bool cw_socket_is_any(const struct in6_addr *address);
+
 /* service_diag.c */
 struct cw_diag_answer {
 	struct nlmsghdr header;

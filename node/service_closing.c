@@ -310,7 +310,6 @@ void cw_closing_forget(struct cw_program *program)
 
 /* ---- which may be closed at once ---- */
 
-/* Its last close blocks where it lingers, is one with descriptors in its queue, or is a file on somebody's own file system. */
 void cw_close_foreign(struct cw_program *program, int fd)
 {
 	if (cw_socket_integer(fd, SO_PROTOCOL) == IPPROTO_TCP)

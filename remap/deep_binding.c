@@ -68,38 +68,23 @@ static int read_parts(struct dl_phdr_info *info, size_t size, void *argument)
 	return 1;
 }
 
-/* The linker has made addresses of them, but in a part that it can't write. */
-static const void *address_in(const struct link_map *map, const ElfW(Dyn) * d)
+static size_t size_of(const struct link_map *map, ElfW(Sxword) tag)
 {
-	return (const void *)(d->d_un.d_ptr < map->l_addr ? d->d_un.d_ptr + map->l_addr : d->d_un.d_ptr);
+	const ElfW(Dyn) *entry = cw_entry_of(map, tag);
+
+	return entry ? entry->d_un.d_val : 0;
 }
 
 static void read_dynamic(struct object *object)
 {
-	for (const ElfW(Dyn) *d = object->map->l_ld; d->d_tag != DT_NULL; d++) {
-		switch (d->d_tag) {
-		case DT_STRTAB:
-			object->strings = address_in(object->map, d);
-			break;
-		case DT_SYMTAB:
-			object->symbols = address_in(object->map, d);
-			break;
-		case DT_JMPREL:
-			object->table[0] = address_in(object->map, d);
-			break;
-		case DT_PLTRELSZ:
-			object->size[0] = d->d_un.d_val;
-			break;
-		case DT_RELA:
-			object->table[1] = address_in(object->map, d);
-			break;
-		case DT_RELASZ:
-			object->size[1] = d->d_un.d_val;
-			break;
-		default:
-			break;
-		}
-	}
+	const struct link_map *map = object->map;
+
+	object->strings = cw_address_of(map, DT_STRTAB);
+	object->symbols = cw_address_of(map, DT_SYMTAB);
+	object->table[0] = cw_address_of(map, DT_JMPREL);
+	object->size[0] = size_of(map, DT_PLTRELSZ);
+	object->table[1] = cw_address_of(map, DT_RELA);
+	object->size[1] = size_of(map, DT_RELASZ);
 }
 
 static bool is_within(const struct object *object, const void *address)
@@ -210,11 +195,8 @@ static void add(struct closure *closure, void *handle)
 
 static void add_needed(struct closure *closure, const struct link_map *map)
 {
-	const char *strings = NULL;
+	const char *strings = cw_address_of(map, DT_STRTAB);
 
-	for (const ElfW(Dyn) *d = map->l_ld; d->d_tag != DT_NULL; d++)
-		if (d->d_tag == DT_STRTAB)
-			strings = address_in(map, d);
 	for (const ElfW(Dyn) *d = map->l_ld; strings && d->d_tag != DT_NULL; d++)
 		if (d->d_tag == DT_NEEDED)
 			add(closure, cw_libc_linker()->dlopen(strings + d->d_un.d_val, RTLD_LAZY | RTLD_NOLOAD));

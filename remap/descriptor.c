@@ -205,7 +205,7 @@ static bool make_way(int from, int to)
 	if (to == cw_service_descriptor())
 		cw_service_move_descriptor();
 	else if (cw_children_is(to))
-		cw_children_move(to);
+		cw_children_move();
 	else if (cw_bell_is(to))
 		cw_bell_move(to);
 	else if (is_ours(to))

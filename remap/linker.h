@@ -25,6 +25,26 @@ const struct cw_linker *cw_libc_linker(void);
 
 bool cw_is_of_libc(const void *address);
 
+/* What an object says of itself, NULL: nothing of the kind. The linker has made addresses of addresses, but in a part that it can't write.
+ */
+static inline const ElfW(Dyn) * cw_entry_of(const struct link_map *map, ElfW(Sxword) tag)
+{
+	const ElfW(Dyn) *entry = map->l_ld;
+
+	while (entry->d_tag != tag && entry->d_tag != DT_NULL)
+		entry++;
+	return entry->d_tag == tag ? entry : NULL;
+}
+
+static inline const void *cw_address_of(const struct link_map *map, ElfW(Sxword) tag)
+{
+	const ElfW(Dyn) *entry = cw_entry_of(map, tag);
+
+	if (!entry)
+		return NULL;
+	return (const void *)(entry->d_un.d_ptr < map->l_addr ? entry->d_un.d_ptr + map->l_addr : entry->d_un.d_ptr);
+}
+
 /* The call of this name that the library stands before; NULL: there is none. */
 void *cw_ours(const char *name);
 #endif

@@ -24,14 +24,6 @@ struct own {
 static struct own own;
 static _Atomic bool found_out;
 
-static const void *entry_of(const struct link_map *map, ElfW(Sxword) tag)
-{
-	for (const ElfW(Dyn) *d = map->l_ld; d->d_tag != DT_NULL; d++)
-		if (d->d_tag == tag)
-			return (const void *)d->d_un.d_ptr;
-	return NULL;
-}
-
 /* Two threads that find out at once find the same. */
 static bool find_out(void)
 {
@@ -42,9 +34,9 @@ static bool find_out(void)
 		return true;
 	if (!dladdr1((const void *)cw_ours, &info, (void **)&map, RTLD_DL_LINKMAP))
 		return false;
-	own.head = entry_of(map, DT_GNU_HASH);
-	own.symbols = entry_of(map, DT_SYMTAB);
-	own.strings = entry_of(map, DT_STRTAB);
+	own.head = cw_address_of(map, DT_GNU_HASH);
+	own.symbols = cw_address_of(map, DT_SYMTAB);
+	own.strings = cw_address_of(map, DT_STRTAB);
 	if (!own.head || !own.symbols || !own.strings)
 		return false;
 	own.base = map->l_addr;

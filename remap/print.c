@@ -64,20 +64,13 @@ static int print_as_libc(int fd, char *text, int length)
 #endif
 }
 
-/* What is long it writes in parts, each of which is a datagram. */
-static void cut_by_libc(int fd)
-{
-	if (cw_datagram_of(fd))
-		cw_datagram_leave_by(fd, CW_REASON_no_stdio);
-}
-
 static int print(int fd, const char *format, va_list list)
 {
 	char *text = NULL;
 	int length;
 
 	if (!cw_stream_for(fd)) {
-		cut_by_libc(fd);
+		cw_datagram_leave_by(fd, CW_REASON_no_stdio); /* what is long libc writes in parts, each of which is a datagram */
 		return cw_real.vdprintf(fd, format, list);
 	}
 	length = vasprintf(&text, format, list);
@@ -111,7 +104,7 @@ static int print_checked(int fd, int flag, const char *format, va_list list)
 	int length;
 
 	if (!cw_stream_for(fd)) {
-		cut_by_libc(fd);
+		cw_datagram_leave_by(fd, CW_REASON_no_stdio);
 		return cw_real.__vdprintf_chk(fd, flag, format, list);
 	}
 	length = __vasprintf_chk(&text, flag, format, list);

@@ -35,7 +35,6 @@ long cw_raw_store(void *to, const void *from, size_t size)
 	return is_refused(done) || done == (long)size ? 0 : -EFAULT;
 }
 
-/* So much of a text as is there and finds room; with its end in any case. */
 void cw_raw_fetch_text(char *to, const char *from, size_t size)
 {
 	long done = copied(SYS_process_vm_readv, to, from, size - 1);

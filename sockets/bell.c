@@ -78,14 +78,7 @@ bool cw_bell_is(int fd)
 
 void cw_bell_move(int fd)
 {
-	struct bell *bell = of(fd);
-	long moved = cw_raw_fcntl(fd, F_DUPFD_CLOEXEC, fd > 64 ? fd - 32 : fd + 1);
-
-	cw_table_take(fd);
-	if (moved >= 0)
-		cw_table_put((int)moved, CW_FD_OWN, 0);
-	atomic_store_explicit(&bell->fd, moved < 0 ? -1 : (int)moved, memory_order_release);
-	cw_raw_close(fd);
+	cw_service_make_way(&of(fd)->fd);
 }
 
 static struct bell *bell_of(const struct cw_stream *stream)

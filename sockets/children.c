@@ -196,13 +196,7 @@ bool cw_children_is(int fd)
 	return fd >= 0 && fd == atomic_load_explicit(&connection, memory_order_relaxed) && cw_table_kind(cw_table_get(fd)) == CW_FD_OWN;
 }
 
-void cw_children_move(int fd)
+void cw_children_move(void)
 {
-	long moved = cw_raw_fcntl(fd, F_DUPFD_CLOEXEC, fd > 64 ? fd - 32 : fd + 1);
-
-	cw_table_take(fd);
-	if (moved >= 0)
-		cw_table_put((int)moved, CW_FD_OWN, 0);
-	atomic_store_explicit(&connection, moved < 0 ? -1 : (int)moved, memory_order_release);
-	cw_raw_close(fd);
+	cw_service_make_way(&connection);
 }

@@ -66,6 +66,6 @@ void cw_children_executes(void);
 
 /* The connection. */
 bool cw_children_is(int fd);
-void cw_children_move(int fd);
+void cw_children_move(void);
 
 #endif

@@ -282,20 +282,3 @@ int cw_service_descriptor(void)
 {
 	return atomic_load_explicit(&cw_service_fd, memory_order_relaxed);
 }
-
-void cw_service_move_descriptor(void)
-{
-	int old = atomic_load_explicit(&cw_service_fd, memory_order_relaxed);
-	long moved;
-
-	if (old < 0 || !cw_service_lock())
-		return;
-	moved = cw_raw_fcntl(old, F_DUPFD_CLOEXEC, old > 64 ? old - 32 : old + 1);
-	if (moved >= 0) {
-		cw_table_take(old);
-		cw_table_put((int)moved, CW_FD_OWN, 0);
-		atomic_store_explicit(&cw_service_fd, (int)moved, memory_order_release);
-		cw_raw_close(old);
-	}
-	cw_service_unlock();
-}

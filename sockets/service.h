@@ -66,5 +66,7 @@ void cw_service_after_fork(int connection, bool in_child);
 /* The program wants the number of our descriptor, or closes everything: ours goes elsewhere, or is left alone. */
 int cw_service_descriptor(void);
 void cw_service_move_descriptor(void);
+/* The same for another descriptor of ours, which is closed, and -1, where no number is free. */
+void cw_service_make_way(_Atomic int *own);
 
 #endif

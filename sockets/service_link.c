@@ -5,6 +5,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "sync/decimal.h"
+
 #define ROOM_NS          2000000
 #define NO_ROOM_NS       50000000ull
 #define HIGH_DESCRIPTORS 1024 /* ours goes below this, or below the limit if that is lower: select looks at no more than the table has */
@@ -60,6 +62,40 @@ int cw_service_move_high(int fd)
 	return (int)high;
 }
 
+static bool moved_on(_Atomic int *own, int fd)
+{
+	long moved = cw_raw_fcntl(fd, F_DUPFD_CLOEXEC, fd > 64 ? fd - 32 : fd + 1);
+
+	if (moved < 0)
+		return false;
+	cw_table_take(fd);
+	cw_table_put((int)moved, CW_FD_OWN, 0);
+	atomic_store_explicit(own, (int)moved, memory_order_release);
+	cw_raw_close(fd);
+	return true;
+}
+
+void cw_service_make_way(_Atomic int *own)
+{
+	int fd = atomic_load_explicit(own, memory_order_relaxed);
+
+	if (moved_on(own, fd))
+		return;
+	cw_table_take(fd);
+	atomic_store_explicit(own, -1, memory_order_release);
+	cw_raw_close(fd);
+}
+
+void cw_service_move_descriptor(void)
+{
+	int fd = atomic_load_explicit(&cw_service_fd, memory_order_relaxed);
+
+	if (fd < 0 || !cw_service_lock())
+		return;
+	moved_on(&cw_service_fd, fd);
+	cw_service_unlock();
+}
+
 void cw_service_make_room(void)
 {
 	/* Closing it gives up none of the program's record locks, as it is no descriptor to read by (O_PATH). */
@@ -75,20 +111,14 @@ void cw_service_make_room(void)
 int cw_service_open(void)
 {
 	char name[64] = "causeway/user/";
-	int fd, digits = 0;
-	uid_t user = geteuid();
-	char number[12];
+	int fd;
 
 	if (cw_service.name[0])
 		return connect_to(cw_service.name);
 	fd = connect_to(CW_SERVICE_SYSTEM);
 	if (fd >= 0)
 		return fd;
-	do
-		number[digits++] = (char)('0' + user % 10);
-	while (user /= 10);
-	for (size_t at = strlen(name); digits; at++)
-		name[at] = number[--digits];
+	cw_put_decimal(name + strlen(name), geteuid());
 	return connect_to(name);
 }
 

@@ -4,32 +4,20 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "sync/decimal.h"
 
 #define MOST_NUMBERS 1024 /* looked at, where the socket has not the same one there */
 #define NAME         64   /* of a path or a socket, with its end */
-
-/* By hand: it may be in a signal handler. */
-static void put_number(char **at, uint32_t number)
-{
-	char digits[10];
-	int count = 0;
-
-	do
-		digits[count++] = (char)('0' + number % 10);
-	while (number /= 10);
-	while (count)
-		*(*at)++ = digits[--count];
-}
 
 static void path_of(char path[NAME], uint32_t thread, const char *what, int fd)
 {
 	char *at = path;
 
 	at = stpcpy(at, "/proc/");
-	put_number(&at, thread);
+	at = cw_put_decimal(at, thread);
 	at = stpcpy(at, what);
 	if (fd >= 0)
-		put_number(&at, (uint32_t)fd);
+		at = cw_put_decimal(at, (uint32_t)fd);
 	*at = '\0';
 }
 

@@ -188,7 +188,7 @@ static inline bool cw_stream_ended(const struct cw_stream *stream, uint32_t life
  */
 static inline bool cw_stream_has(const struct cw_stream *stream, const struct cw_direction *way)
 {
-	return cw_likely(atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_MOVED &&
+	return cw_likely(atomic_load_explicit(&stream->phase, memory_order_acquire) == CW_MOVED &&
 			 (stream->tx == way || stream->rx == way));
 }
 

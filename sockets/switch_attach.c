@@ -253,21 +253,15 @@ static bool taken_away(struct cw_stream *stream, int fd, struct cw_lock *lock)
 	return true;
 }
 
-/* Another thread may have closed the stream while the lock was waited for. */
-static bool is_its_lock(const struct cw_stream *stream, const struct cw_lock *lock)
-{
-	return atomic_load_explicit(&stream->phase, memory_order_acquire) == CW_MOVED &&
-	       (lock == &stream->tx->tx_lock || lock == &stream->rx->rx_lock);
-}
-
-static bool locked(struct cw_stream *stream, int fd, struct cw_lock *lock, _Atomic uint32_t *kernel_op, bool *nested)
+static bool locked(struct cw_stream *stream, int fd, const struct cw_direction *way, struct cw_lock *lock, _Atomic uint32_t *kernel_op,
+		   bool *nested)
 {
 	enum cw_lock_result result;
 
 	*nested = false;
 	do
 		result = cw_lock(lock, cw_thread_id(), &cw_counters(stream)[CW_COUNT_contended]);
-	while (cw_unlikely(result == CW_LOCK_TIMED_OUT) && is_its_lock(stream, lock) &&
+	while (cw_unlikely(result == CW_LOCK_TIMED_OUT) && cw_stream_has(stream, way) &&
 	       cw_sharer_stands(fd, atomic_load_explicit(&lock->holder, memory_order_relaxed)));
 	switch (result) {
 	case CW_LOCK_HELD:
@@ -283,7 +277,7 @@ static bool locked(struct cw_stream *stream, int fd, struct cw_lock *lock, _Atom
 	case CW_LOCK_TIMED_OUT:
 		break;
 	}
-	if (is_its_lock(stream, lock))
+	if (cw_stream_has(stream, way)) /* else another thread has closed it meanwhile */
 		cw_switch_break(stream, fd, CW_REASON_lock_lost);
 	return false;
 }
@@ -292,7 +286,7 @@ bool cw_tx_lock(struct cw_stream *stream, int fd, bool *nested)
 {
 	struct cw_direction *tx = stream->tx;
 
-	if (!locked(stream, fd, &tx->tx_lock, &tx->tx_kernel_op, nested))
+	if (!locked(stream, fd, tx, &tx->tx_lock, &tx->tx_kernel_op, nested))
 		return false;
 	if (cw_unlikely(!atomic_load_explicit(&tx->tx_attached, memory_order_relaxed)) && !*nested) {
 		if (taken_away(stream, fd, &tx->tx_lock))
@@ -306,7 +300,7 @@ bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested)
 {
 	struct cw_direction *rx = stream->rx;
 
-	if (!locked(stream, fd, &rx->rx_lock, &rx->rx_kernel_op, nested))
+	if (!locked(stream, fd, rx, &rx->rx_lock, &rx->rx_kernel_op, nested))
 		return false;
 	if (cw_unlikely(!atomic_load_explicit(&rx->rx_attached, memory_order_relaxed)) && !*nested) {
 		if (taken_away(stream, fd, &rx->rx_lock))

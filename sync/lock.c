@@ -1,5 +1,7 @@
 #include "lock.h"
 
+#include "decimal.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -49,16 +51,11 @@ static bool holder_is_dead(uint32_t holder, unsigned turns)
 static bool holder_waits_for_memory(uint32_t holder)
 {
 	static const char before[] = "/proc/self/task/", after[] = "/syscall";
-	char path[sizeof(OF_A_THREAD)], digits[10], said[2] = {0};
-	size_t length = sizeof(before) - 1, count = 0;
+	char path[sizeof(OF_A_THREAD)], said[2] = {0};
 	int fd, saved = errno;
 
-	memcpy(path, before, length);
-	for (uint32_t left = holder; left; left /= 10)
-		digits[count++] = (char)('0' + left % 10);
-	while (count)
-		path[length++] = digits[--count];
-	memcpy(path + length, after, sizeof(after));
+	memcpy(path, before, sizeof(before));
+	memcpy(cw_put_decimal(path + sizeof(before) - 1, holder), after, sizeof(after));
 	fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		if (syscall(SYS_read, fd, said, sizeof(said)) < 0)

@@ -2,43 +2,13 @@
 #define FAMILY "passing"
 #include "oracle.h"
 #include "peer.h"
+#include "rights.h"
 #include "sets.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-
-static long pass(int channel, int fd, int flags)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
-	char byte = 'p';
-	struct iovec v = {&byte, 1};
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	return sendmsg(channel, &m, flags);
-}
-
-static int passed(int channel)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	char byte;
-	struct iovec v = {&byte, 1};
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	int fd;
-
-	if (recvmsg(channel, &m, MSG_CMSG_CLOEXEC) != 1 || m.msg_controllen < sizeof(control))
-		return -1;
-	memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
-	return fd;
-}
 
 static void converse(struct end *e, int rounds)
 {
@@ -73,7 +43,7 @@ struct other {
 			struct end mine = {0};                                                                                             \
 			int channel = pair_[1];                                                                                            \
 			close(pair_[0]);                                                                                                   \
-			mine.fd = passed(channel);                                                                                         \
+			mine.fd = take_right(channel, MSG_CMSG_CLOEXEC);                                                                   \
 			say("passed: %d", mine.fd >= 0);                                                                                   \
 			MUST(read(channel, &mine.sent, sizeof(mine.sent)));                                                                \
 			MUST(read(channel, &mine.taken, sizeof(mine.taken)));                                                              \
@@ -86,7 +56,7 @@ struct other {
 
 static void hand_over(const struct other *other, const struct end *e)
 {
-	CALL(pass(other->channel, e->fd, 0));
+	CALL(pass_right(other->channel, e->fd, 0));
 	MUST(write(other->channel, &e->sent, sizeof(e->sent)));
 	MUST(write(other->channel, &e->taken, sizeof(e->taken)));
 }
@@ -168,14 +138,14 @@ SCENARIO(passed_and_back, ALONE | UNOPENED)
 {
 	struct other other = OTHER({
 		converse(&mine, 3);
-		CALL(pass(channel, mine.fd, 0));
+		CALL(pass_right(channel, mine.fd, 0));
 	});
 
 	open_end(e, AF_INET, false);
 	hand_over(&other, e);
 	CALL(close(e->fd));
 	peer_converses(e, 3);
-	e->fd = passed(other.channel);
+	e->fd = take_right(other.channel, MSG_CMSG_CLOEXEC);
 	reap(other.pid);
 	e->sent += 150;
 	e->taken += 300;
@@ -193,16 +163,16 @@ SCENARIO(in_flight, ALONE)
 	int pair[2];
 
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	CALL(pass(pair[0], e->fd, 0));
+	CALL(pass_right(pair[0], e->fd, 0));
 	CALL(close(e->fd));
 	peer_send(e, 10);
 	rest();
-	e->fd = passed(pair[1]);
+	e->fd = take_right(pair[1], MSG_CMSG_CLOEXEC);
 	arrive(e, 10);
 	RECV(e, recv(e->fd, room, 100, 0));
 	SEND(e, 10, send(e->fd, room, 10, 0));
 	peer_recv_all(e, 10);
-	CALL(pass(pair[0], e->fd, 0));
+	CALL(pass_right(pair[0], e->fd, 0));
 	CALL(close(e->fd));
 	CALL(close(pair[1]));
 	CALL(close(pair[0]));
@@ -215,8 +185,8 @@ SCENARIO(passed_to_oneself, 0)
 	int pair[2], twin;
 
 	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair));
-	CALL(pass(pair[0], e->fd, 0));
-	twin = passed(pair[1]);
+	CALL(pass_right(pair[0], e->fd, 0));
+	twin = take_right(pair[1], MSG_CMSG_CLOEXEC);
 	peer_send(e, 20);
 	arrive(e, 20);
 	RECV(e, recv(twin, room, 10, 0));
@@ -235,10 +205,10 @@ SCENARIO(not_passed, 0)
 	nonblocking(pair[0], true);
 	while (send(pair[0], room, 60000, 0) > 0)
 		;
-	CALL(pass(pair[0], e->fd, 0));
-	CALL(pass(pair[0], 999, 0));
+	CALL(pass_right(pair[0], e->fd, 0));
+	CALL(pass_right(pair[0], 999, 0));
 	CALL(close(pair[1]));
-	CALL(pass(pair[0], e->fd, MSG_NOSIGNAL));
+	CALL(pass_right(pair[0], e->fd, MSG_NOSIGNAL));
 	SEND(e, 10, send(e->fd, room, 10, 0));
 	peer_recv_all(e, 10);
 	peer_send(e, 10);

@@ -1,4 +1,5 @@
 /* Steps of a random walk: numbers of a stream, handed over, put over each other, closed while somebody waits there; programs that go on. */
+#include "rights.h"
 #include "walking.h"
 
 #include <fcntl.h>
@@ -69,42 +70,13 @@ void step_over(struct walker *w)
 
 /* ---- handed over ---- */
 
-static void put_on(int line, int fd)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))}};
-	struct iovec v = {"x", 1};
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	MUST(sendmsg(line, &m, 0));
-}
-
-static int take_off(int line)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	char byte;
-	struct iovec v = {&byte, 1};
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	int got = -1;
-
-	if (MUST(recvmsg(line, &m, 0)) == 1 && m.msg_controllen >= sizeof(struct cmsghdr))
-		memcpy(&got, CMSG_DATA(&control.header), sizeof(got));
-	return got;
-}
-
 /* The child has no stream but what comes by the line, uses it, and gives it back. */
 static void borrow(struct end e, int line, size_t in, size_t out)
 {
-	e.fd = take_off(line);
+	e.fd = (int)MUST(take_right(line, 0));
 	take(&e, in);
 	give(&e, out);
-	put_on(line, e.fd);
+	MUST(pass_right(line, e.fd, 0));
 	_exit(went_wrong());
 }
 
@@ -123,8 +95,8 @@ static void pass_by_child(struct walker *w, int line, int there, size_t in, size
 	}
 	MUST(read(line, room, 1));
 	lend_unlock();
-	put_on(line, any_fd(w));
-	w->fd[w->fds++] = take_off(line);
+	MUST(pass_right(line, any_fd(w), 0));
+	w->fd[w->fds++] = (int)MUST(take_right(line, 0));
 	waitpid(child, &status, 0);
 	if (status)
 		wrong("%u: handed over, it could not be used: %#x", w->e.number, (unsigned)status);
@@ -145,8 +117,8 @@ void step_pass(struct walker *w)
 		doing("%u: not passed", w->e.number);
 	} else if (any(2) || manner.peer == PEER_THREAD || w->e.sent - w->peer_taken + out > UNREAD_MOST) {
 		doing("%u: passed to oneself", w->e.number);
-		put_on(line[0], any_fd(w));
-		w->fd[w->fds++] = take_off(line[1]);
+		MUST(pass_right(line[0], any_fd(w), 0));
+		w->fd[w->fds++] = (int)MUST(take_right(line[1], 0));
 	} else {
 		doing("%u: passed on and back: %zu in, %zu out", w->e.number, in, out);
 		pass_by_child(w, line[0], line[1], in, out);
