@@ -209,8 +209,12 @@ void cw_fork_child(void)
 			continue;
 		cw_patience_child(stream);
 		atomic_store_explicit(&stream->claim, CW_NO_CLAIM, memory_order_relaxed);
-		atomic_store_explicit(&stream->tx_busy, 0, memory_order_relaxed);
-		atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
+		/* A thread of the parent's that is in the kernel since before the slot was there still is, and takes bytes of which nobody
+		 * here hears: where it is not attached the parent alone can tell when that is over. */
+		if (!stream->slot) {
+			atomic_store_explicit(&stream->tx_busy, 0, memory_order_relaxed);
+			atomic_store_explicit(&stream->rx_busy, 0, memory_order_relaxed);
+		}
 		if (atomic_load_explicit(&stream->phase, memory_order_relaxed) == CW_OFFERED)
 			atomic_store_explicit(&stream->phase, CW_KERNEL, memory_order_relaxed); /* the offer is the parent's */
 		if (stream->slot)

@@ -9,6 +9,14 @@
 #include "kernel.h"
 #include "switch.h"
 
+/* What comes before the ring's through the kernel. */
+static uint64_t before_ring(const struct cw_direction *direction)
+{
+	uint64_t roff = atomic_load_explicit(&direction->roff, memory_order_relaxed);
+
+	return cw_switch_reader_at(direction) - roff;
+}
+
 static uint64_t in_ring(const struct cw_direction *direction)
 {
 	uint64_t word = atomic_load_explicit(&direction->state, memory_order_acquire);
@@ -27,9 +35,11 @@ int cw_pending_in(struct cw_stream *stream, int fd)
 
 	if (stream->broken || !cw_rx_lock(stream, fd, &nested))
 		return 0;
-	ring = (int)in_ring(stream->rx);
 	if (fd >= 0)
 		cw_raw(SYS_ioctl, fd, FIONREAD, (long)&kernel, 0, 0, 0);
+	/* Nothing can be read past what is still on its way through the kernel. */
+	if (fd < 0 || (uint64_t)kernel >= before_ring(stream->rx))
+		ring = (int)in_ring(stream->rx);
 	cw_rx_unlock(stream, nested);
 	return kernel > INT_MAX - ring ? INT_MAX : kernel + ring;
 }

@@ -1,6 +1,7 @@
 #include "ready.h"
 
 #include "looking.h"
+#include "sending.h"
 #include "set.h"
 #include "switch.h"
 
@@ -138,6 +139,17 @@ void cw_ready_rise(struct cw_stream *stream)
 		cw_switch_offer_again(stream);
 }
 
+/* For the largest message that goes whole or not at all; the credit may be another thread's to change. */
+static bool has_room(const struct cw_direction *tx)
+{
+	uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
+	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
+	uint64_t most = cw_class_sane(bits) ? (1ull << bits) - CW_SEND_WHOLE : 0;
+
+	return widx - atomic_load_explicit(&tx->tx_credit, memory_order_relaxed) <= most ||
+	       widx - atomic_load_explicit(&tx->roff, memory_order_relaxed) <= most;
+}
+
 bool cw_ready_to_send(const struct cw_stream *stream)
 {
 	struct cw_direction *tx = stream->tx;
@@ -146,9 +158,10 @@ bool cw_ready_to_send(const struct cw_stream *stream)
 	if (word & (CW_MARK_LEFT | CW_MARK_READER_GONE))
 		return false;
 	switch (cw_state_of(word)) {
-	case CW_LIVE:
-	case CW_ASLEEP:
-		return true;
+	case CW_LIVE: /* full, what is sent goes by the kernel, which may be full of what comes before the ring */
+		return has_room(tx);
+	case CW_ASLEEP: /* what is unread goes by the kernel first */
+		return atomic_load_explicit(&tx->widx, memory_order_relaxed) == atomic_load_explicit(&tx->roff, memory_order_relaxed);
 	case CW_CONSENT: /* offered, and nothing on its way: the kernel has room for a ring's worth too */
 		return atomic_load_explicit(&tx->woff, memory_order_relaxed) == atomic_load_explicit(&tx->roff, memory_order_relaxed);
 	default:

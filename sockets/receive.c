@@ -185,9 +185,18 @@ static enum cw_received step(struct cw_stream *stream, int fd, struct cw_receivi
 	return outcome;
 }
 
+/* Another process that holds this end has reset the stream, by a disconnect. */
+static bool reset_by_sharer(const struct cw_stream *stream)
+{
+	return !stream->is_unix && (atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_RESET);
+}
+
 ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *request, enum cw_received outcome)
 {
 	int error = request->error;
+
+	if (cw_unlikely(error == ENOTCONN) && outcome == CW_FAILED && reset_by_sharer(stream))
+		error = ECONNRESET;
 
 	if (outcome == CW_CLOSED) {
 		if (!request->done && error)
@@ -286,6 +295,8 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 			else if (outcome == CW_FAILED && request->error == EINTR)
 				continue;
 			if (outcome == CW_EMPTY && !cw_receive_blocking(stream, fd, request)) {
+				if (cw_unlikely(cw_receive_await_taken_back(stream, fd)))
+					continue;
 				cw_receive_offer(stream, fd, 0);
 				return cw_receive_result(stream, request, cw_receive_fail(request, EAGAIN));
 			}

@@ -7,6 +7,8 @@
 #include "service.h"
 #include "switch.h"
 
+#define TURNS 100 /* of a millisecond */
+
 struct sleeper {
 	struct cw_stream *stream;
 	uint32_t life;
@@ -109,6 +111,38 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 	return got > 0 ? CW_BYTES : CW_FAILED;
 }
 
+/* What the ring had for this reader, and a sharer of the socket wants by the kernel, hasn't come there yet. */
+static bool is_taken_back(const struct cw_direction *rx, bool *over)
+{
+	uint64_t widx = atomic_load_explicit(&rx->widx, memory_order_relaxed), word;
+
+	*over = false;
+	if (cw_likely((int64_t)(widx - atomic_load_explicit(&rx->roff, memory_order_relaxed)) <= 0))
+		return false;
+	word = atomic_load_explicit(&rx->state, memory_order_acquire);
+	if (cw_state_of(word) == CW_ASLEEP)
+		return word & CW_MARK_RESEND;
+	/* Acquire, pairs with the end of take_back: what it sent is there. */
+	*over = cw_state_of(word) == CW_TAKEN && atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) != CW_TAKING_BACK;
+	return cw_state_of(word) == CW_TAKEN && !*over;
+}
+
+bool cw_receive_await_taken_back(const struct cw_stream *stream, int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	bool over;
+
+	for (int i = 0; i < TURNS; i++) {
+		struct timespec turn = {.tv_nsec = 1000000}; /* of which the call leaves what was not waited for */
+
+		if (cw_likely(!is_taken_back(stream->rx, &over)))
+			return i > 0 || (over && cw_receive_kernel_ready(fd));
+		if (cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0))
+			return true;
+	}
+	return false;
+}
+
 bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, ssize_t *result)
 {
 	struct cw_direction *rx = stream->rx;
@@ -124,7 +158,7 @@ bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piec
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 	if (got < 0)
 		cw_error_keep(stream, (int)-got);
-	if (got <= 0 && (got != -EAGAIN || cw_receive_blocking(stream, fd, &request)))
+	if (got <= 0 && (got != -EAGAIN || cw_receive_blocking(stream, fd, &request) || cw_receive_await_taken_back(stream, fd)))
 		return false;
 	cw_receive_offer(stream, fd, request.done);
 	if (got < 0)

@@ -137,13 +137,18 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 			enum cw_received outcome;
 
 			/* The kernel's answer is whole: nothing of the stream is in the ring. */
-			bool counted = cw_switch_count_asleep(stream);
+			bool counted = cw_switch_count_asleep(stream), blocking;
 
 			request->done = 0;
 			cw_rx_unlock(stream, nested);
 			if (!counted)
 				continue;
-			outcome = cw_receive_read_kernel(stream, fd, request, cw_receive_blocking(stream, fd, request) ? 0 : MSG_DONTWAIT);
+			blocking = cw_receive_blocking(stream, fd, request);
+			outcome = cw_receive_read_kernel(stream, fd, request, blocking ? 0 : MSG_DONTWAIT);
+			if (!blocking && outcome == CW_FAILED && request->error == EAGAIN && cw_receive_await_taken_back(stream, fd)) {
+				request->error = 0;
+				continue;
+			}
 			if (outcome == CW_CLOSED)
 				return cw_receive_result(stream, request, outcome);
 			if (outcome == CW_END)

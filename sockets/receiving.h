@@ -103,6 +103,9 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 /* Who doesn't wait, in TAKEN, for one piece; rx_asleep was raised under the lock. False: nothing was taken, and whatever it is (nothing
  * there for who waits after all, an end, an error, which is kept) the long way finds it. */
 bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, ssize_t *result);
+/* Nothing was there, in TAKEN, for who doesn't wait: what an edge has told may be on its way out of the ring, to others that the socket was
+ * shared with. True: look again. */
+bool cw_receive_await_taken_back(const struct cw_stream *stream, int fd);
 enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request);
 /* What the kernel has next is behind urgent data: a call that has bytes ends here, and one that has none goes past. */
 bool cw_receive_at_mark(const struct cw_stream *stream, int fd);

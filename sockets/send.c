@@ -6,7 +6,6 @@
 #include "memory.h"
 #include "service.h"
 
-#define WHOLE      4096u
 #define RING_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_DONTROUTE | MSG_CONFIRM)
 
 size_t cw_send_call(struct cw_stream *stream, int fd, uint64_t word, uint64_t widx, size_t count)
@@ -47,7 +46,7 @@ static enum cw_sent put_part(struct cw_stream *stream, int fd, struct cw_sending
 	if (cw_unlikely(free == SIZE_MAX))
 		return cw_send_broken(stream, fd);
 	/* A small message goes whole, or not at all: another writer's must not come between its halves where TCP would not let it. */
-	if (!free || (free < count && count <= WHOLE && count == request->total))
+	if (!free || (free < count && count <= CW_SEND_WHOLE && count == request->total))
 		return CW_NO_ROOM;
 	if (count > free)
 		count = free;
@@ -125,7 +124,7 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 				return CW_SEND_BROKEN;
 			continue;
 		case CW_TAKEN:
-			if (!nested && !(looked & CW_LOOKED_FOR_OFFER) && request->total - request->done > WHOLE &&
+			if (!nested && !(looked & CW_LOOKED_FOR_OFFER) && request->total - request->done > CW_SEND_WHOLE &&
 			    cw_send_offer_expected(stream, word))
 				return CW_AWAIT_OFFER;
 			return CW_USE_KERNEL;
@@ -277,7 +276,7 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 		uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
 		uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
 		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
-		bool by_kernel = has && cw_state_of(word) == CW_TAKEN && count <= WHOLE &&
+		bool by_kernel = has && cw_state_of(word) == CW_TAKEN && count <= CW_SEND_WHOLE &&
 				 atomic_load_explicit(&tx->tx_attached, memory_order_relaxed);
 		size_t sent = 0;
 		uint32_t life = 0;

@@ -19,6 +19,7 @@
 
 #define CW_PUBLISH_EVERY 32768u /* the reader copies the first part while the writer copies the next */
 #define CW_SEND_PIECE    65536u
+#define CW_SEND_WHOLE    4096u /* a message of so many bytes goes by ring whole, or not */
 
 struct cw_sending {
 	const struct iovec *iov;

@@ -458,12 +458,11 @@ void cw_switch_break(struct cw_stream *stream, int fd, enum cw_reason reason)
 	CW_COUNT(stream, broken, 1);
 	atomic_store_explicit(&entry->reason, reason, memory_order_relaxed);
 	atomic_store_explicit(&entry->kind, CW_ENTRY_DEMOTED, memory_order_relaxed);
-	cw_state_mark(&stream->tx->state, CW_MARK_LEFT | CW_MARK_WRITER_GONE);
-	cw_state_mark(&stream->rx->state, CW_MARK_LEFT | CW_MARK_READER_GONE);
-	/* Disconnecting sends a reset, and wakes whoever waits for this socket. AF_UNIX has none: the mark says it. */
+	/* RESET is for those who hold the same end, and, of AF_UNIX, for the other one. */
+	cw_state_mark(&stream->tx->state, CW_MARK_LEFT | CW_MARK_WRITER_GONE | CW_MARK_RESET);
+	cw_state_mark(&stream->rx->state, CW_MARK_LEFT | CW_MARK_READER_GONE | CW_MARK_RESET);
+	/* Disconnecting sends a reset, and wakes whoever waits for this socket. */
 	if (stream->is_unix) {
-		cw_state_mark(&stream->tx->state, CW_MARK_RESET);
-		cw_state_mark(&stream->rx->state, CW_MARK_RESET);
 		cw_raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0, 0);
 		return;
 	}

@@ -34,7 +34,7 @@ enum cw_state { CW_TAKEN, CW_CONSENT, CW_LIVE, CW_ASLEEP, CW_SEALED, CW_STATES }
 #define CW_MARK_LEFT (1ull << 6)
 /* A reader that can't use the ring wants what is in it through the kernel, as soon as the writer is in the library. */
 #define CW_MARK_RESEND (1ull << 7)
-/* Shared memory held nonsense, or a lock was lost, on a socket that knows no reset: no end of file is the truth. */
+/* Shared memory held nonsense, or a lock was lost: the stream is reset, whatever the socket says (AF_UNIX knows no reset). */
 #define CW_MARK_RESET (1ull << 8)
 #define CW_MARKS      0xfff8ull
 #define CW_GENERATION (1ull << 16)

@@ -61,6 +61,7 @@ void storm_wrong(const char *what, unsigned stream, unsigned side, long result)
 	int error = errno;
 
 	if (atomic_exchange(&storm->wrong, 1)) {
+		say("another: %s", what);
 		sleep(1);
 		_exit(1);
 	}

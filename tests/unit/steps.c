@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "sockets/leave.h"
+#include "sockets/pending.h"
 #include "sockets/sending.h"
 #include "sockets/set_item.h"
 
@@ -389,6 +390,48 @@ START_TEST(who_leaves_waits_for_the_end_of_a_take_back)
 }
 END_TEST
 
+static void count_unread(struct cw_stream *stream)
+{
+	_exit(cw_pending_in(stream, pair.fd[1]) || stream->rx->rx_attached);
+}
+
+/* Which byte is the next one nobody can say before the parent's call is over, that began before the slot was there. */
+START_TEST(a_child_does_not_attach_beside_a_call_of_its_parents)
+{
+	open_both();
+	reader->rx_busy = 1;
+	ck_assert_int_eq(in_child(count_unread, reader), 0);
+	ck_assert(!reader->rx->rx_attached);
+	reader->rx_busy = 0;
+	cw_pending_in(reader, pair.fd[1]);
+	ck_assert(reader->rx->rx_attached);
+}
+END_TEST
+
+static void reset_it(struct cw_stream *stream)
+{
+	cw_switch_break(stream, pair.fd[1], CW_REASON_lock_lost);
+}
+
+/* By another process that holds this end. The kernel has a word of its own for who was disconnected. */
+START_TEST(a_sharers_reset_is_told_as_one)
+{
+	int error = 0;
+	socklen_t size = sizeof(error);
+	char byte;
+
+	open_both();
+	ck_assert_int_eq(in_child(reset_it, reader), 0);
+	ck_assert_int_eq(getsockopt(pair.fd[1], SOL_SOCKET, SO_ERROR, &error, &size), 0);
+	errno = 0;
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, 0), -1);
+	ck_assert_int_eq(errno, ECONNRESET);
+	errno = 0;
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, MSG_PEEK), -1);
+	ck_assert_int_eq(errno, ECONNRESET);
+}
+END_TEST
+
 static unsigned char *hidden;
 static ssize_t sent_by_handler;
 
@@ -570,6 +613,8 @@ int main(void)
 	tcase_add_test(units, room_is_made_for_what_is_asked_for);
 	tcase_add_test(units, who_leaves_a_stream_to_others_does_not_wait_for_them);
 	tcase_add_test(units, a_sharer_that_is_stopped_is_waited_for);
+	tcase_add_test(units, a_child_does_not_attach_beside_a_call_of_its_parents);
+	tcase_add_test(units, a_sharers_reset_is_told_as_one);
 	tcase_add_test(units, who_has_no_such_socket_is_not_waited_for);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);

@@ -1,6 +1,7 @@
 /* sockets/: what poll, select and event sets tell of a stream with both its ends in one process. */
 #include "both_ends.h"
 
+#include "sockets/pending.h"
 #include "sockets/poll.h"
 #include "sockets/ready.h"
 #include "sockets/receiving.h"
@@ -50,6 +51,75 @@ START_TEST(not_told_before_it_can_be_read)
 	ck_assert_int_eq(ways[_i](set), 1);
 	ck_assert_int_eq(cw_receive(reader, pair.fd[1], got, sizeof(got), 0), 6);
 	ck_assert_mem_eq(got, "!hello", 6);
+}
+END_TEST
+
+/* FIONREAD counts what can be read. */
+START_TEST(not_counted_before_it_can_be_read)
+{
+	uint64_t word = asleep_with("hello");
+
+	ck_assert(cw_switch_wake(reader, &word));
+	words->roff = 0;
+	ck_assert_int_eq(cw_pending_in(reader, pair.fd[1]), 0);
+	ck_assert_int_eq(send(pair.fd[0], "!", 1, 0), 1);
+	ck_assert_int_eq(cw_pending_in(reader, pair.fd[1]), 6);
+}
+END_TEST
+
+/* Room is told where a send finds it: a full ring has none, and the kernel none either as long as it is full of what comes before. */
+START_TEST(room_is_told_where_a_send_finds_it)
+{
+	static char much[70000];
+	uint64_t word = asleep_with("hello");
+	ssize_t sent;
+
+	ck_assert(cw_switch_wake(reader, &word));
+	ck_assert(cw_ready_to_send(writer));
+	while ((sent = send(pair.fd[0], much, sizeof(much), MSG_DONTWAIT)) > 0)
+		;
+	ck_assert(cw_ready_to_send(writer));
+	words->widx = words->roff + (1ull << words->ring_bits);
+	ck_assert(!cw_ready_to_send(writer));
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+}
+END_TEST
+
+static void *take_back_late(void *asleep)
+{
+	uint64_t word = words->state;
+
+	usleep(20000);
+	if (asleep) {
+		cw_switch_take_back(writer, pair.fd[0], &word);
+	} else {
+		send(pair.fd[0], "hello", 5, 0);
+		words->tx_kernel_op = 0;
+	}
+	return NULL;
+}
+
+/* Bytes that an edge has told are taken out of the ring for a child: who doesn't wait finds them all the same, before that has begun and
+ * while it is under way. */
+START_TEST(found_while_it_is_taken_back)
+{
+	uint64_t word = asleep_with("hello");
+	pthread_t thread;
+	char got[8];
+
+	words->rx_shared = 1;
+	reader->slot->end[1].holders = 2;
+	cw_state_mark(&words->state, CW_MARK_LEFT | CW_MARK_RESEND);
+	word = words->state;
+	if (!_i) {
+		words->tx_kernel_op = CW_TAKING_BACK;
+		ck_assert(cw_state_step(&words->state, &word, CW_TAKEN));
+	}
+	ck_assert_int_eq(pthread_create(&thread, NULL, take_back_late, _i ? &thread : NULL), 0);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], got, sizeof(got), MSG_DONTWAIT), 5);
+	ck_assert_mem_eq(got, "hello", 5);
+	pthread_join(thread, NULL);
 }
 END_TEST
 
@@ -184,6 +254,9 @@ int main(void)
 	TCase *units = units_of("told", 30, &runner);
 
 	tcase_add_loop_test(units, not_told_before_it_can_be_read, 0, 3);
+	tcase_add_test(units, not_counted_before_it_can_be_read);
+	tcase_add_test(units, room_is_told_where_a_send_finds_it);
+	tcase_add_loop_test(units, found_while_it_is_taken_back, 0, 2);
 	tcase_add_test(units, asleep_beside_what_a_set_has_told);
 	tcase_add_loop_test(units, a_registration_taken_away_while_it_is_waited_for, 0, 2);
 	tcase_add_test(units, an_end_is_told_beside_a_busy_ring);
