@@ -13,8 +13,9 @@
 static uint64_t before_ring(const struct cw_direction *direction)
 {
 	uint64_t roff = atomic_load_explicit(&direction->roff, memory_order_relaxed);
+	uint64_t up = atomic_load_explicit(&direction->up, memory_order_relaxed);
 
-	return cw_switch_reader_at(direction) - roff;
+	return (int64_t)(up - roff) > 0 ? up - roff : 0;
 }
 
 static uint64_t in_ring(const struct cw_direction *direction)

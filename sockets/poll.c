@@ -72,7 +72,9 @@ static bool rings_know_all(const struct call *call)
 			return false;
 		if (call->fds[entry->index].events & ~(READABLE | WRITABLE))
 			return false;
-		if (!cw_ready_known(entry->stream) || !cw_ready_to_send(entry->stream))
+		if (!cw_ready_known(entry->stream) || !cw_ready_by_ring_alone(entry->stream))
+			return false;
+		if ((call->fds[entry->index].events & WRITABLE) && !cw_ready_to_send(entry->stream))
 			return false;
 	}
 	return true;

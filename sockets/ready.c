@@ -139,15 +139,27 @@ void cw_ready_rise(struct cw_stream *stream)
 		cw_switch_offer_again(stream);
 }
 
-/* For the largest message that goes whole or not at all; the credit may be another thread's to change. */
+/* For the largest message that goes whole or not at all. The credit and roff may be others' to change, and are read before what they are
+ * behind. */
 static bool has_room(const struct cw_direction *tx)
 {
-	uint64_t widx = atomic_load_explicit(&tx->widx, memory_order_relaxed);
+	uint64_t credit = atomic_load_explicit(&tx->tx_credit, memory_order_acquire);
 	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
-	uint64_t most = cw_class_sane(bits) ? (1ull << bits) - CW_SEND_WHOLE : 0;
+	uint64_t most = cw_class_sane(bits) ? (1ull << bits) - CW_SEND_WHOLE : 0, roff;
 
-	return widx - atomic_load_explicit(&tx->tx_credit, memory_order_relaxed) <= most ||
-	       widx - atomic_load_explicit(&tx->roff, memory_order_relaxed) <= most;
+	if (atomic_load_explicit(&tx->widx, memory_order_acquire) - credit <= most)
+		return true;
+	roff = atomic_load_explicit(&tx->roff, memory_order_acquire);
+	return atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff <= most;
+}
+
+/* Offered, and nothing on its way: the kernel has room for a ring's worth too. Where it is not to be taken the kernel alone knows. */
+static bool is_empty_offer(const struct cw_direction *tx)
+{
+	return atomic_load_explicit(&tx->woff, memory_order_relaxed) == atomic_load_explicit(&tx->roff, memory_order_relaxed) &&
+	       atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) &&
+	       !atomic_load_explicit(&tx->tx_in_kernel, memory_order_relaxed) &&
+	       !atomic_load_explicit(&tx->tx_shared, memory_order_relaxed);
 }
 
 bool cw_ready_to_send(const struct cw_stream *stream)
@@ -162,9 +174,17 @@ bool cw_ready_to_send(const struct cw_stream *stream)
 		return has_room(tx);
 	case CW_ASLEEP: /* what is unread goes by the kernel first */
 		return atomic_load_explicit(&tx->widx, memory_order_relaxed) == atomic_load_explicit(&tx->roff, memory_order_relaxed);
-	case CW_CONSENT: /* offered, and nothing on its way: the kernel has room for a ring's worth too */
-		return atomic_load_explicit(&tx->woff, memory_order_relaxed) == atomic_load_explicit(&tx->roff, memory_order_relaxed);
+	case CW_CONSENT:
+		return is_empty_offer(tx);
 	default:
 		return false;
 	}
+}
+
+bool cw_ready_by_ring_alone(const struct cw_stream *stream)
+{
+	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_relaxed);
+
+	return !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) &&
+	       (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP || cw_ready_to_send(stream));
 }

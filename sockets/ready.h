@@ -27,7 +27,9 @@ bool cw_ready_settle(struct cw_stream *stream, uint64_t seen, bool edge_triggere
 void cw_ready_rise(struct cw_stream *stream);
 /* It would do something; without the lock. */
 bool cw_ready_rises(const struct cw_stream *stream);
-/* Sending would take bytes now: the ring is in use, and what it has no room for the kernel takes. */
+/* Sending would take bytes now. False: or nobody knows without asking the kernel. */
 bool cw_ready_to_send(const struct cw_stream *stream);
+/* Whoever doesn't ask for room needs not ask the kernel for this direction either. */
+bool cw_ready_by_ring_alone(const struct cw_stream *stream);
 
 #endif

@@ -295,8 +295,10 @@ static ssize_t receive(struct cw_stream *stream, int fd, struct cw_receiving *re
 			else if (outcome == CW_FAILED && request->error == EINTR)
 				continue;
 			if (outcome == CW_EMPTY && !cw_receive_blocking(stream, fd, request)) {
-				if (cw_unlikely(cw_receive_await_taken_back(stream, fd)))
+				if (!request->done && !request->awaited && cw_unlikely(cw_receive_await_taken_back(stream, fd))) {
+					request->awaited = true;
 					continue;
+				}
 				cw_receive_offer(stream, fd, 0);
 				return cw_receive_result(stream, request, cw_receive_fail(request, EAGAIN));
 			}

@@ -3,7 +3,7 @@
 #include "switch.h"
 
 /* The peer is gone without a word, and had not read all that we wrote by ring: TCP would have sent a reset (RFC 2525, 2.17). */
-bool cw_receive_died_with_unread(struct cw_stream *stream)
+bool cw_receive_died_with_unread(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *tx = stream->tx;
 	uint64_t word = atomic_load_explicit(&tx->state, memory_order_acquire);
@@ -19,8 +19,10 @@ bool cw_receive_died_with_unread(struct cw_stream *stream)
 		return true;
 	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
 		return false;
+	/* Reading may have been shut by another process, or by a number that is not known to be the stream's. */
 	return (int64_t)(roff - atomic_load_explicit(&tx->up, memory_order_relaxed)) >= 0 &&
-	       (int64_t)(atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff) > 0;
+	       (int64_t)(atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff) > 0 &&
+	       (stream->is_unix || cw_switch_fin_received(fd));
 }
 
 /* In TAKEN the ring holds something only if the writer was killed while it took the stream back; an unlocked kernel read of another thread
@@ -71,7 +73,7 @@ enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_rece
 {
 	enum cw_received outcome = left_in_ring(stream, fd, request);
 
-	if (outcome == CW_END && cw_receive_died_with_unread(stream)) {
+	if (outcome == CW_END && cw_receive_died_with_unread(stream, fd)) {
 		stream->reset_told = true;
 		/* What follows is as after a reset: EPIPE for who sends, hang-up for who waits. */
 		cw_state_mark(&stream->tx->state, CW_MARK_LEFT);

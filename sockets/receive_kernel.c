@@ -7,7 +7,7 @@
 #include "service.h"
 #include "switch.h"
 
-#define TURNS 100 /* of a millisecond */
+#define MOST_TURNS 100 /* of a millisecond, of a stream in all */
 
 struct sleeper {
 	struct cw_stream *stream;
@@ -111,7 +111,7 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 	return got > 0 ? CW_BYTES : CW_FAILED;
 }
 
-/* What the ring had for this reader, and a sharer of the socket wants by the kernel, hasn't come there yet. */
+/* What the ring had for this reader, and a sharer of the socket wants by the kernel, hasn't come there yet. *over: it has by now. */
 static bool is_taken_back(const struct cw_direction *rx, bool *over)
 {
 	uint64_t widx = atomic_load_explicit(&rx->widx, memory_order_relaxed), word;
@@ -127,20 +127,24 @@ static bool is_taken_back(const struct cw_direction *rx, bool *over)
 	return cw_state_of(word) == CW_TAKEN && !*over;
 }
 
-bool cw_receive_await_taken_back(const struct cw_stream *stream, int fd)
+bool cw_receive_await_taken_back(struct cw_stream *stream, int fd)
 {
-	struct pollfd readable = {.fd = fd, .events = POLLIN};
-	bool over;
+	bool over, waited = false;
 
-	for (int i = 0; i < TURNS; i++) {
+	while (cw_unlikely(is_taken_back(stream->rx, &over))) {
+		struct pollfd readable = {.fd = fd, .events = POLLIN};
 		struct timespec turn = {.tv_nsec = 1000000}; /* of which the call leaves what was not waited for */
 
-		if (cw_likely(!is_taken_back(stream->rx, &over)))
-			return i > 0 || (over && cw_receive_kernel_ready(fd));
-		if (cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0))
+		/* The words are the peer's too, and a writer that was killed in between never ends it. */
+		if (stream->awaited == MOST_TURNS)
+			return false;
+		stream->awaited++;
+		waited = true;
+		cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0);
+		if (readable.revents & (POLLIN | POLLHUP))
 			return true;
 	}
-	return false;
+	return waited || (over && cw_receive_kernel_ready(fd));
 }
 
 bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, ssize_t *result)
@@ -148,6 +152,7 @@ bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piec
 	struct cw_direction *rx = stream->rx;
 	struct cw_receiving request = {.flags = flags};
 	long got = cw_raw(SYS_recvfrom, fd, (long)piece->iov_base, (long)piece->iov_len, flags | MSG_DONTWAIT, 0, 0);
+	bool over;
 
 	if (got > 0) {
 		atomic_fetch_add_explicit(&rx->roff, (uint64_t)got, memory_order_relaxed);
@@ -158,7 +163,7 @@ bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piec
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 	if (got < 0)
 		cw_error_keep(stream, (int)-got);
-	if (got <= 0 && (got != -EAGAIN || cw_receive_blocking(stream, fd, &request) || cw_receive_await_taken_back(stream, fd)))
+	if (got <= 0 && (got != -EAGAIN || cw_receive_blocking(stream, fd, &request) || cw_unlikely(is_taken_back(rx, &over)) || over))
 		return false;
 	cw_receive_offer(stream, fd, request.done);
 	if (got < 0)

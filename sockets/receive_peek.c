@@ -145,7 +145,9 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 				continue;
 			blocking = cw_receive_blocking(stream, fd, request);
 			outcome = cw_receive_read_kernel(stream, fd, request, blocking ? 0 : MSG_DONTWAIT);
-			if (!blocking && outcome == CW_FAILED && request->error == EAGAIN && cw_receive_await_taken_back(stream, fd)) {
+			if (!blocking && outcome == CW_FAILED && request->error == EAGAIN && !request->awaited &&
+			    cw_receive_await_taken_back(stream, fd)) {
+				request->awaited = true;
 				request->error = 0;
 				continue;
 			}
@@ -174,7 +176,7 @@ ssize_t cw_receive_peeking(struct cw_stream *stream, int fd, struct cw_receiving
 			if (peek(stream, fd, request))
 				return cw_receive_result(stream, request,
 							 outcome == CW_FAILED ? cw_receive_fail(request, one.error) : CW_BYTES);
-			if (outcome == CW_END && cw_receive_died_with_unread(stream))
+			if (outcome == CW_END && cw_receive_died_with_unread(stream, fd))
 				outcome = cw_receive_fail(&one, ECONNRESET);
 			return cw_receive_result(stream, &one, outcome);
 		}

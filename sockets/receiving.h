@@ -27,6 +27,7 @@ struct cw_receiving {
 	uint32_t life;       /* of the stream, when the call began */
 	uint64_t begin, end; /* of what it may wait in all (SO_RCVTIMEO), since it first had to; 0: it hasn't had to, without a limit */
 	bool asked;          /* for the end */
+	bool awaited;        /* what was on its way out of the ring */
 	bool roused;         /* the stream is awake, and a set with it asleep */
 	bool told;           /* AF_UNIX: descriptors or credentials came, here or nowhere, and so the call ends */
 	struct msghdr *control;
@@ -104,8 +105,8 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
  * there for who waits after all, an end, an error, which is kept) the long way finds it. */
 bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, ssize_t *result);
 /* Nothing was there, in TAKEN, for who doesn't wait: what an edge has told may be on its way out of the ring, to others that the socket was
- * shared with. True: look again. */
-bool cw_receive_await_taken_back(const struct cw_stream *stream, int fd);
+ * shared with. True: look again, once. */
+bool cw_receive_await_taken_back(struct cw_stream *stream, int fd);
 enum cw_received cw_receive_await_kernel(struct cw_stream *stream, int fd, struct cw_receiving *request);
 /* What the kernel has next is behind urgent data: a call that has bytes ends here, and one that has none goes past. */
 bool cw_receive_at_mark(const struct cw_stream *stream, int fd);
@@ -128,7 +129,7 @@ enum cw_received cw_receive_sleep(struct cw_stream *stream, int fd, struct cw_re
 enum cw_received cw_receive_on_bell(struct cw_stream *stream, int fd, struct cw_receiving *request);
 enum cw_received cw_receive_wait(struct cw_stream *stream, int fd, struct cw_receiving *request, enum cw_received outcome);
 
-bool cw_receive_died_with_unread(struct cw_stream *stream);
+bool cw_receive_died_with_unread(struct cw_stream *stream, int fd);
 enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_receiving *request);
 enum cw_received cw_receive_error(struct cw_stream *stream, int fd, struct cw_receiving *request);
 

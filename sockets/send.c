@@ -185,8 +185,10 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			cw_turn();
 			break;
 		case CW_NO_ROOM:
-			/* A part is an answer for who doesn't want to wait; the next call looks again. */
-			if (request->done && cw_send_nonblocking(stream, fd, request))
+			/* A part is an answer for who doesn't want to wait; the next call looks again. But who is told of room by edge may
+			 * wait for that now (epoll(7)), and it is the kernel that makes one, once it has had no room. */
+			if (request->done && !atomic_load_explicit(&stream->room_by_edge, memory_order_relaxed) &&
+			    cw_send_nonblocking(stream, fd, request))
 				return cw_send_finish(stream, request, 0);
 			if (!cw_send_look_for_room(stream))
 				looked |= CW_LOOKED_FOR_ROOM;

@@ -119,6 +119,8 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 		item->set->oneshots--;
 	}
 	item->events = event->events;
+	if (item->stream && (event->events & EPOLLET) && (event->events & (EPOLLOUT | EPOLLWRNORM)))
+		atomic_store_explicit(&item->stream->room_by_edge, true, memory_order_relaxed);
 	cw_item_unindex(item);
 	item->data = event->data.u64;
 	cw_item_index(item);

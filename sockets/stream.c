@@ -121,6 +121,8 @@ static struct cw_stream *open_entry(int fd, bool connected, bool nonblocking)
 	stream->lingered = 0;
 	atomic_store_explicit(&stream->left_at, 0, memory_order_relaxed);
 	stream->linger_shift = 0;
+	atomic_store_explicit(&stream->room_by_edge, false, memory_order_relaxed);
+	stream->awaited = 0;
 	atomic_store_explicit(&stream->offered_up, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->offers_in_vain, 0, memory_order_relaxed);
 	atomic_store_explicit(&stream->offers_left_out, 0, memory_order_relaxed);

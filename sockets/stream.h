@@ -54,6 +54,8 @@ struct cw_stream {
 	bool clamped, bounded;       /* the kernel's buffers have been bounded for this direction (switch.h) */
 	bool own_clamp;              /* TCP_WINDOW_CLAMP is the program's */
 	bool keeps_unsent;           /* TCP_NOTSENT_LOWAT is ours, and was own_unsent */
+	_Atomic bool room_by_edge;   /* an event set tells by edge when there is room again, or did once */
+	uint8_t awaited;             /* turns for bytes on their way out of the ring, in all (receive_kernel.c) */
 	uint8_t linger_shift;        /* so often in a row waiting for the offer to be taken didn't help (switch.h) */
 	uint32_t by_kernel_in;       /* bytes through the kernel while moved, since the last such wait */
 	uint32_t by_kernel_out;      /* the same, up to the bound */

@@ -80,7 +80,7 @@ bool cw_switch_fin_received(int fd)
 {
 	struct tcp_info info;
 
-	return tcp_info(fd, &info) && fin_received(&info);
+	return tcp_info(fd, &info) && (fin_received(&info) || info.tcpi_state == 7); /* TCP_CLOSE: both ends have */
 }
 
 static bool offset_received(int fd, uint64_t *offset)

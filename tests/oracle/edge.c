@@ -371,6 +371,33 @@ SCENARIO(room_is_an_edge, 0)
 	close(set);
 }
 
+/* A count that is short tells that there is no more room, as EAGAIN does (epoll(7)): who goes by it asks no second time. */
+SCENARIO(room_behind_a_part_is_an_edge, 0)
+{
+	static char much[8 << 20];
+	int set = new_set();
+
+	narrow(e);
+	nonblocking(e->fd, true);
+	CALL(control(set, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLOUT | EPOLLET, 1));
+	look(set, 0);
+	for (int i = 0; i < 4; i++) {
+		long sent;
+
+		content_fill(0, e->sent, much, sizeof(much));
+		sent = send(e->fd, much, sizeof(much), MSG_NOSIGNAL);
+		say("a part: %d", sent > 0 && (size_t)sent < sizeof(much));
+		gave(e, sent);
+		later(20);
+		quietly();
+		peer_recv_all(e, sent);
+		look(set, 5000);
+		peer_wait();
+		rest();
+	}
+	close(set);
+}
+
 /* The loop of every edge-triggered server: read until EAGAIN. */
 SCENARIO(read_until_empty, UNOPENED)
 {

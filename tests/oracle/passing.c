@@ -197,6 +197,34 @@ SCENARIO(passed_to_oneself, 0)
 	peer_recv_all(e, 20);
 }
 
+/* Nobody knows that the two numbers are one socket's: who has shut reading by the one finds an end by the other, and not that the peer died
+ * with what it has not read. */
+SCENARIO(shut_by_a_number_that_came_back, ALONE | UNOPENED)
+{
+	struct other other = OTHER(CALL(pass_right(channel, mine.fd, 0)));
+	int back;
+
+	open_end(e, AF_INET, false);
+	for (int i = 0; i < 60; i++) {
+		give(e, 100);
+		peer_recv_all(e, 100);
+		peer_send(e, 100);
+		take(e, 100);
+	}
+	give(e, 3000);
+	hand_over(&other, e);
+	back = take_right(other.channel, MSG_CMSG_CLOEXEC);
+	reap(other.pid);
+	CALL(shutdown(back, SHUT_RD));
+	CALL(recv(e->fd, room, 10, MSG_PEEK));
+	CALL(recv(e->fd, room, 10, 0));
+	CALL(recv(e->fd, room, 10, MSG_DONTWAIT));
+	give(e, 10);
+	CALL(close(back));
+	CALL(close(e->fd));
+	peer_drain(e);
+}
+
 SCENARIO(not_passed, 0)
 {
 	int pair[2];

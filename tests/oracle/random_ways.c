@@ -163,7 +163,8 @@ void step_peek_offset(struct walker *w)
 	uint64_t there = unread(w), at = 0;
 	int from = (int)(there ? any(there) : 0), none = -1;
 
-	if (there < 2 || w->deep || w->e.family == AF_UNIX || any(4))
+	/* Behind the end the ring is read first, from its begin: docs/caveats.md. */
+	if (there < 2 || w->peer_shut || w->deep || w->e.family == AF_UNIX || any(4))
 		return;
 	arrive(&w->e, (int)there);
 	doing("%u: peek from %d of %lu", w->e.number, from, (unsigned long)there);

@@ -90,7 +90,7 @@ static void *take_back_late(void *asleep)
 {
 	uint64_t word = words->state;
 
-	usleep(20000);
+	usleep(2000);
 	if (asleep) {
 		cw_switch_take_back(writer, pair.fd[0], &word);
 	} else {
