@@ -149,15 +149,22 @@ static void stop_receiving(struct cw_flow *flow, bool keep)
 			break;
 }
 
-/* Is what is unread there to be read next? The kernel's queue has none yet that was sent later. */
-static void look_at_order(struct cw_flow *flow)
-{
-	bool later;
-	uint64_t at;
-	size_t length;
+#define ORDER_TURNS 4 /* of a millisecond: more than CW_FLOW_WAIT_NS */
 
-	if (flow->slot)
+/* Is what is unread there to be read next? The kernel's queue has none yet that was sent later, and nobody knows any more once it has: so
+ * what may be on its way to there since before is waited for. */
+static void look_at_order(struct cw_flow *flow, int fd)
+{
+	for (int i = 0; i < ORDER_TURNS && flow->slot; i++) {
+		bool later = false;
+		uint64_t at;
+		size_t length;
+
 		cw_flow_next(flow, &at, &length, &later);
+		if (!later || cw_raw_poll(fd, POLLIN))
+			return;
+		cw_turn();
+	}
 }
 
 static void leave_receiving(struct cw_datagram *socket, bool keep)
@@ -169,7 +176,7 @@ static void leave_receiving(struct cw_datagram *socket, bool keep)
 		struct cw_flow *flow = atomic_load_explicit(&socket->from[i], memory_order_relaxed);
 
 		if (flow && keep)
-			look_at_order(flow);
+			look_at_order(flow, socket->entry->fd);
 		if (!flow || atomic_load_explicit(&socket->from[i], memory_order_relaxed) != flow)
 			continue;
 		stop_receiving(flow, keep);

@@ -231,6 +231,21 @@ static void note_kept(struct cw_datagram *socket, const struct cw_peer *peer, co
 	}
 }
 
+/* Whether a flow that was left may be read is seen where the kernel's queue is empty, which it may be for this moment alone: what comes
+ * there from now on was sent later. */
+static void look_at_kept(struct cw_datagram *socket, const struct cw_flow *but)
+{
+	for (uint32_t i = 0; i < socket->in_count; i++) {
+		struct cw_flow *flow = socket->in[i];
+		bool later;
+		uint64_t at;
+		size_t length;
+
+		if (flow != but && (atomic_load_explicit(&flow->way->state, memory_order_relaxed) & CW_MARK_LEFT))
+			cw_flow_next(flow, &at, &length, &later);
+	}
+}
+
 /* Counted for the flow that it belongs to, or may come to belong to. Not where the number is another's by now: who closes the socket takes
  * it away, and then waits for the lock. */
 static void note_source(struct cw_datagram *socket, int fd, const struct sockaddr *name, socklen_t size)
@@ -245,8 +260,10 @@ static void note_source(struct cw_datagram *socket, int fd, const struct sockadd
 	locked = cw_rx_enter(socket);
 	if (cw_datagram_of(fd) == socket)
 		flow = cw_flow_find(socket, &peer, false);
-	if (cw_unlikely(socket->kept))
+	if (cw_unlikely(socket->kept)) {
 		note_kept(socket, &peer, flow);
+		look_at_kept(socket, flow);
+	}
 	if (flow) {
 		generation = atomic_load_explicit(&flow->generation, memory_order_relaxed);
 		flow->seen++;

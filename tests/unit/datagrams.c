@@ -174,7 +174,7 @@ START_TEST(leaving_with_unread)
 }
 END_TEST
 
-/* The flow is left before its first datagram was read, and the next one goes by the kernel. */
+/* The flow is left before its first datagram was read, be it that this was sent just now, and the next one goes by the kernel. */
 START_TEST(left_before_it_was_read)
 {
 	unsigned char bytes[100];
@@ -183,8 +183,30 @@ START_TEST(left_before_it_was_read)
 	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
 	ck_assert_int_eq(send_one("12345678", 8), 8);
 	ck_assert_uint_eq(cw_counters(ends.socket[0]->entry)[CW_COUNT_bytes_ring_out], 8);
+	if (!_i)
+		usleep(3 * CW_FLOW_WAIT_NS / 1000);
+	cw_datagram_connected(ends.socket[1], ends.fd[1]);
+	ck_assert_int_eq(send_one("1234", 4), 4);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 8);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 4);
+	close_flow();
+}
+END_TEST
+
+/* The kernel had one of another's when the flow was left. */
+START_TEST(left_behind_anothers)
+{
+	unsigned char bytes[100];
+
+	open_flow(20);
+	open_end(2);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	ck_assert_int_eq(send_one("12345678", 8), 8);
+	ck_assert_uint_eq(cw_counters(ends.socket[0]->entry)[CW_COUNT_bytes_ring_out], 8);
+	ck_assert_int_eq(send_from(2, "123", 3), 3);
 	usleep(3 * CW_FLOW_WAIT_NS / 1000);
 	cw_datagram_connected(ends.socket[1], ends.fd[1]);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 3);
 	ck_assert_int_eq(send_one("1234", 4), 4);
 	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 8);
 	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 4);
@@ -450,7 +472,8 @@ int main(void)
 	tcase_add_test(units, headers_of_nonsense);
 	tcase_add_loop_test(units, whole_once_and_in_order, 0, (int)CW_ARRAY_SIZE(spins));
 	tcase_add_loop_test(units, leaving_with_unread, 0, 2);
-	tcase_add_test(units, left_before_it_was_read);
+	tcase_add_loop_test(units, left_before_it_was_read, 0, 2);
+	tcase_add_test(units, left_behind_anothers);
 	tcase_add_test(units, sender_killed_while_it_takes_back);
 	tcase_add_test(units, dropped_when_full);
 	tcase_add_test(units, asleep_beside_what_was_told);
