@@ -152,8 +152,8 @@ static void stop_receiving(struct cw_flow *flow, bool keep)
 #define ORDER_TURNS 4 /* of a millisecond: more than CW_FLOW_WAIT_NS */
 
 /* Is what is unread there to be read next? The kernel's queue has none yet that was sent later, and nobody knows any more once it has: so
- * what may be on its way to there since before is waited for. */
-static void look_at_order(struct cw_flow *flow, int fd)
+ * what may be on its way to there since before is waited for. False: it has others, which may have come before. */
+static bool is_next(struct cw_flow *flow, int fd)
 {
 	for (int i = 0; i < ORDER_TURNS && flow->slot; i++) {
 		bool later = false;
@@ -161,22 +161,30 @@ static void look_at_order(struct cw_flow *flow, int fd)
 		size_t length;
 
 		cw_flow_next(flow, &at, &length, &later);
-		if (!later || cw_raw_poll(fd, POLLIN))
-			return;
+		if (!later)
+			return true;
+		if (cw_raw_poll(fd, POLLIN))
+			return false;
 		cw_turn();
 	}
+	return !flow->slot;
 }
 
-static void leave_receiving(struct cw_datagram *socket, bool keep)
+enum unread {
+	SENT_AGAIN,
+	KEPT,          /* where it is: what is sent again may find another filter */
+	KEPT_IF_IT_CAN /* in its place among what the kernel has */
+};
+
+static void leave_receiving(struct cw_datagram *socket, enum unread unread)
 {
 	bool locked = cw_rx_enter(socket);
 
-	socket->kept = keep;
+	socket->kept = unread != SENT_AGAIN;
 	for (uint32_t i = 0; i < CW_FLOW_PEERS; i++) {
 		struct cw_flow *flow = atomic_load_explicit(&socket->from[i], memory_order_relaxed);
+		bool keep = flow && unread != SENT_AGAIN && (is_next(flow, socket->entry->fd) || unread == KEPT);
 
-		if (flow && keep)
-			look_at_order(flow, socket->entry->fd);
 		if (!flow || atomic_load_explicit(&socket->from[i], memory_order_relaxed) != flow)
 			continue;
 		stop_receiving(flow, keep);
@@ -189,7 +197,7 @@ void cw_datagram_leave(struct cw_datagram *socket, int fd, enum cw_reason reason
 {
 	stays(socket, reason);
 	cw_datagram_leave_sending(socket, fd);
-	leave_receiving(socket, false);
+	leave_receiving(socket, SENT_AGAIN);
 }
 
 static bool all_in_kernel(struct cw_datagram *socket)
@@ -299,7 +307,7 @@ void cw_datagram_connected(struct cw_datagram *socket, int fd)
 
 	/* Flows are between addresses, and these may be others now; what is unread stays. */
 	cw_datagram_leave_sending(socket, fd);
-	leave_receiving(socket, true);
+	leave_receiving(socket, KEPT);
 	socket->connected = (struct cw_peer){0};
 	if (cw_raw(SYS_getpeername, fd, (long)&name, (long)&size, 0, 0, 0) == 0)
 		socket->connected = cw_peer_of((const struct sockaddr *)&name, size);
@@ -317,7 +325,8 @@ static void end_receiving(struct cw_flow *flow, int fd)
 {
 	uint64_t word;
 
-	if (flow->slot) {
+	/* Another process that has the socket reads on, or is sent again what is unread. */
+	if (flow->slot && cw_family_alone(flow->socket->entry)) {
 		word = cw_state_mark(&flow->way->state, CW_MARK_LEFT | CW_MARK_READER_GONE);
 		while (cw_state_of(word) != CW_TAKEN && !cw_state_step(&flow->way->state, &word, CW_TAKEN))
 			;
@@ -441,7 +450,7 @@ void cw_datagrams_before_fork(bool *moved)
 		if (!socket->used || !socket->entry)
 			continue;
 		cw_datagram_leave_sending(socket, socket->entry->fd);
-		leave_receiving(socket, true);
+		leave_receiving(socket, KEPT_IF_IT_CAN);
 	}
 }
 

@@ -214,6 +214,35 @@ START_TEST(left_behind_anothers)
 }
 END_TEST
 
+static void close_its_copy(struct cw_stream *none)
+{
+	cw_table_take(ends.fd[1]);
+	cw_datagram_close(ends.socket[1], ends.fd[1]);
+	close(ends.fd[1]);
+}
+
+/* The same for a fork; and the child closes the socket, which is no end of it. */
+START_TEST(shared_behind_anothers)
+{
+	unsigned char bytes[100];
+
+	open_ends(20);
+	open_end(2);
+	attach_between(2, 1, 0);
+	attach_between(1, 2, 0);
+	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	ck_assert_int_eq(send_from(2, "12345678", 8), 8);
+	ck_assert_uint_eq(cw_counters(ends.socket[2]->entry)[CW_COUNT_bytes_ring_out], 8);
+	ck_assert_int_eq(send_from(0, "123", 3), 3);
+	ck_assert_int_eq(in_child(close_its_copy, NULL), 0);
+	ck_assert_int_eq(send_from(2, "1234", 4), 4);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 3);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 8);
+	ck_assert_int_eq(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 4);
+	close_flow();
+}
+END_TEST
+
 /* A sender that is killed in the middle of taking the ring back (docs/caveats.md): what was in it is lost, and nothing else. */
 START_TEST(sender_killed_while_it_takes_back)
 {
@@ -474,6 +503,7 @@ int main(void)
 	tcase_add_loop_test(units, leaving_with_unread, 0, 2);
 	tcase_add_loop_test(units, left_before_it_was_read, 0, 2);
 	tcase_add_test(units, left_behind_anothers);
+	tcase_add_test(units, shared_behind_anothers);
 	tcase_add_test(units, sender_killed_while_it_takes_back);
 	tcase_add_test(units, dropped_when_full);
 	tcase_add_test(units, asleep_beside_what_was_told);
