@@ -170,6 +170,13 @@ static bool is_next(struct cw_flow *flow, int fd)
 	return !flow->slot;
 }
 
+/* An empty ring is left as one whose reader sleeps: who is putting something there at this moment takes it back. */
+static bool has_unread(const struct cw_flow *flow)
+{
+	return flow->slot && atomic_load_explicit(&flow->way->widx, memory_order_acquire) !=
+				     (atomic_load_explicit(&flow->way->roff, memory_order_relaxed) & ~CW_CLAIMED);
+}
+
 enum unread {
 	SENT_AGAIN,
 	KEPT,          /* where it is: what is sent again may find another filter */
@@ -187,7 +194,7 @@ static void leave_receiving(struct cw_datagram *socket, enum unread unread)
 
 		if (!flow || atomic_load_explicit(&socket->from[i], memory_order_relaxed) != flow)
 			continue;
-		stop_receiving(flow, keep);
+		stop_receiving(flow, keep && has_unread(flow));
 		atomic_store_explicit(&socket->from[i], NULL, memory_order_relaxed);
 	}
 	cw_rx_exit(socket, locked);
@@ -423,6 +430,7 @@ void cw_datagram_close(struct cw_datagram *socket, int fd)
 	if (atomic_load_explicit(&socket->offered, memory_order_relaxed))
 		cw_service_part_datagram(socket);
 	cw_set_forget_datagram(socket, fd, true);
+	cw_family_suspend(entry); /* of two that close at once the later one finds itself alone */
 	forget_peers(socket, fd);
 	/* In the kernel the socket lives on as long as a thread waits for it, and so do its place and its entry here. */
 	atomic_store_explicit(&socket->orphaned, true, memory_order_seq_cst);

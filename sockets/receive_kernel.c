@@ -136,7 +136,7 @@ bool cw_receive_await_taken_back(struct cw_stream *stream, int fd)
 		struct timespec turn = {.tv_nsec = 1000000}; /* of which the call leaves what was not waited for */
 
 		/* The words are the peer's too, and a writer that was killed in between never ends it. */
-		if (stream->awaited == MOST_TURNS)
+		if (stream->awaited >= MOST_TURNS)
 			return false;
 		stream->awaited++;
 		waited = true;

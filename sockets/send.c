@@ -159,7 +159,7 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 	unsigned looked = 0;
 	enum cw_sent outcome;
 	size_t piece;
-	bool nested;
+	bool nested, once = false, looked_once = false; /* behind a part, by who doesn't wait */
 	ssize_t sent;
 	int error;
 
@@ -187,10 +187,13 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 		case CW_NO_ROOM:
 			/* A part is an answer for who doesn't want to wait; the next call looks again. But who is told of room by edge may
 			 * wait for that now (epoll(7)), and it is the kernel that makes one, once it has had no room. */
-			if (request->done && !atomic_load_explicit(&stream->room_by_edge, memory_order_relaxed) &&
-			    cw_send_nonblocking(stream, fd, request))
-				return cw_send_finish(stream, request, 0);
-			if (!cw_send_look_for_room(stream))
+			if (request->done && cw_send_nonblocking(stream, fd, request)) {
+				if (!cw_stream_makes_edges(stream))
+					return cw_send_finish(stream, request, 0);
+				once = looked_once;
+				looked_once = true;
+			}
+			if (once || !cw_send_look_for_room(stream))
 				looked |= CW_LOOKED_FOR_ROOM;
 			break;
 		case CW_USE_KERNEL:

@@ -111,6 +111,13 @@ static struct cw_item *find(struct cw_set *set, struct cw_stream *stream, struct
 	return NULL;
 }
 
+/* Room is told by edge by the set itself, or by one around it. */
+static void note_room(struct cw_item *item)
+{
+	if (item->stream && (item->events & (EPOLLOUT | EPOLLWRNORM)) && ((item->events & EPOLLET) || item->set->outers))
+		atomic_store_explicit(&item->stream->room_by_edge, true, memory_order_relaxed);
+}
+
 static void update(struct cw_item *item, const struct epoll_event *event)
 {
 	if (item->events & EPOLLONESHOT) {
@@ -119,8 +126,7 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 		item->set->oneshots--;
 	}
 	item->events = event->events;
-	if (item->stream && (event->events & EPOLLET) && (event->events & (EPOLLOUT | EPOLLWRNORM)))
-		atomic_store_explicit(&item->stream->room_by_edge, true, memory_order_relaxed);
+	note_room(item);
 	cw_item_unindex(item);
 	item->data = event->data.u64;
 	cw_item_index(item);
@@ -232,6 +238,8 @@ static void enclose(struct cw_set *inner)
 	bool locked = cw_set_lock(inner);
 
 	cw_set_flush(inner);
+	for (struct cw_item *item = inner->items; item; item = item->next)
+		note_room(item);
 	cw_set_unlock(inner, locked);
 }
 

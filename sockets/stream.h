@@ -194,6 +194,13 @@ static inline bool cw_stream_has(const struct cw_stream *stream, const struct cw
 			 (stream->tx == way || stream->rx == way));
 }
 
+/* An event set may tell of room by edge: this process's, or that of another which has had the socket too. */
+static inline bool cw_stream_makes_edges(const struct cw_stream *stream)
+{
+	return atomic_load_explicit(&stream->room_by_edge, memory_order_relaxed) ||
+	       atomic_load_explicit(&stream->lent, memory_order_relaxed);
+}
+
 /* What the program asked for by O_NONBLOCK, where it doesn't ask for it by a flag of the call. */
 bool cw_stream_blocks(struct cw_stream *stream, int fd);
 /* Decide for kernel TCP. Not for moved streams (leave.h). */
