@@ -59,6 +59,7 @@ static int merge(struct cw_wait_call *wait, int ready)
 static bool rings_know_all(const struct call *call)
 {
 	const struct cw_wait_list *list = &call->wait.list;
+	short events;
 
 	if (list->count != call->count)
 		return false;
@@ -70,11 +71,9 @@ static bool rings_know_all(const struct call *call)
 			continue;
 		if (!entry->moved || entry->set || entry->datagram || entry->stream->broken)
 			return false;
-		if (call->fds[entry->index].events & ~(READABLE | WRITABLE))
-			return false;
-		if (!cw_ready_known(entry->stream) || !cw_ready_by_ring_alone(entry->stream))
-			return false;
-		if ((call->fds[entry->index].events & WRITABLE) && !cw_ready_to_send(entry->stream))
+		events = call->fds[entry->index].events;
+		if (events & ~(READABLE | WRITABLE) || !cw_ready_known(entry->stream) ||
+		    !(events & WRITABLE ? cw_ready_to_send(entry->stream) : cw_ready_by_ring_alone(entry->stream)))
 			return false;
 	}
 	return true;

@@ -197,7 +197,6 @@ ssize_t cw_receive_result(struct cw_stream *stream, const struct cw_receiving *r
 
 	if (cw_unlikely(error == ENOTCONN) && outcome == CW_FAILED && reset_by_sharer(stream))
 		error = ECONNRESET;
-
 	if (outcome == CW_CLOSED) {
 		if (!request->done && error)
 			errno = error;

@@ -111,27 +111,30 @@ enum cw_received cw_receive_read_kernel(struct cw_stream *stream, int fd, struct
 	return got > 0 ? CW_BYTES : CW_FAILED;
 }
 
-/* What the ring had for this reader, and a sharer of the socket wants by the kernel, hasn't come there yet. *over: it has by now. */
-static bool is_taken_back(const struct cw_direction *rx, bool *over)
+/* What the ring had for this reader, and a sharer of the socket wants by the kernel. */
+enum taking_back { NOT_TAKEN_BACK, TAKEN_BACK_SOON, TAKEN_BACK };
+
+static enum taking_back taking_back(const struct cw_direction *rx)
 {
 	uint64_t widx = atomic_load_explicit(&rx->widx, memory_order_relaxed), word;
 
-	*over = false;
 	if (cw_likely((int64_t)(widx - atomic_load_explicit(&rx->roff, memory_order_relaxed)) <= 0))
-		return false;
+		return NOT_TAKEN_BACK;
 	word = atomic_load_explicit(&rx->state, memory_order_acquire);
 	if (cw_state_of(word) == CW_ASLEEP)
-		return word & CW_MARK_RESEND;
+		return word & CW_MARK_RESEND ? TAKEN_BACK_SOON : NOT_TAKEN_BACK;
+	if (cw_state_of(word) != CW_TAKEN)
+		return NOT_TAKEN_BACK;
 	/* Acquire, pairs with the end of take_back: what it sent is there. */
-	*over = cw_state_of(word) == CW_TAKEN && atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) != CW_TAKING_BACK;
-	return cw_state_of(word) == CW_TAKEN && !*over;
+	return atomic_load_explicit(&rx->tx_kernel_op, memory_order_acquire) == CW_TAKING_BACK ? TAKEN_BACK_SOON : TAKEN_BACK;
 }
 
 bool cw_receive_await_taken_back(struct cw_stream *stream, int fd)
 {
-	bool over, waited = false;
+	enum taking_back stage;
+	bool waited = false;
 
-	while (cw_unlikely(is_taken_back(stream->rx, &over))) {
+	while (cw_unlikely((stage = taking_back(stream->rx)) == TAKEN_BACK_SOON)) {
 		struct pollfd readable = {.fd = fd, .events = POLLIN};
 		struct timespec turn = {.tv_nsec = 1000000}; /* of which the call leaves what was not waited for */
 
@@ -144,7 +147,7 @@ bool cw_receive_await_taken_back(struct cw_stream *stream, int fd)
 		if (readable.revents & (POLLIN | POLLHUP))
 			return true;
 	}
-	return waited || (over && cw_receive_kernel_ready(fd));
+	return waited || (stage == TAKEN_BACK && cw_receive_kernel_ready(fd));
 }
 
 bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags, ssize_t *result)
@@ -152,7 +155,6 @@ bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piec
 	struct cw_direction *rx = stream->rx;
 	struct cw_receiving request = {.flags = flags};
 	long got = cw_raw(SYS_recvfrom, fd, (long)piece->iov_base, (long)piece->iov_len, flags | MSG_DONTWAIT, 0, 0);
-	bool over;
 
 	if (got > 0) {
 		atomic_fetch_add_explicit(&rx->roff, (uint64_t)got, memory_order_relaxed);
@@ -163,7 +165,7 @@ bool cw_receive_taken(struct cw_stream *stream, int fd, const struct iovec *piec
 	atomic_fetch_sub_explicit(&rx->rx_asleep, 1, memory_order_release);
 	if (got < 0)
 		cw_error_keep(stream, (int)-got);
-	if (got <= 0 && (got != -EAGAIN || cw_receive_blocking(stream, fd, &request) || cw_unlikely(is_taken_back(rx, &over)) || over))
+	if (got <= 0 && (got != -EAGAIN || cw_receive_blocking(stream, fd, &request) || cw_unlikely(taking_back(rx) != NOT_TAKEN_BACK)))
 		return false;
 	cw_receive_offer(stream, fd, request.done);
 	if (got < 0)

@@ -159,7 +159,7 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 	unsigned looked = 0;
 	enum cw_sent outcome;
 	size_t piece;
-	bool nested, once = false, looked_once = false; /* behind a part, by who doesn't wait */
+	bool nested, brief, was_brief = false; /* behind a part, by who doesn't wait: it looks for room once */
 	ssize_t sent;
 	int error;
 
@@ -187,14 +187,12 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 		case CW_NO_ROOM:
 			/* A part is an answer for who doesn't want to wait; the next call looks again. But who is told of room by edge may
 			 * wait for that now (epoll(7)), and it is the kernel that makes one, once it has had no room. */
-			if (request->done && cw_send_nonblocking(stream, fd, request)) {
-				if (!cw_stream_makes_edges(stream))
-					return cw_send_finish(stream, request, 0);
-				once = looked_once;
-				looked_once = true;
-			}
-			if (once || !cw_send_look_for_room(stream))
+			brief = request->done && cw_send_nonblocking(stream, fd, request);
+			if (brief && !cw_stream_makes_edges(stream))
+				return cw_send_finish(stream, request, 0);
+			if ((brief && was_brief) || !cw_send_look_for_room(stream))
 				looked |= CW_LOOKED_FOR_ROOM;
+			was_brief |= brief;
 			break;
 		case CW_USE_KERNEL:
 			error = cw_send_kept_error(stream);

@@ -57,8 +57,8 @@ int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested);
 /* tx_in_kernel was raised under the lock; these lower it when woff is booked. */
 void cw_send_book(struct cw_stream *stream, int fd, ssize_t sent);
 void cw_send_cancelled(void *sleeper);
-/* With a limit that counts already it doesn't wait: the kernel would count from there. */
 bool cw_send_nonblocking(struct cw_stream *stream, int fd, const struct cw_sending *request);
+/* With a limit that counts already it doesn't wait: the kernel would count from there. */
 ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *request);
 /* A call of one piece whose direction is TAKEN. */
 ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags);
