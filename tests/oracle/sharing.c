@@ -2,6 +2,7 @@
 #define FAMILY "sharing"
 #include "oracle.h"
 #include "peer.h"
+#include "rights.h"
 #include "sets.h"
 
 #include <poll.h>
@@ -54,20 +55,11 @@ SCENARIO(mixed_kinds, 0)
 
 static int pass_to_oneself(int fd)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))}};
-	struct iovec v = {"x", 1};
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	int pair[2], got;
 
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	MUST(sendmsg(pair[0], &m, 0));
-	v = (struct iovec){room, 1};
-	MUST(recvmsg(pair[1], &m, 0));
-	memcpy(&got, CMSG_DATA(&control.header), sizeof(got));
+	MUST(pass_right(pair[0], fd, 0));
+	got = (int)MUST(take_right(pair[1], 0));
 	close(pair[0]);
 	close(pair[1]);
 	return got;
