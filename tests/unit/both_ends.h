@@ -41,4 +41,12 @@ static inline uint64_t asleep_with(const char *bytes)
 	return word;
 }
 
+static inline void comes_by_kernel(const char *bytes)
+{
+	char got[64];
+
+	ck_assert_int_eq(recv(pair.fd[1], got, sizeof(got), MSG_DONTWAIT), (int)strlen(bytes));
+	ck_assert_mem_eq(got, bytes, strlen(bytes));
+}
+
 #endif

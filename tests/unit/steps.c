@@ -8,17 +8,8 @@
 #include <sys/mman.h>
 
 #include "sockets/leave.h"
-#include "sockets/pending.h"
 #include "sockets/sending.h"
 #include "sockets/set_item.h"
-
-static void comes_by_kernel(const char *bytes)
-{
-	char got[64];
-
-	ck_assert_int_eq(recv(pair.fd[1], got, sizeof(got), MSG_DONTWAIT), (int)strlen(bytes));
-	ck_assert_mem_eq(got, bytes, strlen(bytes));
-}
 
 START_TEST(a_mark_does_not_silence_the_doorbell)
 {
@@ -313,70 +304,6 @@ START_TEST(room_is_made_for_what_is_asked_for)
 }
 END_TEST
 
-/* A process that puts its descriptor away does no harm to another that is in the middle of a long copy. */
-START_TEST(who_leaves_a_stream_to_others_does_not_wait_for_them)
-{
-	int other, nothing;
-
-	asleep_with("hello");
-	other = dup(pair.fd[0]);
-	atomic_store(&writer->slot->end[0].holders, 2);
-	atomic_store(&words->tx_lock.holder, (uint32_t)getppid());
-	pair_close(writer, pair.fd[0]);
-	ck_assert(!writer->broken);
-	ck_assert_uint_eq(words->state & (CW_MARK_LEFT | CW_MARK_WRITER_GONE), 0);
-	ck_assert_uint_eq(words->tx_lock.holder, (uint32_t)getppid());
-	ck_assert_int_eq(recv(pair.fd[1], &nothing, 1, MSG_DONTWAIT), -1);
-	ck_assert_int_eq(errno, EAGAIN);
-	close(other);
-}
-END_TEST
-
-static pid_t sharer;
-
-static void *let_sharer_go_on(void *ignored)
-{
-	usleep(2500000);
-	kill(sharer, SIGCONT);
-	return NULL;
-}
-
-/* A process that has the stream too is stopped in the middle of a copy, for longer than any wait lasts: it goes on some time. */
-START_TEST(a_sharer_that_is_stopped_is_waited_for)
-{
-	uint64_t contended = 0;
-	pthread_t other;
-	int status;
-
-	asleep_with("hello");
-	sharer = fork();
-	if (sharer == 0) {
-		cw_lock(&words->tx_lock, (uint32_t)syscall(SYS_gettid), &contended);
-		raise(SIGSTOP);
-		cw_unlock(&words->tx_lock);
-		_exit(0);
-	}
-	ck_assert_int_eq(waitpid(sharer, &status, WUNTRACED), sharer);
-	ck_assert(WIFSTOPPED(status));
-	ck_assert_int_eq(pthread_create(&other, NULL, let_sharer_go_on, NULL), 0);
-	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
-	ck_assert(!writer->broken);
-	pthread_join(other, NULL);
-	ck_assert_int_eq(waitpid(sharer, &status, 0), sharer);
-	comes_by_kernel("hello!");
-}
-END_TEST
-
-/* Nor may one be named that has nothing to do with it. */
-START_TEST(who_has_no_such_socket_is_not_waited_for)
-{
-	asleep_with("hello");
-	words->tx_lock.holder = (uint32_t)getppid();
-	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), -1);
-	ck_assert(writer->broken);
-}
-END_TEST
-
 /* A reader that leaves while a take back has begun and not ended: the next program would read a gap. */
 START_TEST(who_leaves_waits_for_the_end_of_a_take_back)
 {
@@ -387,48 +314,6 @@ START_TEST(who_leaves_waits_for_the_end_of_a_take_back)
 		words->tx_kernel_op = CW_TAKING_BACK; /* and its writer was killed */
 	cw_leave_to(reader, pair.fd[1], CW_REASON_executed);
 	ck_assert_int_eq(reader->broken, _i);
-}
-END_TEST
-
-static void count_unread(struct cw_stream *stream)
-{
-	_exit(cw_pending_in(stream, pair.fd[1]) || stream->rx->rx_attached);
-}
-
-/* Which byte is the next one nobody can say before the parent's call is over, that began before the slot was there. */
-START_TEST(a_child_does_not_attach_beside_a_call_of_its_parents)
-{
-	open_both();
-	reader->rx_busy = 1;
-	ck_assert_int_eq(in_child(count_unread, reader), 0);
-	ck_assert(!reader->rx->rx_attached);
-	reader->rx_busy = 0;
-	cw_pending_in(reader, pair.fd[1]);
-	ck_assert(reader->rx->rx_attached);
-}
-END_TEST
-
-static void reset_it(struct cw_stream *stream)
-{
-	cw_switch_break(stream, pair.fd[1], CW_REASON_lock_lost);
-}
-
-/* By another process that holds this end. The kernel has a word of its own for who was disconnected. */
-START_TEST(a_sharers_reset_is_told_as_one)
-{
-	int error = 0;
-	socklen_t size = sizeof(error);
-	char byte;
-
-	open_both();
-	ck_assert_int_eq(in_child(reset_it, reader), 0);
-	ck_assert_int_eq(getsockopt(pair.fd[1], SOL_SOCKET, SO_ERROR, &error, &size), 0);
-	errno = 0;
-	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, 0), -1);
-	ck_assert_int_eq(errno, ECONNRESET);
-	errno = 0;
-	ck_assert_int_eq(cw_receive(reader, pair.fd[1], &byte, 1, MSG_PEEK), -1);
-	ck_assert_int_eq(errno, ECONNRESET);
 }
 END_TEST
 
@@ -611,11 +496,6 @@ int main(void)
 	tcase_add_test(units, nothing_is_taken_back_beside_who_reads_a_full_kernel);
 	tcase_add_loop_test(units, what_the_kernel_has_no_room_for_stays_in_the_ring, 0, 2);
 	tcase_add_test(units, room_is_made_for_what_is_asked_for);
-	tcase_add_test(units, who_leaves_a_stream_to_others_does_not_wait_for_them);
-	tcase_add_test(units, a_sharer_that_is_stopped_is_waited_for);
-	tcase_add_test(units, a_child_does_not_attach_beside_a_call_of_its_parents);
-	tcase_add_test(units, a_sharers_reset_is_told_as_one);
-	tcase_add_test(units, who_has_no_such_socket_is_not_waited_for);
 	tcase_add_loop_test(units, who_leaves_waits_for_the_end_of_a_take_back, 0, 2);
 	tcase_add_loop_test(units, a_handler_sends_in_the_middle_of_a_copy, 0, 6);
 	tcase_add_test(units, offers_in_vain_become_rarer);
