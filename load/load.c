@@ -222,7 +222,8 @@ static void begin(const struct image *image, const char *path, int argc, char **
 	lay_stack(aligned, image, path, argc, argv, kernels);
 	close(image->fd);
 	prctl(PR_SET_NAME, slash ? slash + 1 : path);
-	if (loaded_begin(image->bias + image->text_low, image->bias + image->text_high, image->bias + image->high, path))
+	if (loaded_begin(image->bias + image->low, image->bias + image->text_low, image->bias + image->text_high, image->bias + image->high,
+			 path))
 		jump(image->bias + image->header.e_entry, aligned);
 }
 

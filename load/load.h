@@ -24,8 +24,8 @@ static inline bool cw_load_is_elsewhere(const Elf64_Ehdr *header, const Elf64_Ph
 
 #define CW_LOADED_BEGIN "causeway_loaded_begin"
 
-/* A program has been mapped: its text, where its break begins, and its path. Its calls are dispatched from here on; false: they can't or
- * need not be. */
-typedef bool cw_loaded_begin(uintptr_t low, uintptr_t high, uintptr_t end, const char *path);
+/* A program has been mapped: from where, its text, where its break begins, and its path. Its calls are dispatched from here on; false: they
+ * can't or need not be. */
+typedef bool cw_loaded_begin(uintptr_t start, uintptr_t low, uintptr_t high, uintptr_t end, const char *path);
 
 #endif

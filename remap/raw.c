@@ -11,6 +11,7 @@
 #include "number.h"
 #include "plain.h"
 #include "process.h"
+#include "raw_jumps.h"
 #include "raw_static.h"
 #include "sockets/leave.h"
 
@@ -39,11 +40,13 @@ void cw_raw_end(void)
 
 /* ---- what a call becomes ---- */
 
-static long by_name(long number, const long a[6])
+long cw_raw_by_name(long number, const long a[6])
 {
 	long result;
 	int cancelled;
 
+	if (cw_raw_static_on && cw_raw_static(number, a, &result))
+		return result;
 	if (number == SYS_read || number == SYS_recvfrom)
 		cw_raw_look((int)a[0]);
 	/* A bare system call is no cancellation point. */
@@ -159,8 +162,7 @@ static bool answer(struct cw_raw_thread *thread, ucontext_t *context, long numbe
 		}
 		break;
 	}
-	if (!cw_raw_static_on || !cw_raw_static(number, a, result))
-		*result = by_name(number, a);
+	*result = cw_raw_by_name(number, a);
 	return false;
 }
 
@@ -220,6 +222,8 @@ static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *con
 		thread->settled = true;
 		cw_raw_settle(thread, context);
 	}
+	if (!thread->direct)
+		cw_raw_direct_begin(thread, context);
 	/* The kernel looks at the lower half of the number alone. */
 	if (!answer(thread, context, (int)registers[REG_RAX], a, &result))
 		registers[REG_RAX] = result;
@@ -282,18 +286,19 @@ static bool choose(uintptr_t low, uintptr_t high)
 	return cw_raw_arm() == 0;
 }
 
-bool cw_raw_start(uintptr_t low, uintptr_t high)
+bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high)
 {
 	bool has_threads = cw_raw_threads_start();
 
-	if (!has_threads || !cw_raw_install() || !choose(low, high))
+	if (!has_threads || !cw_raw_install() || !choose(cw_raw_jumps_room(start, low, high), high))
 		return false;
+	cw_raw_jumps_begin();
 	cw_raw_on = true;
 	cw_raw_join();
 	return true;
 }
 #else
-bool cw_raw_start(uintptr_t low, uintptr_t high)
+bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high)
 {
 	return false;
 }

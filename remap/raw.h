@@ -5,9 +5,11 @@
  * needs it (raw_program.c).
  *
  * raw.c		what a dispatched call becomes
- * raw_signals.c	the program's masks, handlers and signal stacks, which must leave SIGSYS alone
+ * raw_signals.c	the program's masks and handlers, which must leave SIGSYS alone
+ * raw_stacks.c		its signal stacks, on which calls are answered
  * raw_clone.c		calls that return twice
  * raw_thread.c		what a thread has: libc's thread pointer beside the program's own
+ * raw_jumps.h		what comes by a jump instead of a signal
  */
 #ifndef CW_REMAP_RAW_H
 #define CW_REMAP_RAW_H
@@ -18,8 +20,9 @@
 
 /* Does the program's text need it? Looked up once. */
 bool cw_raw_needed(void);
-/* Begin: the text in [low, high) is dispatched in the calling thread, and in those that come from it. False: it can't be done here. */
-bool cw_raw_start(uintptr_t low, uintptr_t high);
+/* Begin: the text in [low, high), of what has been mapped from `start` on, is dispatched in the calling thread, and in those that come from
+ * it. False: it can't be done here. */
+bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high);
 bool cw_raw_start_program(void);
 /* A forked child, or a thread made by libc, isn't dispatched yet. */
 void cw_raw_join(void);

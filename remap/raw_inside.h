@@ -42,8 +42,11 @@ struct cw_raw_thread {
 	struct cw_raw_detour beginning;
 	uintptr_t resume_32;
 	uintptr_t own_fs, program_fs;
-	ucontext_t *call; /* the one that is answered now: where it was made */
+	ucontext_t *call;             /* the one that is answered now: where it was made */
+	struct cw_raw_direct *direct; /* raw_jumps.h; NULL: not yet */
 	/* ours */
+	struct cw_raw_direct *direct_room;
+	bool direct_over; /* the thread ends */
 	struct cw_raw_detour detours[CW_RAW_DETOURS];
 	unsigned oldest;
 	bool births;                /* some detour may be a thread's beginning */
@@ -59,7 +62,8 @@ struct cw_raw_thread {
 };
 
 _Static_assert(offsetof(struct cw_raw_detour, result) == 56 && offsetof(struct cw_raw_thread, resume_32) == 96 &&
-		       offsetof(struct cw_raw_thread, own_fs) == 104 && offsetof(struct cw_raw_thread, call) == 120,
+		       offsetof(struct cw_raw_thread, own_fs) == 104 && offsetof(struct cw_raw_thread, call) == 120 &&
+		       offsetof(struct cw_raw_thread, direct) == 128,
 	       "raw_stubs.S knows them");
 
 extern __thread struct cw_raw_thread cw_raw_own;
@@ -118,12 +122,33 @@ long cw_raw_store(void *to, const void *from, size_t size);
 /* So much of a text as is there and finds room, with its end in any case. */
 void cw_raw_fetch_text(char *to, const char *from, size_t size);
 
+#define CW_RAW_STACK (1024 * 1024) /* of ours. The program's handlers may be on it too, where they interrupt a call of ours */
+/* One, with what lies above it, zeros. NULL: none can be had. Below it lies a guard. */
+void *cw_raw_new_stack(size_t above);
+void cw_raw_free_stack(void *stack, size_t above);
+
 /* raw_thread.c */
 bool cw_raw_threads_start(void);
 struct cw_raw_thread *cw_raw_thread_new(void); /* NULL: none can be had */
 void cw_raw_thread_give(struct cw_raw_thread *thread, int left);
 
-/* raw_signals.c: of the context of a dispatched call. The answer, as the kernel gives it. */
+/* raw_stacks.c: of ours, which one that is, -1 if it is none; one that is not in use, but not this one; its memory, NULL if there is none.
+ */
+int cw_raw_room_of(const struct cw_raw_thread *thread, const void *start);
+int cw_raw_free_room(struct cw_raw_thread *thread, int but);
+void *cw_raw_make_room(struct cw_raw_thread *thread, int room);
+
+static inline bool cw_raw_lies_on(uintptr_t pointer, const stack_t *stack)
+{
+	return !(stack->ss_flags & SS_DISABLE) && pointer - (uintptr_t)stack->ss_sp - 1 < stack->ss_size;
+}
+
+static inline bool cw_raw_is_none(const stack_t *stack)
+{
+	return !stack->ss_size || (stack->ss_flags & SS_DISABLE);
+}
+
+/* raw_signals.c, raw_stacks.c: of the context of a dispatched call. The answer, as the kernel gives it. */
 long cw_raw_sigaction(int number, const void *action, void *old, size_t size);
 long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *set, uint64_t *old, size_t size);
 /* True: the program's registers are to be left as they are. */
@@ -145,7 +170,9 @@ struct cw_raw_detour *cw_raw_detour(struct cw_raw_thread *thread, ucontext_t *co
 bool cw_raw_clone(struct cw_raw_thread *thread, ucontext_t *context, long number, const long a[6], long *result);
 void cw_raw_born(struct cw_raw_thread *thread);
 
-/* raw.c: with the program's thread pointer known, and libc's in its place. */
+/* raw.c: the call that syscall(2) would be, which is none of those that need more than their arguments. As the kernel answers. */
+long cw_raw_by_name(long number, const long a[6]);
+/* With the program's thread pointer known, and libc's in its place. */
 void cw_raw_answer(struct cw_raw_thread *thread, const siginfo_t *info, ucontext_t *context);
 /* The same, where that is not done yet: there are no instructions for it. */
 void cw_raw_caught_slowly(int number, siginfo_t *info, void *context);

@@ -1,9 +1,12 @@
-/* The program's memory, as the kernel reads and writes it for a call: what isn't there is EFAULT. */
+/* The program's memory, as the kernel reads and writes it for a call: what isn't there is EFAULT. And stacks of ours. */
 #include "raw_inside.h"
 
 #ifdef CW_RAW_HERE
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
+
+#define GUARD 4096
 
 static long copied(long number, const void *ours, const void *theirs, size_t size)
 {
@@ -42,5 +45,21 @@ void cw_raw_fetch_text(char *to, const char *from, size_t size)
 	if (is_refused(done))
 		strncpy(to, from, size - 1), done = (long)size - 1;
 	to[done < 0 ? 0 : done] = 0;
+}
+
+void *cw_raw_new_stack(size_t above)
+{
+	long size = (long)(GUARD + CW_RAW_STACK + above), flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	long memory = cw_raw(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+	if (memory < 0 && memory > -4096)
+		return NULL;
+	cw_raw(SYS_mprotect, memory, GUARD, PROT_NONE, 0, 0, 0);
+	return (void *)(memory + GUARD); // NOLINT
+}
+
+void cw_raw_free_stack(void *stack, size_t above)
+{
+	cw_raw(SYS_munmap, (long)stack - GUARD, (long)(GUARD + CW_RAW_STACK + above), 0, 0, 0, 0);
 }
 #endif

@@ -10,6 +10,7 @@
 
 struct program {
 	bool needed;
+	uintptr_t start;
 	uintptr_t low, high; /* its executable memory */
 };
 
@@ -24,12 +25,14 @@ static int read_program(struct dl_phdr_info *info, size_t size, void *argument)
 	struct program *program = argument;
 	size_t left = MOST_TEXT;
 
-	program->low = UINTPTR_MAX;
+	program->start = program->low = UINTPTR_MAX;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 
 		if (segment->p_type == PT_NOTE && cw_text_note_of_go(at(info, segment), segment->p_memsz))
 			program->needed = true;
+		if (segment->p_type == PT_LOAD && (uintptr_t)at(info, segment) < program->start)
+			program->start = (uintptr_t)at(info, segment);
 		if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X))
 			continue;
 		if ((uintptr_t)at(info, segment) < program->low)
@@ -67,5 +70,5 @@ bool cw_raw_start_program(void)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 
-	return cw_raw_start(own()->low & ~(page - 1), (own()->high + page - 1) & ~(page - 1));
+	return cw_raw_start(own()->start & ~(page - 1), own()->low & ~(page - 1), (own()->high + page - 1) & ~(page - 1));
 }

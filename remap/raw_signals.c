@@ -9,6 +9,7 @@
 
 #include "call.h"
 #include "process.h"
+#include "raw_jumps.h"
 
 bool cw_raw_on;
 
@@ -21,15 +22,10 @@ const sigset_t *cw_raw_mask_slow(const sigset_t *mask, sigset_t *room)
 
 #ifdef CW_RAW_HERE
 #include <errno.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#define SIGNALS     64
-#define OWN_STACK   (1024 * 1024) /* the program's handlers too are on it, where they interrupt a call of ours */
-#define GUARD       4096
-#define SMALL_STACK (32 * 1024) /* what a call of ours may need, in frames of the largest processors */
-#define LEAST_STACK 2048
-#define RESTORER    0x04000000ul
+#define SIGNALS  64
+#define RESTORER 0x04000000ul
 
 /* The kernel's struct sigaction. */
 struct action {
@@ -60,63 +56,6 @@ static void end_by(int number)
 static void keep_sigsys(ucontext_t *context)
 {
 	sigdelset(&context->uc_sigmask, SIGSYS);
-}
-
-static bool lies_on(uintptr_t pointer, const stack_t *stack)
-{
-	return !(stack->ss_flags & SS_DISABLE) && pointer - (uintptr_t)stack->ss_sp - 1 < stack->ss_size;
-}
-
-static bool is_none(const stack_t *stack)
-{
-	return !stack->ss_size || (stack->ss_flags & SS_DISABLE);
-}
-
-/* ---- stacks of ours: where the program's is too small for our calls; and where it has none, in threads that libc does not make: a thread
- * that ends may have given up its stack before its last call (Go) ---- */
-
-/* -1: it is none of them. */
-static int room_of(const struct cw_raw_thread *thread, const void *start)
-{
-	for (int i = 0; start && i < CW_RAW_ROOMS; i++)
-		if (thread->rooms[i] == start)
-			return i;
-	return -1;
-}
-
-static bool has_rooms(const struct cw_raw_thread *thread)
-{
-	for (int i = 0; i < CW_RAW_ROOMS; i++)
-		if (thread->rooms[i])
-			return true;
-	return false;
-}
-
-/* Another than this one. A handler that is left by a jump leaves its room held: where all are it is the next one's turn. */
-static int free_room(struct cw_raw_thread *thread, int but)
-{
-	unsigned next;
-
-	for (int i = 0; i < CW_RAW_ROOMS; i++)
-		if (i != but && !thread->held[i])
-			return i;
-	next = thread->next_room++ % (CW_RAW_ROOMS - 1);
-	return (int)next < but ? (int)next : (int)next + 1;
-}
-
-static void *make_room(struct cw_raw_thread *thread, int room)
-{
-	if (!thread->rooms[room]) {
-		int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-		long memory = cw_raw(SYS_mmap, 0, GUARD + OWN_STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
-
-		if (memory < 0 && memory > -4096)
-			return NULL;
-		cw_raw(SYS_mprotect, memory, GUARD, PROT_NONE, 0, 0, 0);
-		thread->rooms[room] = (void *)(memory + GUARD);
-	}
-	thread->held[room] = false;
-	return thread->rooms[room];
 }
 
 /* ---- handlers ---- */
@@ -184,7 +123,8 @@ static void handle_there(void *argument)
 {
 	const struct handling *handling = argument;
 
-	cw_raw(SYS_sigaltstack, (long)&handling->meanwhile, 0, 0, 0, 0, 0);
+	if (handling->meanwhile.ss_sp)
+		cw_raw(SYS_sigaltstack, (long)&handling->meanwhile, 0, 0, 0, 0, 0);
 	cw_raw_set_fs(handling->fs);
 	cw_release_signals(handling->mask);
 	handling->action->handler(handling->number, handling->info, handling->seen);
@@ -194,14 +134,16 @@ static void handle_there(void *argument)
 /* The kernel would have a handler run where the program is, unless both want another stack. The calls that it makes need a room then. */
 static bool belongs_to_program(struct cw_raw_thread *thread, struct handling *handling, const ucontext_t *call)
 {
-	int here = room_of(thread, call->uc_stack.ss_sp);
+	int here = cw_raw_room_of(thread, call->uc_stack.ss_sp);
 
-	if (here < 0 || !lies_on((uintptr_t)__builtin_frame_address(0), &call->uc_stack) ||
-	    lies_on((uintptr_t)call->uc_mcontext.gregs[REG_RSP], &call->uc_stack) ||
-	    ((handling->action->flags & SA_ONSTACK) && !is_none(&thread->stack)))
+	if (cw_raw_direct_on_stack(thread, (uintptr_t)__builtin_frame_address(0)))
+		return true;
+	if (here < 0 || !cw_raw_lies_on((uintptr_t)__builtin_frame_address(0), &call->uc_stack) ||
+	    cw_raw_lies_on((uintptr_t)call->uc_mcontext.gregs[REG_RSP], &call->uc_stack) ||
+	    ((handling->action->flags & SA_ONSTACK) && !cw_raw_is_none(&thread->stack)))
 		return false;
-	handling->meanwhile.ss_sp = make_room(thread, free_room(thread, here));
-	handling->meanwhile.ss_size = OWN_STACK;
+	handling->meanwhile.ss_sp = cw_raw_make_room(thread, cw_raw_free_room(thread, here));
+	handling->meanwhile.ss_size = CW_RAW_STACK;
 	return handling->meanwhile.ss_sp;
 }
 
@@ -210,22 +152,34 @@ static bool belongs_to_program(struct cw_raw_thread *thread, struct handling *ha
 static void handle_on_programs(struct cw_raw_thread *thread, struct handling *handling, const ucontext_t *call)
 {
 	uintptr_t stack = ((uintptr_t)call->uc_mcontext.gregs[REG_RSP] - RED_ZONE - sizeof(ucontext_t)) & ~(uintptr_t)63;
-	int here = room_of(thread, call->uc_stack.ss_sp);
+	int here = handling->meanwhile.ss_sp ? cw_raw_room_of(thread, call->uc_stack.ss_sp) : -1;
 
-	thread->held[here] = true;
+	if (here >= 0)
+		thread->held[here] = true;
 	handling->mask = cw_hold_signals();
 	memcpy((void *)stack, handling->seen, CONTEXT_BYTES);
 	handling->seen = (ucontext_t *)stack;
 	cw_raw_call_on(stack, handle_there, handling);
-	thread->held[here] = false;
+	if (here >= 0)
+		thread->held[here] = false;
 }
 
 /* Left, as by a jump; the frame holds what is blocked there. */
-static _Noreturn void leave_call(const ucontext_t *call, uintptr_t fs)
+static _Noreturn void leave_call(struct cw_raw_thread *thread, const ucontext_t *call, uintptr_t fs)
 {
 	cw_hold_signals();
+	if (cw_raw_is_direct(thread, call))
+		cw_raw_direct_leave(thread);
 	cw_raw_set_fs(fs);
 	cw_raw_return((uintptr_t)call);
+}
+
+/* The instruction may stand elsewhere for one of the program's. */
+static greg_t place_of_call(greg_t call)
+{
+	greg_t site = (greg_t)cw_raw_jumps_from((uintptr_t)call);
+
+	return site ? site : call;
 }
 
 /*
@@ -235,9 +189,11 @@ static _Noreturn void leave_call(const ucontext_t *call, uintptr_t fs)
 static void handle_in_call(struct cw_raw_thread *thread, struct handling *handling, ucontext_t *call, bool over, ucontext_t *own)
 {
 	ucontext_t copy;
-	greg_t behind = call->uc_mcontext.gregs[REG_RIP], shown = over ? behind : behind - 2;
+	greg_t behind = call->uc_mcontext.gregs[REG_RIP], shown = over ? behind : place_of_call(behind - 2);
 	uint64_t before, mask;
 
+	if (cw_raw_is_direct(thread, call))
+		cw_raw_direct_complete(call, own);
 	memcpy(&before, &call->uc_sigmask, sizeof(before));
 	memcpy(&copy, call, CONTEXT_BYTES);
 	copy.uc_mcontext.gregs[REG_RIP] = shown;
@@ -249,7 +205,7 @@ static void handle_in_call(struct cw_raw_thread *thread, struct handling *handli
 	keep_sigsys(handling->seen);
 	memcpy(call, handling->seen, CONTEXT_BYTES);
 	if (!over && call->uc_mcontext.gregs[REG_RIP] != shown)
-		leave_call(call, handling->fs);
+		leave_call(thread, call, handling->fs);
 	if (!over)
 		call->uc_mcontext.gregs[REG_RIP] = behind;
 	memcpy(&mask, &call->uc_sigmask, sizeof(mask));
@@ -265,7 +221,10 @@ void cw_raw_signal(int number, siginfo_t *info, void *context)
 	uintptr_t fs = cw_raw_fs();
 	struct handling handling = {.action = &action, .number = number, .info = info, .fs = fs, .own_fs = fs, .thread = thread};
 	bool over = false;
-	ucontext_t *call = thread ? call_around(context, &over) : NULL;
+	ucontext_t *call = thread ? cw_raw_direct_around(thread, context, &over) : NULL;
+
+	if (thread && !call)
+		call = call_around(context, &over);
 
 	if (action.flags & SA_RESETHAND)
 		shadow[number] = (struct action){0};
@@ -374,107 +333,6 @@ long cw_raw_sigprocmask(ucontext_t *context, int how, const uint64_t *wanted, ui
 	return old ? cw_raw_store(old, &before, sizeof(before)) : 0;
 }
 
-/* Unless it ends on that very stack. */
-void cw_raw_stack_end(void *ignored)
-{
-	struct cw_raw_thread *thread = cw_raw_self();
-	stack_t none = {.ss_flags = SS_DISABLE};
-
-	if (!thread || !has_rooms(thread) || cw_raw(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) != 0)
-		return;
-	for (int i = 0; i < CW_RAW_ROOMS; i++) {
-		if (thread->rooms[i])
-			cw_raw(SYS_munmap, (long)thread->rooms[i] - GUARD, GUARD + OWN_STACK, 0, 0, 0, 0);
-		thread->rooms[i] = NULL;
-	}
-}
-
-/* What the kernel is to be told, who knows of `kernels` now, where the program wants this one. */
-static stack_t stack_for(struct cw_raw_thread *thread, const stack_t *wanted, const stack_t *kernels)
-{
-	bool none = is_none(wanted);
-	int own = room_of(thread, kernels->ss_sp);
-	void *room;
-
-	if ((none && thread->program_fs == thread->own_fs) || (!none && wanted->ss_size >= SMALL_STACK))
-		return *wanted;
-	room = make_room(thread, own >= 0 ? own : free_room(thread, -1));
-	if (!room)
-		return *wanted;
-	return (stack_t){.ss_sp = room, .ss_size = OWN_STACK, .ss_flags = none ? 0 : wanted->ss_flags};
-}
-
-void cw_raw_settle(struct cw_raw_thread *thread, ucontext_t *context)
-{
-	thread->stack = context->uc_stack;
-	context->uc_stack = stack_for(thread, &thread->stack, &thread->stack);
-}
-
-/* As the program has set it; in a dispatched call and beside one. */
-static stack_t own_view(const struct cw_raw_thread *thread, const stack_t *kernels, bool on)
-{
-	stack_t stack = room_of(thread, kernels->ss_sp) >= 0 ? thread->stack : *kernels;
-
-	if (is_none(&stack))
-		return (stack_t){.ss_flags = SS_DISABLE};
-	if (on)
-		stack.ss_flags |= SS_ONSTACK;
-	return stack;
-}
-
-static long set_stack(struct cw_raw_thread *thread, const stack_t *stack, bool on, const stack_t *kernels, stack_t *wanted)
-{
-	unsigned mode = (unsigned)stack->ss_flags & ~(1u << 31);
-
-	if (on)
-		return -EPERM;
-	if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0)
-		return -EINVAL;
-	if (mode != SS_DISABLE && stack->ss_size < LEAST_STACK)
-		return -ENOMEM;
-	thread->stack = mode == SS_DISABLE ? (stack_t){.ss_flags = SS_DISABLE} : *stack;
-	*wanted = stack_for(thread, &thread->stack, kernels);
-	return 0;
-}
-
-/* A stack can't be changed while the handler is on it, nor by its return: the kernel refuses that silently. */
-bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const stack_t *stack, stack_t *old, long *result)
-{
-	greg_t *registers = context->uc_mcontext.gregs;
-	stack_t before = context->uc_stack;
-	bool on = lies_on((uintptr_t)registers[REG_RSP], &before);
-	struct cw_raw_thread childs;
-	struct cw_raw_detour *detour;
-	stack_t asked, wanted;
-
-	if (stack && cw_raw_fetch(&asked, stack, sizeof(asked))) {
-		*result = -EFAULT;
-		return false;
-	}
-	/* A vfork child's thread is its parent's, who goes on by what is written there. */
-	if (cw_is_other_process()) {
-		childs = *thread;
-		thread = &childs;
-	}
-	before = own_view(thread, &before, on);
-	*result = stack ? set_stack(thread, &asked, on, &context->uc_stack, &wanted) : 0;
-	if (*result == 0 && old)
-		*result = cw_raw_store(old, &before, sizeof(before));
-	if (*result)
-		return false;
-	if (stack && thread == &childs)
-		context->uc_stack = wanted;
-	if (!stack || thread == &childs)
-		return false;
-	detour = cw_raw_detour(thread, context, cw_raw_stack_call);
-	detour->saved[0] = (uint64_t)registers[REG_RDI];
-	detour->saved[1] = (uint64_t)registers[REG_RSI];
-	detour->wanted = wanted;
-	registers[REG_RDI] = (greg_t)&detour->wanted;
-	registers[REG_RSI] = 0;
-	return true;
-}
-
 bool cw_raw_install(void)
 {
 	struct action action = {
@@ -562,32 +420,5 @@ CW_EXPORT sighandler_t signal(int number, sighandler_t handler)
 		return cw_real.signal(number, handler);
 	own_sigsys(&action, &old);
 	return old.sa_handler;
-}
-
-/* Dispatched calls of libc's threads are handled on this stack too. */
-CW_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
-{
-	struct cw_raw_thread *thread;
-	stack_t kernels, before, wanted;
-	bool on;
-	long result;
-
-	cw_ensure_started();
-	thread = cw_raw_on && !cw_is_other_process() ? cw_raw_self() : NULL;
-	if (!thread || cw_real.sigaltstack(NULL, &kernels) < 0)
-		return cw_real.sigaltstack(stack, old);
-	on = kernels.ss_flags & SS_ONSTACK;
-	kernels.ss_flags &= ~SS_ONSTACK;
-	before = own_view(thread, &kernels, on);
-	result = stack ? set_stack(thread, stack, on, &kernels, &wanted) : 0;
-	if (result == 0 && stack && cw_real.sigaltstack(&wanted, NULL) < 0)
-		return -1;
-	if (result < 0) {
-		errno = (int)-result;
-		return -1;
-	}
-	if (old)
-		*old = before;
-	return 0;
 }
 #endif

@@ -154,7 +154,7 @@ bool cw_raw_static(long number, const long a[6], long *result)
 
 CW_EXPORT cw_loaded_begin causeway_loaded_begin;
 
-bool causeway_loaded_begin(uintptr_t low, uintptr_t high, uintptr_t end, const char *path)
+bool causeway_loaded_begin(uintptr_t start, uintptr_t low, uintptr_t high, uintptr_t end, const char *path)
 {
 	char *real = realpath(path, NULL);
 
@@ -167,7 +167,7 @@ bool causeway_loaded_begin(uintptr_t low, uintptr_t high, uintptr_t end, const c
 	text_low = low;
 	text_high = high;
 	break_start = break_now = page_up(end);
-	if (!cw_raw_start(low, high))
+	if (!cw_raw_start(start, low, high))
 		return false;
 	cw_raw_static_on = true;
 	return true;

@@ -110,6 +110,7 @@ struct cw_raw_thread *cw_raw_thread_new(void)
 	memset(thread->detours, 0, sizeof(thread->detours));
 	memset(thread->held, 0, sizeof(thread->held));
 	thread->births = false;
+	thread->direct = NULL;
 	thread->left = 0;
 	thread->stack = (stack_t){.ss_flags = SS_DISABLE};
 	thread->fresh = true;

@@ -72,7 +72,7 @@ static bool plausible(const unsigned char *text, const unsigned char *at, size_t
 	return false;
 }
 
-const unsigned char *cw_text_find_call(const unsigned char *text, size_t size)
+const unsigned char *cw_text_next_call(const unsigned char *text, size_t size)
 {
 	const __m128i first = _mm_set1_epi8(0x0f), second = _mm_set1_epi8(0x05);
 	size_t i = 0;
@@ -82,16 +82,32 @@ const unsigned char *cw_text_find_call(const unsigned char *text, size_t size)
 		__m128i next = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(text + i + 1)), second);
 		unsigned both = (unsigned)_mm_movemask_epi8(_mm_and_si128(here, next));
 
-		for (; both; both &= both - 1)
-			if (plausible(text, text + i + __builtin_ctz(both), size))
-				return text + i + __builtin_ctz(both);
+		if (both)
+			return text + i + __builtin_ctz(both);
 	}
 	for (; i + 2 <= size; i++)
-		if (text[i] == 0x0f && text[i + 1] == 0x05 && plausible(text, text + i, size))
+		if (text[i] == 0x0f && text[i + 1] == 0x05)
 			return text + i;
 	return NULL;
 }
+
+const unsigned char *cw_text_find_call(const unsigned char *text, size_t size)
+{
+	const unsigned char *at = text;
+
+	while ((at = cw_text_next_call(at, size - (size_t)(at - text)))) {
+		if (plausible(text, at, size))
+			return at;
+		at += 2;
+	}
+	return NULL;
+}
 #else
+const unsigned char *cw_text_next_call(const unsigned char *text, size_t size)
+{
+	return NULL;
+}
+
 const unsigned char *cw_text_find_call(const unsigned char *text, size_t size)
 {
 	return NULL;

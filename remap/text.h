@@ -9,6 +9,9 @@
  * looked after, not a proof. */
 const unsigned char *cw_text_find_call(const unsigned char *text, size_t size);
 
+/* The first bytes there that would be one. */
+const unsigned char *cw_text_next_call(const unsigned char *text, size_t size);
+
 /* Notes of a segment or section: is one of them the Go linker's? */
 bool cw_text_note_of_go(const unsigned char *notes, size_t size);
 

@@ -25,7 +25,7 @@ struct cw_policy_ports {
 };
 
 struct cw_policy {
-	long number[16]; /* FLAG and NUMBER options by enum cw_option */
+	long number[24]; /* FLAG and NUMBER options by enum cw_option */
 	struct cw_policy_address address[CW_POLICY_ITEMS];
 	struct cw_policy_ports port[CW_POLICY_ITEMS];
 	uint32_t addresses, ports;

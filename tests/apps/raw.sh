@@ -6,15 +6,16 @@
 sources=$top/tests/apps/raw
 export GOCACHE=$work/gocache GO111MODULE=off GOFLAGS=
 build_go() { (cd "$sources" && CGO_ENABLED=$2 go build -o "$work/$1" "${@:3}"); }
+c() { "${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/$1" "$sources/$2" "${@:3}" -pthread; }
 built=1
 build_go go-dynamic 1 echo.go web.go && build_go go-static 0 echo.go web.go && build_go go-pie 0 -buildmode=pie echo.go noweb.go &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/c-dynamic" "$sources/instructions.c" -pthread &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/c-static" "$sources/instructions.c" -pthread &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -o "$work/dispatched-dynamic" "$sources/dispatched.c" &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -static -o "$work/dispatched-static" "$sources/dispatched.c" &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -o "$work/signals-dynamic" "$sources/signals.c" -pthread &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/signals-static" "$sources/signals.c" -pthread &&
-	"${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/places" "$sources/places.c" -pthread || built=0
+	c c-dynamic instructions.c && c c-static instructions.c -static &&
+	c c-dynamic-jumps instructions.c -DAS_GO && c c-static-jumps instructions.c -DAS_GO -static &&
+	c dispatched-dynamic dispatched.c && c dispatched-static dispatched.c -static &&
+	c signals-dynamic signals.c && c signals-static signals.c -static &&
+	c signals-dynamic-jumps signals.c -DAS_GO && c signals-static-jumps signals.c -DAS_GO -static &&
+	c jumped-dynamic jumped.c && c jumped-static jumped.c -static &&
+	c places places.c -static || built=0
 if [ "$built" = 0 ]; then
 	not_ok "the programs are built" "see above"
 	exit 1
@@ -47,6 +48,15 @@ reported client "io_uring by an instruction is seen" '.reasons.splice >= 1'
 with_and_without "static C" served go-static c-static
 went_by_ring client 5 1000000 20
 
+with_and_without "C with instructions as Go's" served go-dynamic c-dynamic-jumps
+went_by_ring client 5 1000000 20
+with_and_without "static C with instructions as Go's" served go-static c-static-jumps
+went_by_ring client 5 1000000 20
+# By signals alone, as where there is no room for jumps.
+without_jumps() { CAUSEWAY_RAW_JUMPS=no served "$@"; }
+with_and_without "Go without jumps" without_jumps go-dynamic go-static
+went_by_ring client 20 2000000 20
+
 for kind in dynamic static; do
 	with_and_without "$kind C with a child of other numbers" served go-dynamic "c-$kind" 1 numbers
 done
@@ -54,7 +64,15 @@ done
 signalled() { call alone "$work/$1" | result; }
 for kind in dynamic static; do
 	with_and_without "$kind C with signals and filters" signalled "signals-$kind"
+	with_and_without "$kind C with signals and filters, as Go's" signalled "signals-$kind-jumps"
 done
+
+# Where a handler runs and what it sees is the kernel's in static programs (raw_signals.c).
+jumped() { call alone "$work/jumped-$1" "${@:2}" | result; }
+jumped_by_signals() { CAUSEWAY_RAW_JUMPS=no jumped "$@"; }
+with_and_without "static C by jumps" jumped static
+with_and_without "dynamic C by jumps" jumped dynamic unseen
+with_and_without "static C by no jumps" jumped_by_signals static
 
 with_and_without "static C with handlers on its own stack" signalled places
 
@@ -91,6 +109,27 @@ for kind in dynamic static; do
 	[ "$baseline" = 1 ] || same "$kind: dispatched" "$(dispatched -38 0 0 -1 "-22 -1")" "$("$build/causeway" run --service "$service" -- "$work/dispatched-$kind" 2>&1)"
 	same "$kind: by the kernel" "$(dispatched 0 1 1 0 "0 0")" "$("$work/dispatched-$kind" 2>&1)"
 done
+
+# has_jumps PROGRAM [OPTION...]: whether its memory begins with where its instructions are led to.
+has_jumps() {
+	local port=$(free_port) pid
+	"$build/causeway" run --service "$service" "${@:2}" -- "$work/$1" serve "$host:$port" &
+	pid=$!
+	wait_for_port "$port"
+	if head -1 "/proc/$pid/maps" | grep -q 'r-xp 00000000 00:00 0 *$'; then echo yes; else echo no; fi
+	kill "$pid"
+	wait "$pid" 2>/dev/null
+}
+if [ "$baseline" = 1 ]; then
+	skip "jumps" "all is by the kernel"
+elif ! grep -qw fsgsbase /proc/cpuinfo || ! grep -qw xsavec /proc/cpuinfo; then
+	skip "jumps" "this processor has no rdgsbase or xsavec"
+else
+	for kind in dynamic static pie; do
+		same "$kind Go is led by jumps" yes "$(has_jumps "go-$kind")"
+		same "$kind Go isn't" no "$(has_jumps "go-$kind" --raw-jumps=no)"
+	done
+fi
 
 # raw_calls = no: the same results by the kernel.
 switched_off() { CAUSEWAY_RAW_CALLS=no served go-dynamic go-static; }

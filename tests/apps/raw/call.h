@@ -1,5 +1,11 @@
-/* A system call by an instruction of the program's own. */
+/* A system call by an instruction of the program's own; with AS_GO, and what Go has behind it. */
 #include <sys/syscall.h>
+
+#ifdef AS_GO
+#define INSTRUCTION "syscall\n\tcmpq $-4095, %%rax\n\tjbe 7f\n7:"
+#else
+#define INSTRUCTION "syscall"
+#endif
 
 /* In the function itself: a vfork child must not return from where it was made. */
 static inline __attribute__((always_inline)) long call(long number, long a, long b, long c, long d, long e, long f)
@@ -9,7 +15,7 @@ static inline __attribute__((always_inline)) long call(long number, long a, long
 	register long r8 __asm__("r8") = e;
 	register long r9 __asm__("r9") = f;
 
-	__asm__ volatile("syscall"
+	__asm__ volatile(INSTRUCTION
 			 : "=a"(result)
 			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");

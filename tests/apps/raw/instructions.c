@@ -473,7 +473,7 @@ static inline __attribute__((always_inline)) long call_here(long number, long a)
 {
 	long result;
 
-	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a) : "rcx", "r11", "memory");
+	__asm__ volatile(INSTRUCTION : "=a"(result) : "a"(number), "D"(a) : "rcx", "r11", "memory");
 	return result;
 }
 

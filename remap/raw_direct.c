@@ -1,0 +1,240 @@
+/*
+ * A call that came by a jump (raw_jumps.c), and where it is when a signal comes. Between a signal's frame and this there is little
+ * difference: the program's registers are in a context, so handlers are shown the program as in a dispatched call (raw_signals.c).
+ */
+#include "raw_jumps.h"
+
+#ifdef CW_RAW_HERE
+#include <cpuid.h>
+#include <errno.h>
+#include <string.h>
+
+#include "call.h"
+#include "plain.h"
+#include "process.h"
+
+#define STATE_ROOM 4096 /* xsavec's, of what is below */
+#define ABOVE      (STATE_ROOM + sizeof(struct cw_raw_direct))
+#define OUR_STATE  0xe7 /* x87, SSE, AVX, AVX-512: what C code and libc may use */
+
+uint64_t cw_raw_state;
+
+#define NAMED(number)  [SYS_##number] = CW_RAW_BY_NAME
+#define KERNEL(number) [SYS_##number] = CW_RAW_BY_KERNEL
+uint8_t cw_raw_way[CW_RAW_NUMBERS] = {
+	NAMED(read),
+	NAMED(write),
+	NAMED(readv),
+	NAMED(writev),
+	NAMED(preadv2),
+	NAMED(pwritev2),
+	NAMED(recvfrom),
+	NAMED(sendto),
+	NAMED(recvmsg),
+	NAMED(sendmsg),
+	NAMED(recvmmsg),
+	NAMED(sendmmsg),
+	NAMED(sendfile),
+	NAMED(splice),
+	NAMED(socket),
+	NAMED(socketpair),
+	NAMED(connect),
+	NAMED(accept),
+	NAMED(accept4),
+	NAMED(shutdown),
+	NAMED(setsockopt),
+	NAMED(getsockopt),
+	NAMED(close),
+	NAMED(dup),
+	NAMED(dup2),
+	NAMED(dup3),
+	NAMED(fcntl),
+	NAMED(ioctl),
+	NAMED(poll),
+	NAMED(ppoll),
+	NAMED(select),
+	NAMED(pselect6),
+	NAMED(epoll_create),
+	NAMED(epoll_create1),
+	NAMED(epoll_ctl),
+	NAMED(epoll_wait),
+	NAMED(epoll_pwait),
+	NAMED(epoll_pwait2),
+	NAMED(open),
+	NAMED(openat),
+	/* What no call of ours is named after (number.c), and a static program needs no other answer to (raw_static.c). */
+	KERNEL(futex),
+	KERNEL(nanosleep),
+	KERNEL(clock_nanosleep),
+	KERNEL(clock_gettime),
+	KERNEL(gettimeofday),
+	KERNEL(sched_yield),
+	KERNEL(sched_getaffinity),
+	KERNEL(getpid),
+	KERNEL(getppid),
+	KERNEL(gettid),
+	KERNEL(tgkill),
+	KERNEL(madvise),
+	KERNEL(timer_settime),
+	KERNEL(setitimer),
+	KERNEL(bind),
+	KERNEL(listen),
+	KERNEL(getsockname),
+	KERNEL(getpeername),
+	KERNEL(fstat),
+	KERNEL(newfstatat),
+	KERNEL(stat),
+	KERNEL(lstat),
+	KERNEL(statx),
+	KERNEL(lseek),
+	KERNEL(pread64),
+	KERNEL(pwrite64),
+	KERNEL(fsync),
+	KERNEL(fdatasync),
+	KERNEL(ftruncate),
+	KERNEL(fallocate),
+	KERNEL(flock),
+	KERNEL(getdents64),
+	KERNEL(unlinkat),
+	KERNEL(mkdirat),
+	KERNEL(renameat),
+	KERNEL(eventfd2),
+	KERNEL(pipe2),
+	KERNEL(getrandom),
+	KERNEL(getuid),
+	KERNEL(geteuid),
+	KERNEL(getgid),
+	KERNEL(getegid),
+	KERNEL(uname),
+};
+
+bool cw_raw_direct_possible(void)
+{
+	unsigned a, b, c, d, low, high;
+
+	if (!cw_raw_fsgsbase || !__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !__get_cpuid_count(0xd, 1, &a, &b, &c, &d) ||
+	    !(a & 2)) /* xsavec */
+		return false;
+	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	cw_raw_state = low & OUR_STATE;
+	return true;
+}
+
+/* ---- of a thread ---- */
+
+static struct cw_raw_direct *make(void)
+{
+	char *stack = cw_raw_new_stack(ABOVE);
+	struct cw_raw_direct *direct;
+
+	if (!stack)
+		return NULL;
+	direct = (struct cw_raw_direct *)(stack + CW_RAW_STACK + STATE_ROOM); // NOLINT
+	direct->state = stack + CW_RAW_STACK;
+	return direct;
+}
+
+void cw_raw_direct_begin(struct cw_raw_thread *thread, const ucontext_t *context)
+{
+	struct cw_raw_direct *direct = thread->direct_room;
+
+	if (!cw_raw_jumps_on || thread->direct_over || cw_is_other_process())
+		return;
+	if (!direct)
+		direct = make();
+	if (!direct)
+		return;
+	memcpy(&direct->context, context, offsetof(ucontext_t, uc_sigmask) + CW_RAW_MASK_BYTES);
+	direct->taken = 0;
+	thread->direct_room = direct;
+	/* A signal's handler that comes now finds it whole. */
+	atomic_signal_fence(memory_order_release);
+	thread->direct = direct;
+}
+
+void cw_raw_direct_end(struct cw_raw_thread *thread)
+{
+	struct cw_raw_direct *direct = thread->direct_room;
+
+	thread->direct_over = true;
+	thread->direct = thread->direct_room = NULL;
+	if (direct && !direct->taken)
+		cw_raw_free_stack((char *)direct->state - CW_RAW_STACK, ABOVE);
+}
+
+/* ---- a call ---- */
+
+void cw_raw_direct_answer(struct cw_raw_thread *thread, struct cw_raw_direct *direct)
+{
+	greg_t *registers = direct->context.uc_mcontext.gregs;
+	const long a[6] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
+			   registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
+	int error = errno;
+
+	if (thread->births)
+		cw_raw_born(thread);
+	if (cw_is_plain())
+		registers[REG_RIP] = (greg_t)direct->call; /* the program's own to make */
+	else
+		registers[REG_RAX] = cw_raw_by_name((long)registers[REG_RAX], a);
+	errno = error;
+}
+
+/* ---- when a signal comes ---- */
+
+static bool lies(uintptr_t at, const char *from, const char *to)
+{
+	return at >= (uintptr_t)from && at < (uintptr_t)to;
+}
+
+ucontext_t *cw_raw_direct_around(struct cw_raw_thread *thread, ucontext_t *own, bool *over)
+{
+	greg_t *registers = own->uc_mcontext.gregs;
+	uintptr_t at = (uintptr_t)registers[REG_RIP], site;
+
+	if (!cw_raw_jumps_on)
+		return NULL;
+	if (lies(at, cw_raw_direct_taking, cw_raw_direct_taken))
+		thread->direct->taken = 0;
+	if (lies(at, cw_raw_direct, cw_raw_direct_taken) || lies(at, cw_raw_direct_aside, cw_raw_direct_aside_end))
+		site = cw_raw_jumps_site((uintptr_t)registers[REG_RCX]);
+	else
+		site = cw_raw_jumps_from(at);
+	if (site) {
+		registers[REG_RIP] = (greg_t)site;
+		return NULL;
+	}
+	if (lies(at, cw_raw_direct_back, cw_raw_direct_end_of)) {
+		registers[REG_RIP] = registers[REG_RCX];
+		thread->direct->taken = 0;
+		return NULL;
+	}
+	if (!lies(at, cw_raw_direct_taken, cw_raw_direct_end_of))
+		return NULL;
+	*over = lies(at, cw_raw_direct_over, cw_raw_direct_end_of);
+	if (lies(at, cw_raw_direct_restore, cw_raw_direct_back))
+		registers[REG_RIP] = (greg_t)cw_raw_direct_restore;
+	return &thread->direct->context;
+}
+
+/* The kernel's view, of what is here the program's registers alone. */
+void cw_raw_direct_complete(ucontext_t *call, const ucontext_t *own)
+{
+	memcpy(&call->uc_sigmask, &own->uc_sigmask, CW_RAW_MASK_BYTES);
+	call->uc_stack = own->uc_stack;
+	call->uc_mcontext.fpregs = own->uc_mcontext.fpregs;
+}
+
+bool cw_raw_direct_on_stack(const struct cw_raw_thread *thread, uintptr_t pointer)
+{
+	uintptr_t top = thread->direct_room ? (uintptr_t)thread->direct_room->state : 0;
+
+	return pointer < top && top - pointer <= CW_RAW_STACK;
+}
+
+void cw_raw_direct_leave(struct cw_raw_thread *thread)
+{
+	thread->call = thread->direct->before;
+	thread->direct->taken = 0;
+}
+#endif

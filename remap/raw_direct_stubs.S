@@ -1,0 +1,146 @@
+#if defined(__x86_64__) && defined(__LP64__)
+#define OWN_FS     104 /* of struct cw_raw_thread */
+#define PROGRAM_FS 112
+#define CALL       120
+#define DIRECT     128
+
+#define R8    40 /* of struct cw_raw_direct, which begins with a context */
+#define R9    48
+#define R10   56
+#define R12   72
+#define R13   80
+#define R14   88
+#define R15   96
+#define RDI   104
+#define RSI   112
+#define RBP   120
+#define RBX   128
+#define RDX   136
+#define RAX   144
+#define RSP   160
+#define RIP   168
+#define PLACE  968
+#define TAKEN  976
+#define STATE  984
+#define BEFORE 992
+
+#define BY_NAME 1
+#define NUMBERS 512
+
+	.hidden cw_raw_way
+	.hidden cw_raw_selector
+	.hidden cw_raw_beside
+	.hidden cw_raw_state
+	.hidden cw_raw_direct_answer
+	.text
+
+	.macro place name
+	.globl \name
+	.hidden \name
+\name:
+	.endm
+
+/*
+ * A call that came by a jump. rcx tells the system call instruction beside it, which makes the call where this doesn't; rcx and r11 alone
+ * are free, and no stack may be touched before it is ours: Go has a hundred bytes left there. A signal may come anywhere. raw_direct.c tells
+ * by the place what the program has to be shown: up to _taken it is still before its call, which begins anew; up to _over, all of it is in
+ * the context; from _restore on that is done anew, since a handler may have changed what is put back; from _back on it is behind its call.
+ * Handlers that libc calls by itself are shown these places: the context is one call's from before the first register is kept in it until
+ * after the last is back.
+ */
+	.type cw_raw_direct, @function
+	place cw_raw_direct
+	cmpq $NUMBERS, %rax
+	jae 9f
+	leaq cw_raw_way(%rip), %r11
+	cmpb $BY_NAME, (%r11,%rax)
+	jb 9f
+	ja 8f
+	cmpb $0, cw_raw_selector(%rip)
+	je 9f
+	rdgsbase %r11
+	testq %r11, %r11
+	jz 9f
+	movq DIRECT(%r11), %r11
+	testq %r11, %r11
+	jz 9f
+	cmpq $0, TAKEN(%r11)
+	jne 9f
+	movq $1, TAKEN(%r11)
+	place cw_raw_direct_taking
+	movq %r8, R8(%r11)
+	movq %r9, R9(%r11)
+	movq %r10, R10(%r11)
+	movq %r12, R12(%r11)
+	movq %r13, R13(%r11)
+	movq %r14, R14(%r11)
+	movq %r15, R15(%r11)
+	movq %rdi, RDI(%r11)
+	movq %rsi, RSI(%r11)
+	movq %rbp, RBP(%r11)
+	movq %rbx, RBX(%r11)
+	movq %rdx, RDX(%r11)
+	movq %rax, RAX(%r11)
+	movq %rsp, RSP(%r11)
+	movq %rcx, PLACE(%r11)
+	addq $2, %rcx
+	movq %rcx, RIP(%r11)
+	place cw_raw_direct_taken
+	movq %r11, %r13
+	movq STATE(%r11), %rsp
+	rdgsbase %rbx
+	movq CALL(%rbx), %r12
+	movq %r12, BEFORE(%r13)
+	movq %r13, CALL(%rbx)
+	rdfsbase %rax
+	movq %rax, PROGRAM_FS(%rbx)
+	movq OWN_FS(%rbx), %rcx
+	cmpq %rax, %rcx
+	je 1f
+	wrfsbase %rcx
+1:	movl cw_raw_state(%rip), %eax
+	movl cw_raw_state+4(%rip), %edx
+	xsavec64 (%rsp)
+	movq %rbx, %rdi
+	movq %r13, %rsi
+	call cw_raw_direct_answer
+	place cw_raw_direct_over
+	movl cw_raw_state(%rip), %eax
+	movl cw_raw_state+4(%rip), %edx
+	xrstor64 (%rsp)
+	movq PROGRAM_FS(%rbx), %rax
+	cmpq OWN_FS(%rbx), %rax
+	je 2f
+	wrfsbase %rax
+2:	movq %r12, CALL(%rbx)
+	place cw_raw_direct_restore
+	rdgsbase %r11
+	movq DIRECT(%r11), %r11
+	movq R8(%r11), %r8
+	movq R9(%r11), %r9
+	movq R10(%r11), %r10
+	movq R12(%r11), %r12
+	movq R13(%r11), %r13
+	movq R14(%r11), %r14
+	movq R15(%r11), %r15
+	movq RDI(%r11), %rdi
+	movq RSI(%r11), %rsi
+	movq RBP(%r11), %rbp
+	movq RBX(%r11), %rbx
+	movq RDX(%r11), %rdx
+	movq RAX(%r11), %rax
+	movq RIP(%r11), %rcx
+	movq RSP(%r11), %rsp
+	place cw_raw_direct_back
+	movq $0, TAKEN(%r11)
+	jmp *%rcx
+	place cw_raw_direct_end_of
+	nop
+	place cw_raw_direct_aside
+8:	addq cw_raw_beside(%rip), %rcx
+9:	jmp *%rcx
+	place cw_raw_direct_aside_end
+	nop
+	.size cw_raw_direct, . - cw_raw_direct
+#endif
+	.section .note.GNU-stack, "", @progbits
