@@ -336,7 +336,7 @@ static void add_unsent(struct cw_stream *stream, int fd, int *unsent)
 
 	*unsent += pending;
 	if (pending && stream->is_unix)
-		cw_leave_sending(stream, fd, CW_REASON_option);
+		cw_leave_sending_by_send(stream, fd, CW_REASON_option);
 }
 
 static int ask_stream(struct cw_stream *stream, int fd, unsigned long request, void *argument)

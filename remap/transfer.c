@@ -99,7 +99,7 @@ CW_EXPORT ssize_t recvfrom(int fd, void *bytes, size_t count, int flags, __SOCKA
 static ssize_t send_moved(struct cw_stream *stream, int fd, const void *bytes, size_t count, int flags)
 {
 	if (cw_unlikely(flags & MSG_OOB))
-		cw_leave_sending(stream, fd, CW_REASON_urgent);
+		cw_leave_sending_by_send(stream, fd, CW_REASON_urgent);
 	return cw_send(stream, fd, bytes, cw_at_once(count), flags);
 }
 

@@ -144,7 +144,7 @@ CW_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 static ssize_t send_moved(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
 {
 	if (cw_unlikely(flags & MSG_OOB))
-		cw_leave_sending(stream, fd, CW_REASON_urgent);
+		cw_leave_sending_by_send(stream, fd, CW_REASON_urgent);
 	if (cw_unlikely(stream->is_unix) && message->msg_name && message->msg_namelen)
 		return cw_kernel.sendmsg(fd, message, flags); /* the kernel has the errno */
 	if (cw_unlikely(message->msg_controllen))

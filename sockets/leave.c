@@ -19,8 +19,14 @@ static void book(struct cw_stream *stream, enum cw_reason reason)
 		atomic_store_explicit(&entry->reason, reason, memory_order_relaxed);
 }
 
-void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason)
+/*
+ * At once: nobody who waits for a reader of a full kernel, as a send does, sends what comes next. So the ring's bytes are taken back beside
+ * him too, which lasts as long as he reads, and a second at most: past that he is stopped in the middle of a call, and the connection is
+ * reset (make_do). To leave them where they are would put what comes next before them.
+ */
+static void leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason, bool at_once)
 {
+	uint64_t word;
 	bool nested;
 
 	if (!stream->slot || stream->broken)
@@ -29,8 +35,21 @@ void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason)
 	if (!cw_tx_lock(stream, fd, &nested))
 		return;
 	cw_state_mark(&stream->tx->state, CW_MARK_LEFT);
-	cw_switch_to_kernel(stream, fd, nested);
+	while (!cw_switch_to_kernel(stream, fd, nested) && at_once) {
+		word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
+		cw_switch_take_back(stream, fd, &word);
+	}
 	cw_tx_unlock(stream, nested);
+}
+
+void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason)
+{
+	leave_sending(stream, fd, reason, true);
+}
+
+void cw_leave_sending_by_send(struct cw_stream *stream, int fd, enum cw_reason reason)
+{
+	leave_sending(stream, fd, reason, false);
 }
 
 /* With RESEND among the marks, what is unread in the ring is left to the writer. */

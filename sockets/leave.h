@@ -22,7 +22,9 @@ bool cw_leave_process(enum cw_reason reason);
 void cw_leave_nothing(struct cw_stream *stream, int fd);
 /* Before a close: the ring's unread bytes are asked for, and waited for, as above. The writer's direction stays. */
 void cw_leave_unread(struct cw_stream *stream, int fd);
-/* Only what is sent goes back: urgent data, ancillary data. */
+/* Only what is sent goes back: what comes next is sent by a bare call of the kernel's. */
 void cw_leave_sending(struct cw_stream *stream, int fd, enum cw_reason reason);
+/* The same before a send of ours (urgent data), or none: what of the ring has to wait for its reader does that in the next send. */
+void cw_leave_sending_by_send(struct cw_stream *stream, int fd, enum cw_reason reason);
 
 #endif

@@ -57,22 +57,6 @@ static enum cw_sent put_part(struct cw_stream *stream, int fd, struct cw_sending
 	return CW_SENT_PART;
 }
 
-/* ASLEEP: told to a set by edges, and nobody has read it. Nonsense isn't, so that taking it back finds it before anything is put. */
-static bool told_and_unread(const struct cw_direction *tx)
-{
-	uint64_t unread = atomic_load_explicit(&tx->widx, memory_order_relaxed) - cw_switch_reader_at(tx);
-	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
-
-	return unread && cw_class_sane(bits) && unread <= 1ull << bits;
-}
-
-/* The kernel is full, and the ring can't be sealed beside who reads there at this moment: what has no room must not be taken back. */
-static bool awaits_reader(const struct cw_direction *tx, int fd, uint64_t word)
-{
-	return atomic_load_explicit(&tx->rx_asleep, memory_order_acquire) && told_and_unread(tx) &&
-	       !(word & (CW_MARK_LEFT | CW_MARK_RESEND | CW_MARK_READER_GONE)) && cw_raw_poll(fd, POLLOUT) == 0;
-}
-
 /* One look at the state, under the lock. */
 static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *request, bool nested, unsigned looked)
 {
@@ -108,12 +92,12 @@ static enum cw_sent step(struct cw_stream *stream, int fd, struct cw_sending *re
 		case CW_ASLEEP:
 			if (cw_switch_seal_asleep(stream, &word, atomic_load_explicit(&tx->widx, memory_order_relaxed)))
 				return CW_USE_KERNEL;
-			if (cw_unlikely(awaits_reader(tx, fd, word)))
+			if (cw_unlikely(cw_switch_awaits_reader(tx, fd, word)))
 				return CW_AWAIT_READER;
 			/* What is unread goes through the kernel now, and what comes behind it with it: two arrivals would be two edges.
 			 * The put is one that the reader fell asleep under: who publishes it takes all of it back, or rings. */
 			if (!interrupts && !(word & (CW_MARK_LEFT | CW_MARK_READER_GONE)) &&
-			    (told_and_unread(tx) || cw_bell_wanted(stream, word))) {
+			    (cw_switch_told_and_unread(tx) || cw_bell_wanted(stream, word))) {
 				outcome = put_part(stream, fd, request, word);
 				if (outcome != CW_NO_ROOM)
 					return outcome;
@@ -180,9 +164,9 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 			looked |= CW_LOOKED_FOR_OFFER;
 			break;
 		case CW_AWAIT_READER:
-			if (cw_send_nonblocking(stream, fd, request))
-				return request->done ? cw_send_finish(stream, request, 0) : cw_send_fail(request, EAGAIN);
-			cw_turn();
+			error = cw_send_await_reader(stream, fd, request);
+			if (error)
+				return cw_send_fail_late(stream, request, error);
 			break;
 		case CW_NO_ROOM:
 			/* A part is an answer for who doesn't want to wait; the next call looks again. But who is told of room by edge may
@@ -206,8 +190,8 @@ static ssize_t send_request(struct cw_stream *stream, int fd, struct cw_sending 
 				looked = sent > 0 && piece == CW_SEND_PIECE ? 0 : looked | CW_NO_MORE_PIECES;
 				break;
 			}
-			if (request->done && !cw_send_await_room(stream, fd, request))
-				return cw_send_finish(stream, request, 0);
+			if ((request->done || cw_unlikely(request->end)) && !cw_send_await_room(stream, fd, request))
+				return cw_send_finish(stream, request, -1);
 			sent = cw_send_rest(stream, fd, request);
 			if (cw_unlikely(request->end) && sent < 0 && errno == EAGAIN && !cw_send_nonblocking(stream, fd, request))
 				break;

@@ -169,17 +169,17 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 			}
 			break;
 		case CW_AWAIT_READER:
-			if (cw_send_nonblocking(stream, fd, &request))
-				return cw_send_fail(&request, EAGAIN);
-			cw_turn();
+			error = cw_send_await_reader(stream, fd, &request);
+			if (error)
+				return cw_send_fail_late(stream, &request, error);
 			continue;
 		case CW_USE_KERNEL:
 			break;
 		}
-		if (!cw_send_to_kernel(stream, fd, request.life))
+		if (!cw_send_to_kernel(stream, fd, &request))
 			return cw_send_finish(stream, &request, -1);
-		if (request.done && !cw_send_await_room(stream, fd, &request))
-			return cw_send_finish(stream, &request, 0);
+		if ((request.done || request.end) && !cw_send_await_room(stream, fd, &request))
+			return cw_send_finish(stream, &request, -1);
 		piece = file ? file_piece(stream, count - request.done) : count - request.done;
 		sent = file_by_kernel(stream, fd, from, offset, piece);
 		if (sent < (ssize_t)piece || piece == count - request.done || cw_stream_ended(stream, request.life))

@@ -87,32 +87,56 @@ static uint64_t end_of_wait(int fd)
 	return cw_monotonic_ns() + (uint64_t)limit.tv_sec * 1000000000 + (uint64_t)limit.tv_usec * 1000;
 }
 
-static int wait_for_room(struct cw_send_sleeper *sleeper, int fd, int milliseconds)
+/* 0, or the error: time is over, or a signal. */
+static int wait_for_room(int fd, const struct cw_sending *request)
 {
 	struct pollfd writable = {.fd = fd, .events = POLLOUT};
-	int ready;
+	int ready = cw_kernel.poll(&writable, 1, cw_milliseconds_left(request->end, request->end ? cw_monotonic_ns() : 0));
 
-	pthread_cleanup_push(cw_send_cancelled, sleeper);
-	ready = cw_kernel.poll(&writable, 1, milliseconds);
-	pthread_cleanup_pop(0);
-	return ready;
+	return ready > 0 ? 0 : ready < 0 ? errno : EAGAIN;
 }
 
 bool cw_send_await_room(struct cw_stream *stream, int fd, struct cw_sending *request)
 {
 	struct cw_send_sleeper sleeper = {stream, request->life};
-	int ready;
+	int error;
 
 	if (request->flags & MSG_DONTWAIT || cw_raw_poll(fd, POLLOUT) > 0 || (cw_raw_fcntl(fd, F_GETFL, 0) & O_NONBLOCK))
 		return true;
 	if (!request->end)
 		request->end = end_of_wait(fd);
-	ready = wait_for_room(&sleeper, fd, cw_milliseconds_left(request->end, request->end ? cw_monotonic_ns() : 0));
+	pthread_cleanup_push(cw_send_cancelled, &sleeper);
+	error = wait_for_room(fd, request);
+	pthread_cleanup_pop(0);
 	if (cw_stream_ended(stream, request->life))
-		return false;
-	if (ready <= 0)
+		error = EBADF;
+	else if (error)
 		cw_send_book(stream, fd, 0);
-	return ready > 0;
+	if (error)
+		errno = error;
+	return !error;
+}
+
+/*
+ * In the kernel's own call, of a byte that it can't take: so it decides whether a signal ends the wait, or the call is made anew. No room
+ * for poll may be some for a byte: that is a turn. 0, or the error.
+ */
+static int wait_as_send(int fd, int flags)
+{
+	if (cw_kernel.sendto(fd, NULL, 1, flags & MSG_NOSIGNAL, NULL, 0) < 0 && errno != EFAULT)
+		return errno;
+	if (cw_raw_poll(fd, POLLOUT) == 0)
+		cw_turn();
+	return 0;
+}
+
+int cw_send_await_reader(struct cw_stream *stream, int fd, struct cw_sending *request)
+{
+	if (cw_send_nonblocking(stream, fd, request))
+		return EAGAIN;
+	if (!request->end)
+		request->end = end_of_wait(fd);
+	return request->done || request->end ? wait_for_room(fd, request) : wait_as_send(fd, request->flags);
 }
 
 ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags)
@@ -183,20 +207,27 @@ int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested)
 }
 
 /* Bring the direction to the kernel: the ring's bytes come first, whatever the reader does. */
-bool cw_send_to_kernel(struct cw_stream *stream, int fd, uint32_t life)
+bool cw_send_to_kernel(struct cw_stream *stream, int fd, struct cw_sending *request)
 {
-	bool nested;
-	int error = cw_send_lock(stream, fd, life, &nested);
+	bool nested, brought = false;
+	int error = 0;
 
-	if (!error) {
-		error = ECONNRESET;
-		cw_switch_to_kernel(stream, fd, nested);
-		atomic_fetch_add_explicit(&stream->tx->tx_in_kernel, 1, memory_order_relaxed);
+	while (!error && !brought) {
+		error = cw_send_lock(stream, fd, request->life, &nested);
+		if (error)
+			break;
+		brought = cw_switch_to_kernel(stream, fd, nested);
+		if (brought)
+			atomic_fetch_add_explicit(&stream->tx->tx_in_kernel, 1, memory_order_relaxed);
 		cw_tx_unlock(stream, nested);
-		if (stream->broken)
-			atomic_fetch_sub_explicit(&stream->tx->tx_in_kernel, 1, memory_order_release);
-		else
-			error = cw_send_kept_error(stream);
+		if (!brought)
+			error = cw_send_await_reader(stream, fd, request);
+	}
+	if (brought && stream->broken) {
+		atomic_fetch_sub_explicit(&stream->tx->tx_in_kernel, 1, memory_order_release);
+		error = ECONNRESET;
+	} else if (brought) {
+		error = cw_send_kept_error(stream);
 	}
 	if (error)
 		errno = error;
@@ -205,9 +236,9 @@ bool cw_send_to_kernel(struct cw_stream *stream, int fd, uint32_t life)
 
 ssize_t cw_send_message(struct cw_stream *stream, int fd, const struct msghdr *message, int flags)
 {
-	struct cw_sending nothing = {.life = cw_stream_life(stream)};
+	struct cw_sending nothing = {.flags = flags, .life = cw_stream_life(stream)};
 
-	if (!cw_send_to_kernel(stream, fd, nothing.life))
+	if (!cw_send_to_kernel(stream, fd, &nothing))
 		return -1;
 	return cw_send_finish(stream, &nothing, send_by_kernel(stream, fd, message, flags));
 }

@@ -26,7 +26,8 @@ struct cw_sending {
 	size_t iovcnt, total, done;
 	int flags;
 	uint32_t life; /* of the stream, when the call began */
-	uint64_t end;  /* of what it may wait in all (SO_SNDTIMEO), since it had to behind a part; 0: it hasn't had to, or has no limit */
+	uint64_t end;  /* of what it may wait in all (SO_SNDTIMEO), since it had to elsewhere than in the kernel's call that sends; 0: it
+			  hasn't had to, or has no limit */
 };
 
 /* One that may sleep in the kernel. */
@@ -64,10 +65,12 @@ ssize_t cw_send_rest(struct cw_stream *stream, int fd, const struct cw_sending *
 ssize_t cw_send_taken(struct cw_stream *stream, int fd, const struct iovec *piece, int flags);
 long cw_send_piece(struct cw_stream *stream, int fd, struct cw_sending *request, size_t limit);
 /* A call that has sent a part is ended by a signal, or its time, whatever SA_RESTART says: so it waits for room in a call that is never
- * restarted, before one that is. False: it ends here. */
+ * restarted, before one that is. So does one whose time counts already. False, and errno: it ends here. */
 bool cw_send_await_room(struct cw_stream *stream, int fd, struct cw_sending *request);
+/* CW_AWAIT_READER: the same for a call that may put nothing anywhere before there is room. 0, or the error that ends it. */
+int cw_send_await_reader(struct cw_stream *stream, int fd, struct cw_sending *request);
 /* False, and errno: nothing is to go to the kernel. */
-bool cw_send_to_kernel(struct cw_stream *stream, int fd, uint32_t life);
+bool cw_send_to_kernel(struct cw_stream *stream, int fd, struct cw_sending *request);
 /* An error that is kept comes before the kernel's answer: then tx_in_kernel is lowered, and the error returned. */
 int cw_send_kept_error(struct cw_stream *stream);
 

@@ -168,6 +168,7 @@ void cw_switch_share(struct cw_stream *stream, int fd)
 	unbound_unsent(stream, fd);
 	if (stream->broken || !cw_tx_lock(stream, fd, &nested))
 		return;
+	/* What awaits a reader stays until a send of either process comes to it; by ring two write as well, one after the other. */
 	cw_switch_to_kernel(stream, fd, nested);
 	cw_tx_unlock(stream, nested);
 	/* Asleep beside what an edge has told it: who sleeps there is another process's. */

@@ -65,8 +65,13 @@ bool cw_switch_seal(struct cw_stream *stream, uint64_t *word); /* LIVE -> SEALED
 bool cw_switch_seal_asleep(struct cw_stream *stream, uint64_t *word, uint64_t end);
 /* In a handler's call: the offer becomes another one, and the interrupted call, whose woff will be too small, can't take it. */
 void cw_switch_renew_offer(struct cw_stream *stream, uint64_t *word);
-/* LIVE or ASLEEP -> SEALED or TAKEN: what is sent from here on goes by the kernel. Under the lock. */
-void cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested);
+/* ASLEEP: told to a set by edges, and nobody has read it. Nonsense isn't, so that taking it back finds it before anything is put. */
+bool cw_switch_told_and_unread(const struct cw_direction *tx);
+/* The kernel is full, and the ring can't be sealed beside who reads there at this moment: what has no room must not be taken back. */
+bool cw_switch_awaits_reader(const struct cw_direction *tx, int fd, uint64_t word);
+/* LIVE or ASLEEP -> SEALED or TAKEN: what is sent from here on goes by the kernel. Under the lock. False: it awaits a reader, and is
+ * ASLEEP. */
+bool cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested);
 
 /* A second process begins to use the stream: what it or the other writes goes through the kernel, and nobody offers, until one is left. */
 void cw_switch_share(struct cw_stream *stream, int fd);

@@ -247,6 +247,21 @@ bool cw_switch_seal_asleep(struct cw_stream *stream, uint64_t *word, uint64_t en
 	return sealed;
 }
 
+bool cw_switch_told_and_unread(const struct cw_direction *tx)
+{
+	uint64_t unread = atomic_load_explicit(&tx->widx, memory_order_relaxed) - cw_switch_reader_at(tx);
+	uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
+
+	return unread && cw_class_sane(bits) && unread <= 1ull << bits;
+}
+
+/* A side that has left changes nothing: a reader that wants it by the kernel says so (RESEND). */
+bool cw_switch_awaits_reader(const struct cw_direction *tx, int fd, uint64_t word)
+{
+	return atomic_load_explicit(&tx->rx_asleep, memory_order_acquire) && cw_switch_told_and_unread(tx) &&
+	       !(word & (CW_MARK_RESEND | CW_MARK_READER_GONE)) && cw_raw_poll(fd, POLLOUT) == 0;
+}
+
 /* Nothing may be published between the choice of the offset and the step. */
 static bool step_to_sealed(struct cw_direction *tx, uint64_t *word)
 {
@@ -279,7 +294,7 @@ void cw_switch_renew_offer(struct cw_stream *stream, uint64_t *word)
 	cw_state_step(&stream->tx->state, word, CW_CONSENT);
 }
 
-void cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested)
+bool cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested)
 {
 	uint64_t word = atomic_load_explicit(&stream->tx->state, memory_order_acquire);
 
@@ -291,7 +306,12 @@ void cw_switch_to_kernel(struct cw_stream *stream, int fd, bool nested)
 	while (!stream->broken && (cw_state_of(word) == CW_LIVE || cw_state_of(word) == CW_ASLEEP)) {
 		if (cw_state_of(word) == CW_LIVE)
 			cw_switch_seal(stream, &word);
-		else if (!cw_switch_seal_asleep(stream, &word, atomic_load_explicit(&stream->tx->widx, memory_order_relaxed)))
+		else if (cw_switch_seal_asleep(stream, &word, atomic_load_explicit(&stream->tx->widx, memory_order_relaxed)))
+			break;
+		else if (cw_switch_awaits_reader(stream->tx, fd, word))
+			return false;
+		else
 			cw_switch_take_back(stream, fd, &word);
 	}
+	return true;
 }
