@@ -20,7 +20,7 @@ static inline struct cw_stream *cw_stream_for(int fd)
  */
 static inline bool cw_is_foreign(int fd)
 {
-	return atomic_load_explicit(&cw_stage, memory_order_relaxed) == CW_STARTED && !cw_table_get(fd);
+	return atomic_load_explicit(&cw_stage, memory_order_relaxed) == CW_STARTED && !cw_table_peek(fd);
 }
 
 /* A child uses what it inherited moved: two processes may wait for the same direction now, and sets of one can't see the other's sleepers.
@@ -63,35 +63,41 @@ ssize_t cw_preadv2(int fd, const struct iovec *iov, int count, off64_t offset, i
 ssize_t cw_pwritev2(int fd, const struct iovec *iov, int count, off64_t offset, int flags);
 ssize_t cw_sendfile(int fd, int from, off64_t *offset, size_t count);
 
-/* The call by ring if the stream is moved, else the kernel's, counted. */
-#define CW_RECEIVE(stream, fd, kernel_call, moved_call)                                                                                    \
-	({                                                                                                                                 \
-		ssize_t result_;                                                                                                           \
-		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->rx_busy)) {                                             \
-			cw_cancellation_point();                                                                                           \
-			result_ = (moved_call);                                                                                            \
-		} else {                                                                                                                   \
-			uint32_t life_ = cw_stream_life(stream);                                                                           \
-			result_ = (kernel_call);                                                                                           \
-			if (!cw_stream_ended(stream, life_))                                                                               \
-				cw_stream_received(stream, fd, result_);                                                                   \
-		}                                                                                                                          \
-		result_;                                                                                                                   \
-	})
+/* A call that has found its descriptor to mean something else since it began. */
+struct cw_again {
+	bool by_kernel; /* it is none of ours now */
+	uint8_t tries;
+};
 
-#define CW_SEND(stream, fd, kernel_call, moved_call)                                                                                       \
+/* After EBADF: dup2 has put another socket in the number's place, whose the call is. It may have come back; or it was another descriptor of
+ * the call that was meant: so not for ever. */
+bool cw_call_again(struct cw_again *again, struct cw_stream **stream, int fd);
+
+static inline ssize_t cw_no_longer(void)
+{
+	errno = EBADF;
+	return -1;
+}
+
+/* The call by ring if the stream is moved, else the kernel's, counted. */
+#define CW_CALL(stream, fd, busy, note, kernel_call, moved_call)                                                                           \
 	({                                                                                                                                 \
 		ssize_t result_;                                                                                                           \
-		if (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->tx_busy)) {                                             \
-			cw_cancellation_point();                                                                                           \
-			result_ = (moved_call);                                                                                            \
-		} else {                                                                                                                   \
-			uint32_t life_ = cw_stream_life(stream);                                                                           \
-			result_ = (kernel_call);                                                                                           \
-			if (!cw_stream_ended(stream, life_))                                                                               \
-				cw_stream_sent(stream, fd, result_);                                                                       \
-		}                                                                                                                          \
+		struct cw_again again_ = {0};                                                                                              \
+		do {                                                                                                                       \
+			if (cw_likely(!again_.by_kernel) && (cw_is_moved(stream, fd) || !cw_stream_enter(stream, &(stream)->busy))) {      \
+				cw_cancellation_point();                                                                                   \
+				result_ = (moved_call);                                                                                    \
+			} else {                                                                                                           \
+				uint32_t life_ = cw_stream_life(stream);                                                                   \
+				result_ = cw_unlikely(again_.by_kernel) || cw_stream_at(stream, fd) ? (kernel_call) : cw_no_longer();      \
+				if (cw_likely(!again_.by_kernel) && !cw_stream_ended(stream, life_))                                       \
+					note(stream, fd, result_);                                                                         \
+			}                                                                                                                  \
+		} while (cw_unlikely(result_ < 0) && cw_unlikely(errno == EBADF) && cw_call_again(&again_, &(stream), fd));                \
 		result_;                                                                                                                   \
 	})
+#define CW_RECEIVE(stream, fd, kernel_call, moved_call) CW_CALL(stream, fd, rx_busy, cw_stream_received, kernel_call, moved_call)
+#define CW_SEND(stream, fd, kernel_call, moved_call)    CW_CALL(stream, fd, tx_busy, cw_stream_sent, kernel_call, moved_call)
 
 #endif

@@ -18,10 +18,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-void cw_forget(int fd)
-{
-	uint32_t entry = cw_table_take(fd);
+#define MOST_TRIES 20
 
+static void forget(uint32_t entry, int fd)
+{
 	switch (cw_table_kind(entry)) {
 	case CW_FD_STREAM:
 		cw_stream_close(&cw_streams[cw_table_index(entry)], fd);
@@ -35,6 +35,26 @@ void cw_forget(int fd)
 	default:
 		break;
 	}
+}
+
+void cw_forget(int fd)
+{
+	forget(cw_table_take(fd), fd);
+}
+
+bool cw_call_again(struct cw_again *again, struct cw_stream **stream, int fd)
+{
+	static struct cw_stream none;
+
+	if (again->by_kernel || again->tries++ == MOST_TRIES || cw_raw_fcntl(fd, F_GETFD, 0) < 0) {
+		errno = EBADF;
+		return false;
+	}
+	*stream = cw_stream_of(fd);
+	again->by_kernel = !*stream;
+	if (!*stream)
+		*stream = &none;
+	return true;
 }
 
 static bool is_ours(int fd)
@@ -195,7 +215,7 @@ static bool is_beyond_limit(int fd)
 	return cw_raw(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)limit, 0, 0) == 0 && (uint64_t)fd >= limit[0];
 }
 
-/* The number that is about to be taken: what it meant ends, if the call can't fail. */
+/* The number that is about to be taken: what of ours is there goes elsewhere. False: the call fails. */
 static bool make_way(int from, int to)
 {
 	if (from == to || to < 0 || cw_raw_fcntl(from, F_GETFD, 0) < 0 || (cw_table_get(to) && is_beyond_limit(to)))
@@ -210,9 +230,41 @@ static bool make_way(int from, int to)
 		cw_bell_move(to);
 	else if (is_ours(to))
 		cw_table_take(to); /* what wakes sleepers, which is made anew; or a set's that is waited for without the program's number */
-	else if (cw_table_get(to))
-		cw_forget(to);
 	return true;
+}
+
+static int duplicate_in_kernel(int from, int to, int flags)
+{
+	return flags < 0 ? cw_real.dup2(from, to) : cw_real.dup3(from, to, flags);
+}
+
+/* What the number meant ends, and what it means from now on begins, with nothing in between for who uses it. */
+static int put_in_place(int from, int to, int flags)
+{
+	int before = cw_hold_cancellation(), result;
+	struct cw_stream *stream;
+	uint32_t meant;
+	bool locked;
+
+	meant = cw_table_change(to, &locked);
+	stream = cw_stream_in(meant);
+	if (stream)
+		cw_stream_let_pass(stream);
+	forget(meant, to);
+	result = duplicated(from, duplicate_in_kernel(from, to, flags));
+	cw_table_changed(to, locked);
+	cw_release_cancellation(before);
+	return result;
+}
+
+/* flags: dup3's, -1 for dup2. */
+static int replaced(int from, int to, int flags)
+{
+	if ((cw_is_plain() && !is_ours(to)) || !make_way(from, to))
+		return duplicate_in_kernel(from, to, flags);
+	if (cw_is_other_process() || (!cw_table_get(from) && !cw_table_get(to)))
+		return duplicated(from, duplicate_in_kernel(from, to, flags));
+	return put_in_place(from, to, flags);
 }
 
 /* A number of the same stream, datagram socket or set: it means the same all the time, whoever is in a call there. */
@@ -237,9 +289,7 @@ CW_EXPORT int dup2(int from, int to)
 
 	if (cw_unlikely(means_the_same(from, to)))
 		return kept(from, to, meaning, cw_real.dup2(from, to));
-	if ((cw_is_plain() && !is_ours(to)) || !make_way(from, to))
-		return cw_real.dup2(from, to);
-	return duplicated(from, cw_real.dup2(from, to));
+	return replaced(from, to, -1);
 }
 
 CW_EXPORT int dup3(int from, int to, int flags)
@@ -248,9 +298,7 @@ CW_EXPORT int dup3(int from, int to, int flags)
 
 	if (cw_unlikely(means_the_same(from, to)))
 		return kept(from, to, meaning, cw_real.dup3(from, to, flags));
-	if ((cw_is_plain() && !is_ours(to)) || (flags & ~O_CLOEXEC) || !make_way(from, to))
-		return cw_real.dup3(from, to, flags);
-	return duplicated(from, cw_real.dup3(from, to, flags));
+	return flags & ~O_CLOEXEC ? cw_real.dup3(from, to, flags) : replaced(from, to, flags);
 }
 
 static void set_datagram(int fd, bool nonblocking, bool asynchronous)

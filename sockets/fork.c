@@ -155,6 +155,7 @@ void cw_fork_prepare(void)
 {
 	bool datagrams = false;
 
+	cw_table_hold();
 	cw_set_flush_all();
 	cw_patience_share();
 	cw_datagrams_before_fork(&datagrams);
@@ -188,6 +189,7 @@ void cw_fork_parent(void)
 	cw_service_after_fork(connection, false);
 	if (held)
 		cw_service_let_go();
+	cw_table_let_go();
 }
 
 void cw_fork_child(void)
@@ -196,6 +198,7 @@ void cw_fork_child(void)
 
 	cw_thread.tid = 0;
 	cw_thread.spin.rest = (struct cw_rest){0};
+	cw_table_after_fork();
 	/* The parent's book stays the parent's. */
 	cw_service_after_fork(connection, true);
 	cw_set_after_fork();

@@ -226,7 +226,7 @@ int cw_receive_lock(struct cw_stream *stream, int fd, const struct cw_receiving 
 		return EBADF;
 	if (stream->broken || !cw_rx_lock(stream, fd, nested))
 		return cw_stream_ended(stream, request->life) ? EBADF : ECONNRESET;
-	if (!cw_stream_ended(stream, request->life) && cw_stream_has(stream, rx))
+	if (!cw_stream_ended(stream, request->life) && cw_stream_has(stream, rx) && cw_stream_at(stream, fd))
 		return 0;
 	if (!*nested) {
 		cw_unlock_if_held(&rx->rx_lock, cw_thread_id());
@@ -447,7 +447,8 @@ ssize_t cw_receive(struct cw_stream *stream, int fd, void *bytes, size_t count, 
 		bool has = cw_stream_has(stream, rx);
 		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
 		bool by_kernel = has && cw_state_of(word) == CW_TAKEN && atomic_load_explicit(&rx->rx_attached, memory_order_relaxed) &&
-				 !stream->is_unix && !atomic_load_explicit(&stream->error, memory_order_relaxed);
+				 !stream->is_unix && !atomic_load_explicit(&stream->error, memory_order_relaxed) &&
+				 cw_stream_at(stream, fd);
 		size_t unread = 0;
 
 		if (cw_likely(has && cw_state_of(word) == CW_LIVE && cw_class_sane(bits) &&

@@ -16,6 +16,8 @@ size_t cw_send_call(struct cw_stream *stream, int fd, uint64_t word, uint64_t wi
 		return count;
 	if (cw_switch_seal_asleep(stream, &word, widx))
 		return 0;
+	if (cw_unlikely(!cw_stream_at(stream, fd)))
+		fd = stream->fd; /* dup2 has put another socket there: it is sent on by another descriptor, or its end is under way */
 	return cw_switch_take_back_but(stream, fd, &word, &left) ? count - left : count;
 }
 
@@ -264,7 +266,7 @@ ssize_t cw_send(struct cw_stream *stream, int fd, const void *bytes, size_t coun
 		uint32_t bits = atomic_load_explicit(&tx->ring_bits, memory_order_relaxed);
 		/* Not attached: not yet, or memory that was taken away (zeros); the lock proper finds out. */
 		bool by_kernel = has && cw_state_of(word) == CW_TAKEN && count <= CW_SEND_WHOLE &&
-				 atomic_load_explicit(&tx->tx_attached, memory_order_relaxed);
+				 atomic_load_explicit(&tx->tx_attached, memory_order_relaxed) && cw_stream_at(stream, fd);
 		size_t sent = 0;
 		uint32_t life = 0;
 

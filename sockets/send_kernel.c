@@ -196,7 +196,7 @@ int cw_send_lock(struct cw_stream *stream, int fd, uint32_t life, bool *nested)
 		return EBADF;
 	if (stream->broken || !cw_tx_lock(stream, fd, nested))
 		return cw_stream_ended(stream, life) ? EBADF : ECONNRESET;
-	if (!cw_stream_ended(stream, life) && cw_stream_has(stream, tx))
+	if (!cw_stream_ended(stream, life) && cw_stream_has(stream, tx) && cw_stream_at(stream, fd))
 		return 0;
 	/* Which it was depends on when the stream got its next slot. */
 	if (!*nested) {

@@ -332,6 +332,13 @@ int cw_set_control(struct cw_set *set, int epfd, int operation, int fd, struct e
 	bool locked = set && cw_set_lock(set), known = set && set_is(set, epfd);
 	long result = cw_raw(SYS_epoll_ctl, epfd, operation, fd, (long)event, 0, 0);
 
+	/* Who changes it may wait for the set. */
+	if (cw_unlikely(cw_table_peek(fd) == CW_FD_CHANGING) && set) {
+		cw_set_unlock(set, locked);
+		cw_table_await(fd);
+		locked = cw_set_lock(set);
+		known = set_is(set, epfd);
+	}
 	if (result == 0 && known) {
 		known = control(set, epfd, operation, fd, event);
 		if (operation != EPOLL_CTL_DEL)

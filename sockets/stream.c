@@ -14,6 +14,8 @@
 #include "switch.h"
 #include "unix.h"
 
+#define LOOKS 20 /* for who is about to enter the kernel */
+
 __thread struct cw_thread cw_thread;
 struct cw_stream cw_streams[CW_BOOK_ENTRIES] CW_TABLE;
 _Atomic uint32_t cw_table[CW_DESCRIPTORS] CW_FIRST_TABLE;
@@ -246,6 +248,30 @@ void cw_entry_close(struct cw_stream *entry)
 	cw_family_leave(entry);
 	cw_book_end(&cw_own_book, entry->number);
 	give_entry(entry->number);
+}
+
+/* Here, or in the kernel, where they may sleep. */
+static bool in_calls(const struct cw_stream *stream)
+{
+	return atomic_load_explicit(&stream->tx_busy, memory_order_seq_cst) ||
+	       atomic_load_explicit(&stream->rx_busy, memory_order_seq_cst) ||
+	       (stream->slot && (atomic_load_explicit(&stream->tx->tx_in_kernel, memory_order_acquire) ||
+				 atomic_load_explicit(&stream->rx->rx_asleep, memory_order_acquire)));
+}
+
+/* Who was counted before the change is in the kernel after a turn: nobody can tell, but what is left to do there is some instructions. */
+void cw_stream_let_pass(struct cw_stream *stream)
+{
+	if (cw_sole_thread())
+		return;
+	if (stream->slot) {
+		cw_lock_pass(&stream->tx->tx_lock, cw_thread_id());
+		cw_lock_pass(&stream->rx->rx_lock, cw_thread_id());
+	}
+	for (int i = 0; i < LOOKS && in_calls(stream); i++)
+		cw_raw(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	if (in_calls(stream))
+		cw_turn();
 }
 
 static int another_descriptor(const struct cw_stream *stream, int but)

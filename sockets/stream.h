@@ -131,11 +131,24 @@ static inline uint32_t cw_thread_id(void)
 	return cw_likely(cw_thread.tid) ? cw_thread.tid : cw_thread_id_slow();
 }
 
+static inline struct cw_stream *cw_stream_in(uint32_t entry)
+{
+	return cw_table_kind(entry) == CW_FD_STREAM ? &cw_streams[cw_table_index(entry)] : NULL;
+}
+
 static inline struct cw_stream *cw_stream_of(int fd)
 {
-	uint32_t entry = cw_table_get(fd);
+	uint32_t entry = cw_table_peek(fd);
 
-	return cw_table_kind(entry) == CW_FD_STREAM ? &cw_streams[cw_table_index(entry)] : NULL;
+	return cw_unlikely(entry == CW_FD_CHANGING) ? cw_stream_in(cw_table_await(fd)) : cw_stream_in(entry);
+}
+
+/* For a call that found it there and is counted, or under its lock: it is still there, and stays until the call is over, or in the kernel.
+ */
+static inline bool cw_stream_at(const struct cw_stream *stream, int fd)
+{
+	return cw_likely((unsigned)fd < CW_DESCRIPTORS &&
+			 atomic_load_explicit(&cw_table[fd], memory_order_seq_cst) == (stream->number << CW_FD_BITS | CW_FD_STREAM));
 }
 
 static inline uint64_t *cw_counters(const struct cw_stream *stream)
@@ -172,6 +185,8 @@ bool cw_entry_count(struct cw_stream *entry);
 void cw_stream_dup(struct cw_stream *stream, uint32_t life, int fd);
 /* A descriptor is about to be closed; call it before the kernel's close. The last one ends the stream here. */
 void cw_stream_close(struct cw_stream *stream, int fd);
+/* One of its descriptors is changing: waits for who is about to ask the kernel by its number. */
+void cw_stream_let_pass(struct cw_stream *stream);
 /* For a call that has slept in the kernel: another thread has closed the stream meanwhile. The call has its answer, and nothing of the
  * stream, nor fd, may be touched: they may be another's by now. */
 static inline uint32_t cw_stream_life(const struct cw_stream *stream)

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define SENDERS 8
 #define RECORDS 100
@@ -237,4 +238,112 @@ SCENARIO(made_and_closed_by_threads, UNOPENED)
 		pthread_join(thread[i], NULL);
 		say("good %ld", good[i]);
 	}
+}
+
+/* ---- a number that others are put in the place of, while it is used ---- */
+
+#define IN_TURN 12
+
+struct number {
+	struct end ends[IN_TURN][2]; /* this end, the other */
+	int fd;
+	_Atomic bool over;
+	_Atomic long sent, wrong, got;
+};
+
+static bool is_wrong(long result)
+{
+	return result < 0 && errno != EAGAIN;
+}
+
+static void *use_by_sending(void *argument)
+{
+	struct number *n = argument;
+	char record[50] = {0};
+
+	while (!atomic_load(&n->over)) {
+		ssize_t sent = send(n->fd, record, sizeof(record), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		n->wrong += is_wrong(sent);
+		n->sent += sent > 0 ? sent : 0;
+	}
+	return NULL;
+}
+
+static void *use_by_looking(void *argument)
+{
+	struct number *n = argument;
+	char none;
+
+	while (!atomic_load(&n->over)) {
+		int error;
+		socklen_t size = sizeof(error);
+
+		n->wrong += is_wrong(getsockopt(n->fd, SOL_SOCKET, SO_ERROR, &error, &size)) || error;
+		n->wrong += is_wrong(recv(n->fd, &none, 1, MSG_DONTWAIT));
+	}
+	return NULL;
+}
+
+static void *read_to_the_ends(void *argument)
+{
+	struct number *n = argument;
+	struct pollfd others[IN_TURN];
+	static __thread char bytes[16384];
+
+	for (int i = 0; i < IN_TURN; i++)
+		others[i] = (struct pollfd){n->ends[i][1].fd, POLLIN, 0};
+	for (int left = IN_TURN; left && poll(others, IN_TURN, 10000) > 0;)
+		for (int i = 0; i < IN_TURN; i++) {
+			ssize_t got = others[i].revents ? recv(others[i].fd, bytes, sizeof(bytes), 0) : 1;
+
+			n->got += got > 0 && others[i].revents ? got : 0;
+			n->wrong += got < 0;
+			if (got > 0)
+				continue;
+			others[i].fd = -1;
+			left--;
+		}
+	return NULL;
+}
+
+/* Each call finds one or another of them, and what it sends comes there. */
+static void put_in_place(bool last)
+{
+	static void *(*const uses[])(void *) = {use_by_sending, use_by_looking, read_to_the_ends};
+	static struct number n;
+	pthread_t thread[3];
+
+	n = (struct number){0};
+	for (int i = 0; i < IN_TURN; i++)
+		own_pair(&n.ends[i][0], &n.ends[i][1]);
+	n.fd = (int)MUST(dup(n.ends[0][0].fd));
+	for (int i = 0; i < 3; i++)
+		MUST(-pthread_create(&thread[i], NULL, uses[i], &n));
+	for (int i = 0; i < (last ? IN_TURN : 300); i++) {
+		usleep(last ? 2000 : i % 3 ? 50 : 500);
+		MUST(dup2(n.ends[i % IN_TURN][0].fd, n.fd));
+		if (last)
+			close(n.ends[i][0].fd);
+	}
+	atomic_store(&n.over, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	for (int i = 0; i < IN_TURN && !last; i++)
+		close(n.ends[i][0].fd);
+	close(n.fd);
+	pthread_join(thread[2], NULL);
+	say("wrong %ld, lost %ld", n.wrong, n.sent - n.got);
+	for (int i = 0; i < IN_TURN; i++)
+		close(n.ends[i][1].fd);
+}
+
+SCENARIO(put_in_place_in_turn, UNOPENED)
+{
+	put_in_place(false);
+}
+
+SCENARIO(put_in_place_of_the_last, UNOPENED)
+{
+	put_in_place(true);
 }

@@ -1,0 +1,70 @@
+#include "table.h"
+
+#include "kernel.h"
+#include "stream.h"
+#include "sync/lock.h"
+
+#define LOOKS 100  /* then it sleeps between them */
+#define TURNS 2000 /* of a millisecond: the kernel's dup2 may wait for what was closed by it */
+
+static struct cw_lock changing;
+static bool held;
+
+static bool lock_changing(void)
+{
+	uint64_t ignored = 0;
+	enum cw_lock_result result = cw_lock(&changing, cw_thread_id(), &ignored);
+
+	return result == CW_LOCK_HELD || result == CW_LOCK_RECOVERED;
+}
+
+uint32_t cw_table_await(int fd)
+{
+	uint32_t entry = cw_table_peek(fd);
+
+	for (int i = 0; entry == CW_FD_CHANGING && i < LOOKS + TURNS; i++) {
+		if (atomic_load_explicit(&changing.holder, memory_order_relaxed) == cw_thread_id())
+			break;
+		if (i < LOOKS)
+			cw_raw(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+		else
+			cw_turn();
+		entry = cw_table_peek(fd);
+	}
+	return entry == CW_FD_CHANGING ? 0 : entry;
+}
+
+uint32_t cw_table_change(int fd, bool *locked)
+{
+	*locked = lock_changing();
+	if ((unsigned)fd >= CW_DESCRIPTORS)
+		return 0;
+	/* Before the counts of who is in a call are looked at (cw_stream_let_pass): who raises one behind that sees the change. */
+	return atomic_exchange_explicit(&cw_table[fd], CW_FD_CHANGING, memory_order_seq_cst);
+}
+
+void cw_table_changed(int fd, bool locked)
+{
+	uint32_t entry = CW_FD_CHANGING;
+
+	if ((unsigned)fd < CW_DESCRIPTORS)
+		atomic_compare_exchange_strong_explicit(&cw_table[fd], &entry, 0, memory_order_release, memory_order_relaxed);
+	if (locked)
+		cw_unlock_if_held(&changing, cw_thread_id());
+}
+
+void cw_table_hold(void)
+{
+	held = lock_changing();
+}
+
+void cw_table_let_go(void)
+{
+	if (held)
+		cw_unlock_if_held(&changing, cw_thread_id());
+}
+
+void cw_table_after_fork(void)
+{
+	cw_lock_after_fork(&changing);
+}
