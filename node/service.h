@@ -79,6 +79,8 @@ struct cw_timer {
 	struct cw_timer *next, *prev;
 };
 
+#define CW_MUCH_WORK 2000000u /* entries of books, which takes some milliseconds */
+
 struct cw_closing;
 struct cw_closings {
 	struct cw_closing *first, *last;
@@ -89,7 +91,8 @@ struct cw_user {
 	uint32_t connections, slots;
 	uint32_t closing, closers; /* descriptors of its that are not closed yet; of these, with a thread */
 	struct cw_closings waiting;
-	uint64_t resident; /* bytes, at the last measure */
+	uint64_t work, worked_at; /* what it has asked for since one of its programs rested; when it last asked */
+	uint64_t resident;        /* bytes, at the last measure */
 	UT_hash_handle hh;
 };
 
@@ -122,6 +125,7 @@ struct cw_program {
 	struct cw_node *node;    /* of a stand-in: where it is */
 	bool writing;            /* EPOLLOUT asked for */
 	bool held;               /* not read, until what it has sent is closed */
+	bool resting;            /* nor before a rest is over */
 	uint32_t closing;
 	struct cw_closing *closings; /* list */
 	struct cw_closing *awaited;  /* what it has sent last is closed before it goes on with that */
@@ -334,6 +338,11 @@ void cw_close_and_wait(struct cw_program *program, int fd, void (*closed)(struct
 bool cw_closing_has_much(const struct cw_program *program);
 bool cw_closing_holds(struct cw_program *program); /* it is not to be read, and will be again */
 void cw_closing_forget(struct cw_program *program);
+/*
+ * It has asked for something that costs the loop, by so many entries of a book that were looked at, or as long as that: a user who has
+ * asked for much, without a pause, has to rest, which the program that asked last does. What it says meanwhile waits in its own queue.
+ */
+void cw_program_asked_for(struct cw_program *program, uint64_t entries);
 
 /* service_offers.c */
 void cw_offer(struct cw_program *program, const struct cw_message *message, int fd);
@@ -400,6 +409,7 @@ struct cw_user *cw_user_find(uid_t uid);
 struct cw_user *cw_user_of(uid_t uid); /* found, or made; NULL: no memory */
 void cw_user_forget_unused(struct cw_user *user);
 bool cw_user_owns(uid_t uid); /* root, or who runs the service */
+bool cw_user_must_rest(struct cw_user *user, uint64_t entries);
 bool cw_user_is_full(const struct cw_user *user);
 
 /* service_guests.c */

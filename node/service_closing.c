@@ -15,11 +15,12 @@
 
 #include "service.h"
 
-#define CLOSERS         64 /* at once */
+#define CLOSERS         64 /* at once, and one of each user's that has none of these */
 #define CLOSERS_OF_USER 8  /* of them, for one who doesn't own the service */
 #define MOST_OF_PROGRAM 32 /* not closed yet */
 #define IDLE_SECONDS    5
 #define PATIENCE_NS     20000000
+#define REST_NS         100000000
 
 struct cw_closing {
 	int fd;
@@ -117,6 +118,12 @@ static unsigned most_closers(const struct cw_user *user)
 	return user == &itself || cw_user_owns(user->uid) ? CLOSERS : CLOSERS_OF_USER;
 }
 
+/* One in any case: all the others' may be of those that others keep waiting. */
+static bool may_begin(const struct cw_user *user)
+{
+	return !user->closers || (begun < CLOSERS && user->closers < most_closers(user));
+}
+
 static void begin(struct cw_closing *closing)
 {
 	begun++;
@@ -135,7 +142,7 @@ static void begin(struct cw_closing *closing)
 
 static void begin_of(struct cw_user *user)
 {
-	while (user->waiting.first && begun < CLOSERS && user->closers < most_closers(user))
+	while (user->waiting.first && may_begin(user))
 		begin(take(&user->waiting));
 }
 
@@ -164,12 +171,42 @@ static void hold(struct cw_program *program)
 
 static void let_go(struct cw_program *program)
 {
-	if (!program->held || program->dead || program->closed || cw_closing_has_much(program))
+	if (!program->held || program->dead || program->closed || program->resting || cw_closing_has_much(program))
 		return;
 	program->held = false;
 	held--;
 	if (cw_loop_add(&program->source, EPOLLIN | EPOLLRDHUP | (program->writing ? EPOLLOUT : 0)) < 0)
 		cw_program_end(program);
+}
+
+static void end_rest(struct cw_timer *timer)
+{
+	struct cw_program *program, *next;
+
+	DL_FOREACH_SAFE(service.all, program, next)
+	{
+		if (!program->resting)
+			continue;
+		program->resting = false;
+		cw_loop_remove(&program->source);
+		let_go(program);
+	}
+}
+
+void cw_program_asked_for(struct cw_program *program, uint64_t entries)
+{
+	static struct cw_timer rest = {.expired = end_rest};
+
+	if (program->dead || !cw_user_must_rest(program->user, entries))
+		return;
+	cw_tally(CW_SERVICE_held);
+	program->resting = true;
+	if (!program->held) {
+		hold(program);
+		cw_loop_add(&program->source, 0); /* its end is heard: who has gone takes no room for a connection */
+	}
+	if (!rest.at)
+		cw_timer_set(&rest, REST_NS);
 }
 
 /* What waited for it goes on. */

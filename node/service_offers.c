@@ -193,13 +193,14 @@ static void judge(struct cw_program *program, const struct cw_shown *shown)
 		cw_tally(CW_SERVICE_offers_elsewhere);
 		return;
 	}
-	if (shown->result == CW_SOCKET_OTHER || shown->cookie != shown->message.offer.cookie ||
-	    shown->message.offer.token.index >= CW_BOOK_ENTRIES)
+	if (shown->message.offer.token.index >= CW_BOOK_ENTRIES) {
 		cw_nonsense(program);
-	else if (shown->result == CW_SOCKET_FINE) {
+	} else if (shown->result == CW_SOCKET_FINE && shown->cookie == shown->message.offer.cookie) {
 		keep(program, &shown->message, &shown->tuple);
 		return;
 	}
+	/* Another socket or a file is no nonsense: a thread of the program's may have closed the number, and opened that, while it was
+	 * shown. */
 	cw_tally(CW_SERVICE_offers_refused);
 }
 

@@ -30,7 +30,8 @@ static void want_writing(struct cw_program *program, bool wanted)
 	if (program->writing == wanted)
 		return;
 	program->writing = wanted;
-	cw_loop_change(&program->source, EPOLLIN | EPOLLRDHUP | (wanted ? EPOLLOUT : 0));
+	if (!program->held)
+		cw_loop_change(&program->source, EPOLLIN | EPOLLRDHUP | (wanted ? EPOLLOUT : 0));
 }
 
 /* May it succeed later? Only EAGAIN is told by EPOLLOUT; after the others the program's next message, or next grant, is the occasion. */

@@ -198,21 +198,6 @@ static bool read_one(struct cw_program *program)
 	return !program->dead && !program->held;
 }
 
-static void program_ready(struct cw_source *source, uint32_t events)
-{
-	struct cw_program *program = (struct cw_program *)source;
-	unsigned turn = 0;
-
-	if (program->dead || cw_closing_holds(program))
-		return;
-	if (program->outbox)
-		cw_outbox_flush(program);
-	while (turn < TURN && read_one(program))
-		turn++;
-	if (!program->dead && !program->held && turn < TURN && events & (EPOLLHUP | EPOLLERR))
-		cw_program_end(program);
-}
-
 /* Nothing was said on it, and nothing can be any more: its close doesn't wait for what was sent with a word. */
 static bool was_silent(int fd)
 {
@@ -225,6 +210,23 @@ static bool was_silent(int fd)
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 
 	return shutdown(fd, SHUT_RDWR) == 0 && recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT) == 0 && !header.msg_controllen;
+}
+
+static void program_ready(struct cw_source *source, uint32_t events)
+{
+	struct cw_program *program = (struct cw_program *)source;
+	unsigned turn = 0;
+
+	if (program->resting && !program->dead && events & (EPOLLHUP | EPOLLERR))
+		end(program, was_silent(program->source.fd));
+	if (program->dead || cw_closing_holds(program))
+		return;
+	if (program->outbox)
+		cw_outbox_flush(program);
+	while (turn < TURN && read_one(program))
+		turn++;
+	if (!program->dead && !program->held && turn < TURN && events & (EPOLLHUP | EPOLLERR))
+		cw_program_end(program);
 }
 
 /* Those that wait to be closed are not bounded, so who said nothing is none of them. */

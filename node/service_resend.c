@@ -18,6 +18,10 @@ struct resend {
 	uint32_t slot, end;
 };
 
+#define DESCRIPTOR_WORK 500 /* another's descriptor looked at, in entries of a book */
+
+static uint64_t looked_at; /* entries, for who asks now */
+
 static bool holds(const struct cw_mapping *mapping, uint32_t slot, uint32_t end)
 {
 	uint32_t which = 2 * slot + end;
@@ -33,6 +37,7 @@ static int descriptor_of(const struct cw_program *program, uint64_t arena, uint3
 	for (uint32_t i = 0; i < used; i++) {
 		struct cw_book_entry *entry = &program->book->entry[i];
 
+		looked_at++;
 		if (atomic_load_explicit(&entry->arena, memory_order_relaxed) == arena &&
 		    atomic_load_explicit(&entry->slot, memory_order_relaxed) == slot &&
 		    atomic_load_explicit(&entry->end, memory_order_relaxed) == end &&
@@ -119,9 +124,11 @@ static int sender_of(struct cw_program *program, const struct cw_tuple *tuple)
 	for (uint32_t i = 0; i < used && process >= 0 && found < 0 && !cw_closing_has_much(program); i++) {
 		const struct cw_book_entry *entry = &program->book->entry[i];
 
+		looked_at++;
 		if (atomic_load_explicit(&entry->kind, memory_order_relaxed) == CW_ENTRY_FREE ||
 		    atomic_load_explicit(&entry->protocol, memory_order_relaxed) != 1)
 			continue;
+		looked_at += DESCRIPTOR_WORK;
 		found = pidfd_getfd(process, atomic_load_explicit(&entry->fd, memory_order_relaxed), 0);
 		if (found >= 0 && !is_sender_of(found, tuple)) {
 			cw_close_foreign(program, found);
@@ -196,8 +203,9 @@ bool cw_resend_here(struct cw_arena_record *record, uint32_t slot, uint32_t end)
 	struct resend job = {.record = record, .slot = slot, .end = end};
 	struct cw_mapping *other;
 
+	looked_at = 0;
 	DL_FOREACH2(record->mapped, other, arena_next)
-	if (holds(other, slot, end) &&
+	if (looked_at < CW_MUCH_WORK && holds(other, slot, end) &&
 	    (record->tuples[slot].protocol == IPPROTO_UDP ? resend_flow_by(other->program, &job) : resend_by(other->program, &job)))
 		return true;
 	return false;
@@ -210,10 +218,13 @@ void cw_resend_asked(struct cw_program *reader, const struct cw_message *message
 
 	if (!mapping)
 		return; /* of an earlier instance */
-	if (slot >= mapping->record->arena.slots || end > 1 || !holds(mapping, slot, end)) {
+	if (slot >= mapping->record->arena.slots || end > 1) {
 		cw_nonsense(reader);
 		return;
 	}
+	if (!holds(mapping, slot, end))
+		return; /* another thread's close gave it back before */
 	if (!cw_resend_here(mapping->record, slot, 1 - end))
 		cw_between_ask_resend(mapping->record, slot, 1 - end);
+	cw_program_asked_for(reader, looked_at);
 }

@@ -5,7 +5,8 @@
 #include "service.h"
 #include "sync/cpu.h"
 
-#define RESERVED 64 /* descriptors kept for the service's own use */
+#define RESERVED 64          /* descriptors kept for the service's own use */
+#define PAUSE_NS 1000000000u /* without asking: what was asked for before is forgotten */
 
 static uint64_t last_client; /* when the last one left */
 
@@ -41,6 +42,20 @@ bool cw_user_owns(uid_t uid)
 bool cw_user_is_full(const struct cw_user *user)
 {
 	return user->connections + user->closing >= (cw_user_owns(user->uid) ? cw_most_arenas() : cw_most_arenas() / 2);
+}
+
+bool cw_user_must_rest(struct cw_user *user, uint64_t entries)
+{
+	uint64_t now = cw_monotonic_ns();
+
+	if (now - user->worked_at > PAUSE_NS)
+		user->work = 0;
+	user->worked_at = now;
+	user->work += entries;
+	if (user->work < CW_MUCH_WORK)
+		return false;
+	user->work = 0;
+	return true;
 }
 
 struct cw_user *cw_user_of(uid_t uid)

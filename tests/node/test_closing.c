@@ -1,4 +1,5 @@
 /* Descriptors whose close takes as long as somebody likes: the service serves on, and holds few of them. */
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -192,6 +193,66 @@ START_TEST(slow_unix_sockets_stop_nobody)
 }
 END_TEST
 
+#define PROGRAMS 2
+#define SLOWLY   64 /* of all of them: each of a user's threads waits for one */
+
+/* One whose close is over at once, but is none that may be done by the loop. */
+static void offer_as_nobody(const struct service *service, const struct pair *pair)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 1000};
+	struct program program;
+
+	if (setgid(65534) < 0 || setuid(65534) < 0)
+		_exit(2);
+	setsockopt(pair->end[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	program = program_start(service);
+	offer(&program, pair->end[0], 0);
+	close(pair->end[0]);
+	while (!atomic_load(&program.book->offers))
+		usleep(1000);
+	_exit(0);
+}
+
+/* A user whose programs have a slow close for each thread that there is. */
+START_TEST(one_user_cannot_have_all_that_close)
+{
+	struct service service;
+	struct program program[PROGRAMS];
+	struct pair pairs[SLOWLY], pair;
+	struct pollfd end;
+	int status;
+	pid_t child;
+
+	if (geteuid() != 0)
+		skip("needs root, to become another user");
+	service = service_start(NULL);
+	for (int i = 0; i < PROGRAMS; i++)
+		program[i] = program_start(&service);
+	for (int i = 0; i < SLOWLY; i++) {
+		struct taken taken = {&program[i % PROGRAMS], (uint32_t)(i / PROGRAMS + 1)};
+
+		pairs[i] = connection(NULL);
+		fill_and_linger(&pairs[i]);
+		offer(&program[i % PROGRAMS], pairs[i].end[0], (uint32_t)i);
+		close(pairs[i].end[0]);
+		await(are_taken, &taken, "the offer to be read");
+	}
+	pair = connection(NULL);
+	child = fork();
+	if (child == 0)
+		offer_as_nobody(&service, &pair);
+	close(pair.end[0]);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	end = (struct pollfd){.fd = pair.end[1], .events = POLLIN};
+	ck_assert_int_eq(poll(&end, 1, LIMIT_MS), 1);
+	ck_assert_uint_eq(read_to_the_end(pair.end[1]), 0);
+	for (int i = 0; i < SLOWLY; i++)
+		close(pairs[i].end[1]);
+	service_end(&service);
+}
+END_TEST
+
 TCase *closing_tests(void)
 {
 	TCase *tests = tcase_create("closing");
@@ -200,5 +261,6 @@ TCase *closing_tests(void)
 	tcase_add_test(tests, lingering_sockets_are_bounded);
 	tcase_add_test(tests, more_descriptors_than_are_wanted_stop_nobody);
 	tcase_add_test(tests, slow_unix_sockets_stop_nobody);
+	tcase_add_test(tests, one_user_cannot_have_all_that_close);
 	return tests;
 }

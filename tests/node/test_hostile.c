@@ -86,7 +86,9 @@ START_TEST(too_much_nonsense_ends_the_connection)
 	int sent = 0, file = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	bool shows = types[_i] == CW_OFFER || types[_i] == CW_FLOW;
 
-	if (_i == 3)
+	if (_i == 1)
+		nonsense.offer.token.index = UINT32_MAX;
+	else if (_i == 3)
 		nonsense.flow.token.index = UINT32_MAX;
 	while (cw_link_send(a.fd, &nonsense, &file, shows ? 1 : 0) == 0 || errno == EAGAIN || errno == ETOOMANYREFS) {
 		ck_assert_int_lt(sent++, 1000000);
@@ -95,6 +97,75 @@ START_TEST(too_much_nonsense_ends_the_connection)
 	close(file);
 	ck_assert_int_eq(service_status(&service, "counters.expelled"), 1);
 	check_serves(&service);
+	service_end(&service);
+}
+END_TEST
+
+/* What a thread opens where another has closed, while that is shown. */
+START_TEST(offers_of_what_was_closed_expel_nobody)
+{
+	enum { RACES = 600 };
+	struct service service = service_start(NULL);
+	struct program a = program_start(&service), b = program_start(&service);
+	struct pair pair = connection(NULL), other = connection(NULL);
+	struct grant grants[2];
+	int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	for (uint32_t i = 0; i < RACES; i++) {
+		uint32_t read = atomic_load(&a.book->offers);
+
+		offer_saying(&a, i % 2 ? file : other.end[0], i % 100, cookie_of(pair.end[0]));
+		while (atomic_load(&a.book->offers) == read)
+			usleep(20);
+	}
+	close(file);
+	ck_assert_int_eq(service_status(&service, "counters.offers_refused"), RACES);
+	ck_assert_int_eq(service_status(&service, "counters.misused"), 0);
+	move(&a, &b, &pair, 0, grants);
+	service_end(&service);
+}
+END_TEST
+
+static void ask(int fd, const struct cw_message *message)
+{
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+
+	ck_assert_int_eq(poll(&room, 1, LIMIT_MS), 1);
+	ck_assert_int_eq(cw_link_send(fd, message, NULL, 0), 0);
+}
+
+/* Of the status by a command; of a search in a book that is as large as it can be, and names no such connection. */
+START_TEST(who_asks_for_much_has_to_rest)
+{
+	enum { STATUSES = 150, SEARCHES = 100 };
+	struct service service = service_start(NULL);
+	struct program writer = program_start(&service), reader = program_start(&service);
+	struct cw_message status = cw_link_message(CW_STATUS), search = cw_link_message(CW_RESEND);
+	struct pair pair = connection(NULL);
+	int command = cw_link_connect(service.name);
+	struct grant grants[2];
+
+	for (int i = 0; i < STATUSES && !_i; i++) {
+		struct cw_received answer = {0};
+
+		ask(command, &status);
+		ck_assert(cw_link_answer(command, CW_STATUS, &answer, LIMIT_MS));
+		ck_assert_int_eq(answer.message.status, 0);
+		close(answer.fd[0]);
+	}
+	move(&writer, &reader, &pair, 0, grants);
+	atomic_store(&writer.book->highest, CW_BOOK_ENTRIES);
+	search.grant = grants[1].message.grant;
+	for (int i = 0; i < SEARCHES && _i; i++)
+		ask(reader.fd, &search);
+	if (_i)
+		release(&reader, &grants[1]);
+	service_await(&service, "counters.held", 1);
+	check_serves(&service);
+	if (_i)
+		await_marks(&grants[0].slot->direction[grants[0].message.grant.end].state, CW_MARK_READER_GONE);
+	ck_assert_int_eq(service_status(&service, "counters.misused"), 0);
+	close(command);
 	service_end(&service);
 }
 END_TEST
@@ -419,6 +490,8 @@ TCase *hostile_tests(void)
 	tcase_add_loop_test(tests, nonsense_harms_nobody, 0, 4);
 	tcase_add_loop_test(tests, nonsense_in_a_ring_that_is_sent_again, 0, 2);
 	tcase_add_loop_test(tests, too_much_nonsense_ends_the_connection, 0, 4);
+	tcase_add_test(tests, offers_of_what_was_closed_expel_nobody);
+	tcase_add_loop_test(tests, who_asks_for_much_has_to_rest, 0, 2);
 	tcase_add_test(tests, ends_that_are_not_held_cannot_be_released);
 	tcase_add_test(tests, a_slot_is_released_before_its_grant_is_fetched);
 	tcase_add_test(tests, nonsense_in_a_slot_and_a_book_harms_nobody);
