@@ -94,6 +94,25 @@ SCENARIO(handed_over_with_unread, ALONE | UNOPENED)
 	reap(other.pid);
 }
 
+/* More than a ring. */
+SCENARIO(handed_over_with_much_unread, ALONE | UNOPENED)
+{
+	struct other other = OTHER({
+		size_t all = 0;
+		ssize_t got = 1;
+
+		while (all < 60000 && (got = recv(mine.fd, room, 60000 - all, 0)) > 0)
+			all += (size_t)got;
+		say("receives %zu, then %s", all, got < 0 ? RESULT(got) : "no more");
+	});
+
+	open_end(e, AF_INET, false);
+	peer_send_all(e, 60000);
+	hand_over(&other, e);
+	CALL(close(e->fd));
+	reap(other.pid);
+}
+
 SCENARIO(handed_over_with_unread_at_the_peer, ALONE | UNOPENED)
 {
 	struct other other = OTHER({ converse(&mine, 5); });
