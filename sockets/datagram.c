@@ -451,6 +451,7 @@ bool cw_datagrams_moved(void)
 /* Two processes will hold it: its flows end, until one holds it alone again. */
 void cw_datagrams_before_fork(bool *moved)
 {
+	cw_flows_before_fork();
 	*moved |= cw_datagrams_moved();
 	for (uint32_t i = 0; i < datagrams_used(); i++) {
 		struct cw_datagram *socket = &cw_datagrams[i];

@@ -188,7 +188,9 @@ bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena
 /* Give the slot back, under the lock of its side. */
 void cw_flow_drop(struct cw_flow *flow);
 void cw_flow_break(struct cw_flow *flow);
-void cw_flows_after_fork(void);
+/* From the one to the other no grant is taken: there is no flow that the child has too and knows nothing of. */
+void cw_flows_before_fork(void);
+void cw_flows_after_fork(bool in_child);
 
 /* ---- flow_send.c ---- */
 struct cw_giving {

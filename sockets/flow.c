@@ -28,8 +28,21 @@ static void pool_exit(void)
 	cw_unlock(&pool_lock);
 }
 
-void cw_flows_after_fork(void)
+/* A flow that is attached while a fork is under way would be the child's too. */
+static _Atomic uint32_t forks;
+
+void cw_flows_before_fork(void)
 {
+	atomic_fetch_add_explicit(&forks, 1, memory_order_seq_cst);
+}
+
+void cw_flows_after_fork(bool in_child)
+{
+	if (!in_child) {
+		atomic_fetch_sub_explicit(&forks, 1, memory_order_seq_cst);
+		return;
+	}
+	atomic_store_explicit(&forks, 0, memory_order_relaxed);
 	cw_lock_after_fork(&pool_lock);
 }
 
@@ -189,13 +202,28 @@ static bool is_offered(const struct cw_flow *flow, uint32_t generation)
 	       atomic_load_explicit(&flow->stage, memory_order_relaxed) == CW_FLOW_OFFERED;
 }
 
+/* The grant is given back; the flow may be offered again. */
+static void count_anew(struct cw_flow *flow, uint32_t generation)
+{
+	if (!cw_flow_step(flow, generation, CW_FLOW_OFFERED, CW_FLOW_COUNTING))
+		return;
+	flow->calls = 0;
+	atomic_store_explicit(&flow->offer, 0, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&flow->socket->offered, 1, memory_order_relaxed);
+}
+
 /* Under the lock of its side, unless a signal handler takes the grant on top of it. */
 static bool attach(struct cw_flow *flow, bool locked, struct cw_arena *arena, uint32_t slot, const struct in6_addr *own)
 {
 	struct cw_datagram *socket = flow->socket;
 
-	if (socket->stays || !cw_family_alone(socket->entry))
+	if (socket->stays)
 		return false;
+	/* Who forks leaves all flows under this lock, behind `forks`. */
+	if (atomic_load_explicit(&forks, memory_order_seq_cst) || !cw_family_alone(socket->entry)) {
+		count_anew(flow, atomic_load_explicit(&flow->generation, memory_order_relaxed));
+		return false;
+	}
 	flow->own = *own;
 	flow->arena = arena->id;
 	flow->slot_number = slot;
@@ -237,16 +265,6 @@ static enum cw_lock_result enter_briefly(struct cw_lock *lock)
 		cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0);
 	}
 	return CW_LOCK_TIMED_OUT;
-}
-
-/* The grant is given back; the flow may be offered again. */
-static void count_anew(struct cw_flow *flow, uint32_t generation)
-{
-	if (!cw_flow_step(flow, generation, CW_FLOW_OFFERED, CW_FLOW_COUNTING))
-		return;
-	flow->calls = 0;
-	atomic_store_explicit(&flow->offer, 0, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&flow->socket->offered, 1, memory_order_relaxed);
 }
 
 bool cw_flow_attach(uint32_t number, uint32_t generation, struct cw_arena *arena, uint32_t slot, uint32_t end, const struct in6_addr *own)

@@ -186,6 +186,7 @@ static void lose_unshared(void)
 void cw_fork_parent(void)
 {
 	lose_unshared();
+	cw_flows_after_fork(false); /* it is the family's now */
 	cw_service_after_fork(connection, false);
 	if (held)
 		cw_service_let_go();
@@ -202,7 +203,7 @@ void cw_fork_child(void)
 	/* The parent's book stays the parent's. */
 	cw_service_after_fork(connection, true);
 	cw_set_after_fork();
-	cw_flows_after_fork();
+	cw_flows_after_fork(true);
 	atomic_store_explicit(&cw_own_book.highest, count, memory_order_relaxed);
 	for (uint32_t i = 0; i < count; i++) {
 		struct cw_stream *stream = &cw_streams[i];

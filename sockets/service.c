@@ -232,6 +232,8 @@ int cw_service_before_fork(bool needed)
 		cw_children_ask();
 	if (!needed || !registered)
 		return -1;
+	/* What is refused now (a flow's) is not counted as the child's. */
+	cw_service_take_mail_locked(atomic_load_explicit(&cw_service_fd, memory_order_relaxed));
 	fd = greet(cw_service.number, &child_welcome, child_descriptors);
 	/* What the service has granted so far it counts as the child's too: so it must be the parent's when the child is made. */
 	cw_service_take_mail_locked(atomic_load_explicit(&cw_service_fd, memory_order_relaxed));

@@ -61,6 +61,46 @@ START_TEST(granted_under_a_call_that_lasts)
 }
 END_TEST
 
+static bool is_granted(unsigned end, struct cw_flow **flow)
+{
+	struct cw_peer peer = cw_peer_of((struct sockaddr *)&ends.name[1 - end], sizeof(ends.name[0]));
+
+	*flow = cw_flow_find(ends.socket[end], &peer, !end);
+	(*flow)->stage = CW_FLOW_OFFERED;
+	ends.socket[end]->offered++;
+	return cw_flow_attach((uint32_t)(*flow - cw_flows), (*flow)->generation, ends.mapped, 0, end, &peer.address);
+}
+
+static void is_refused(unsigned end)
+{
+	struct cw_flow *flow;
+
+	ck_assert(!is_granted(end, &flow));
+	ck_assert_int_eq(flow->stage, CW_FLOW_COUNTING);
+	ck_assert_int_eq(ends.socket[end]->offered, 0);
+}
+
+static void are_refused(struct cw_stream *none)
+{
+	for (unsigned end = 0; end < 2; end++)
+		is_refused(end);
+}
+
+/* Another thread takes a grant when the flows have been left for a fork, and when there are two processes that have the socket. */
+START_TEST(granted_while_it_forks)
+{
+	bool moved = false;
+
+	open_ends(0);
+	cw_datagrams_before_fork(&moved);
+	is_refused((unsigned)_i);
+	ck_assert_int_eq(in_child(are_refused, NULL), 0);
+	cw_flows_after_fork(false);
+	attach((unsigned)_i);
+	close_flow();
+}
+END_TEST
+
 START_TEST(closed_while_it_looks)
 {
 	open_flow(20000);
@@ -275,6 +315,7 @@ int main(void)
 	TCase *units = units_of("datagrams_closed", 60, &runner);
 
 	tcase_add_loop_test(units, granted_under_a_call_that_lasts, 0, 2);
+	tcase_add_loop_test(units, granted_while_it_forks, 0, 2);
 	tcase_add_test(units, closed_while_it_looks);
 	tcase_add_test(units, closed_while_it_is_waited_for);
 	tcase_add_test(units, first_flow_after_the_wait_began);
