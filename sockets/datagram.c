@@ -149,25 +149,19 @@ static void stop_receiving(struct cw_flow *flow, bool keep)
 			break;
 }
 
-#define ORDER_TURNS 4 /* of a millisecond: more than CW_FLOW_WAIT_NS */
+#define ORDER_TURNS 4 /* of a millisecond, for all flows that are left at once: more than CW_FLOW_WAIT_NS */
 
 /* Is what is unread there to be read next? The kernel's queue has none yet that was sent later, and nobody knows any more once it has: so
  * what may be on its way to there since before is waited for. False: it has others, which may have come before. */
-static bool is_next(struct cw_flow *flow, int fd)
+static bool is_next(struct cw_flow *flow, int fd, int *turns)
 {
-	for (int i = 0; i < ORDER_TURNS && flow->slot; i++) {
-		bool later = false;
-		uint64_t at;
-		size_t length;
-
-		cw_flow_next(flow, &at, &length, &later);
-		if (!later)
-			return true;
-		if (cw_raw_poll(fd, POLLIN))
+	while (flow->slot && cw_flow_waits(flow)) {
+		if (!*turns || cw_raw_readable(fd))
 			return false;
+		--*turns;
 		cw_turn();
 	}
-	return !flow->slot;
+	return true;
 }
 
 /* An empty ring is left as one whose reader sleeps: who is putting something there at this moment takes it back. */
@@ -183,14 +177,15 @@ enum unread {
 	KEPT_IF_IT_CAN /* in its place among what the kernel has */
 };
 
-static void leave_receiving(struct cw_datagram *socket, enum unread unread)
+/* turns: what the call may still wait. */
+static void leave_receiving(struct cw_datagram *socket, enum unread unread, int *turns)
 {
 	bool locked = cw_rx_enter(socket);
 
 	socket->kept = unread != SENT_AGAIN;
 	for (uint32_t i = 0; i < CW_FLOW_PEERS; i++) {
 		struct cw_flow *flow = atomic_load_explicit(&socket->from[i], memory_order_relaxed);
-		bool keep = flow && unread != SENT_AGAIN && (is_next(flow, socket->entry->fd) || unread == KEPT);
+		bool keep = flow && unread != SENT_AGAIN && (is_next(flow, socket->entry->fd, turns) || unread == KEPT);
 
 		if (!flow || atomic_load_explicit(&socket->from[i], memory_order_relaxed) != flow)
 			continue;
@@ -204,17 +199,15 @@ void cw_datagram_leave(struct cw_datagram *socket, int fd, enum cw_reason reason
 {
 	stays(socket, reason);
 	cw_datagram_leave_sending(socket, fd);
-	leave_receiving(socket, SENT_AGAIN);
+	leave_receiving(socket, SENT_AGAIN, NULL);
 }
 
 static bool all_in_kernel(struct cw_datagram *socket)
 {
 	bool locked = cw_rx_enter(socket), all = true, later = false;
-	uint64_t at;
-	size_t length;
 
 	for (uint32_t i = 0; i < socket->in_count && all; i++)
-		all = !cw_flow_next(socket->in[i], &at, &length, &later) && !later;
+		all = !cw_flow_has(socket->in[i], &later) && !later;
 	cw_rx_exit(socket, locked);
 	return all;
 }
@@ -272,12 +265,11 @@ static bool harmless(int level, int name)
 static void tell_rcvbuf(struct cw_datagram *socket, int fd)
 {
 	bool locked = cw_rx_enter(socket);
-	uint32_t bytes = 0;
-	socklen_t size = sizeof(bytes);
+	socklen_t size = sizeof(socket->rcvbuf);
 
-	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
+	cw_raw_getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &socket->rcvbuf, &size);
 	for (uint32_t i = 0; i < socket->in_count; i++)
-		atomic_store_explicit(&socket->in[i]->slot->end[1].rcvbuf, bytes, memory_order_relaxed);
+		atomic_store_explicit(&socket->in[i]->slot->end[1].rcvbuf, socket->rcvbuf, memory_order_relaxed);
 	cw_rx_exit(socket, locked);
 }
 
@@ -311,10 +303,11 @@ void cw_datagram_connected(struct cw_datagram *socket, int fd)
 {
 	struct sockaddr_storage name;
 	socklen_t size = sizeof(name);
+	int turns = ORDER_TURNS;
 
 	/* Flows are between addresses, and these may be others now; what is unread stays. */
 	cw_datagram_leave_sending(socket, fd);
-	leave_receiving(socket, KEPT);
+	leave_receiving(socket, KEPT, &turns);
 	socket->connected = (struct cw_peer){0};
 	if (cw_raw(SYS_getpeername, fd, (long)&name, (long)&size, 0, 0, 0) == 0)
 		socket->connected = cw_peer_of((const struct sockaddr *)&name, size);
@@ -451,6 +444,8 @@ bool cw_datagrams_moved(void)
 /* Two processes will hold it: its flows end, until one holds it alone again. */
 void cw_datagrams_before_fork(bool *moved)
 {
+	int turns = ORDER_TURNS;
+
 	cw_flows_before_fork();
 	*moved |= cw_datagrams_moved();
 	for (uint32_t i = 0; i < datagrams_used(); i++) {
@@ -459,7 +454,7 @@ void cw_datagrams_before_fork(bool *moved)
 		if (!socket->used || !socket->entry)
 			continue;
 		cw_datagram_leave_sending(socket, socket->entry->fd);
-		leave_receiving(socket, KEPT_IF_IT_CAN);
+		leave_receiving(socket, KEPT_IF_IT_CAN, &turns);
 	}
 }
 

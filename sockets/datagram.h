@@ -69,6 +69,7 @@ struct cw_flow {
 	uint32_t slot_number;
 	uint64_t credit; /* writer: roff as last seen */
 	uint64_t passed; /* reader: the spell (`seal` of the direction) in which the ring may be read */
+	uint64_t since;  /* reader: it waits for that, from then on, by its own clock; 0: not since it offered the ring */
 	uint64_t due;    /* reader: it waits until so many have come by the kernel */
 	uint64_t seen;   /* reader: datagrams of this sender that came by the kernel */
 	uint64_t widx;   /* reader: as last seen; while it is behind that, it leaves the writer's line alone */
@@ -86,6 +87,7 @@ struct cw_datagram {
 	_Atomic bool stays; /* on the kernel for good */
 	bool kept;          /* what is unread in rings comes before all that is in the kernel */
 	uint64_t by_kernel; /* datagrams that came by the kernel */
+	uint32_t rcvbuf;    /* of the kernel's socket, once it has a flow */
 	bool corked;        /* MSG_MORE at the last send */
 	bool reports_errors;
 	uint16_t family;
@@ -229,6 +231,9 @@ void cw_datagram_received(struct cw_datagram *socket, int fd, size_t length, con
 int cw_datagram_pending(struct cw_datagram *socket, int fd);
 /* The record that a flow has to be read now. False: none, or not yet (*later), or nonsense (the flow has ended). Under rx_lock. */
 bool cw_flow_next(struct cw_flow *flow, uint64_t *at, size_t *length, bool *later);
+/* The same for who only asks. */
+bool cw_flow_has(struct cw_flow *flow, bool *later);
+bool cw_flow_waits(struct cw_flow *flow); /* it has one, but not yet */
 
 /* ---- flow_sleep.c ---- */
 bool cw_datagram_ready(struct cw_datagram *socket, uint64_t *edge);

@@ -172,11 +172,10 @@ bool cw_flow_step(struct cw_flow *flow, uint32_t generation, uint8_t from, uint8
 static bool join_in(struct cw_flow *flow)
 {
 	struct cw_datagram *socket = flow->socket;
-	uint32_t bytes = 0;
-	socklen_t size = sizeof(bytes);
+	socklen_t size = sizeof(socket->rcvbuf);
 
-	cw_raw_getsockopt(socket->entry->fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
-	atomic_store_explicit(&flow->slot->end[1].rcvbuf, bytes, memory_order_relaxed);
+	cw_raw_getsockopt(socket->entry->fd, SOL_SOCKET, SO_RCVBUF, &socket->rcvbuf, &size);
+	atomic_store_explicit(&flow->slot->end[1].rcvbuf, socket->rcvbuf, memory_order_relaxed);
 	if (socket->in_count >= CW_FLOWS_IN)
 		return false;
 	socket->in[socket->in_count++] = flow;
@@ -228,7 +227,7 @@ static bool attach(struct cw_flow *flow, bool locked, struct cw_arena *arena, ui
 	flow->arena = arena->id;
 	flow->slot_number = slot;
 	flow->ring = (struct cw_ring){cw_arena_ring(arena, slot, 0), CW_RING_MAX};
-	flow->credit = flow->passed = flow->due = flow->seen = flow->told = flow->widx = flow->idle = 0;
+	flow->credit = flow->passed = flow->since = flow->due = flow->seen = flow->told = flow->widx = flow->idle = 0;
 	flow->synced = false;
 	flow->slot = cw_arena_slot(arena, slot);
 	flow->way = &flow->slot->direction[0];

@@ -21,14 +21,10 @@ union name {
 	struct sockaddr_storage room;
 };
 
-static bool kernel_has(int fd)
-{
-	return cw_raw_poll(fd, POLLIN) != 0;
-}
-
 /* ---- what a flow has ---- */
 
-/* May the ring be read? Not while datagrams that were sent before are still with the kernel. Called again and again until it may. */
+/* May the ring be read? Not while datagrams that were sent before are still with the kernel. Called again and again until it may, which
+ * comes by the reader's own clock and counts, whatever the slot says. */
 static bool passed(struct cw_flow *flow)
 {
 	uint64_t spell = atomic_load_explicit(&flow->way->seal, memory_order_relaxed);
@@ -38,13 +34,15 @@ static bool passed(struct cw_flow *flow)
 		return true;
 	if (!flow->synced || flow->seen < up) {
 		now = cw_monotonic_ns();
-		if (now - atomic_load_explicit(&flow->way->tx_credit, memory_order_relaxed) < CW_FLOW_WAIT_NS)
+		if (!flow->since)
+			flow->since = now;
+		if ((int64_t)(now - atomic_load_explicit(&flow->way->tx_credit, memory_order_relaxed)) < CW_FLOW_WAIT_NS &&
+		    now - flow->since < CW_FLOW_WAIT_NS)
 			return false;
 		/* What is not in the queue by now was dropped; and the queue is no longer than this. */
 		if (!flow->due)
-			flow->due = flow->socket->by_kernel + 1 +
-				    atomic_load_explicit(&flow->slot->end[1].rcvbuf, memory_order_relaxed) / LEAST_IN_QUEUE;
-		if (flow->socket->by_kernel < flow->due && kernel_has(flow->socket->entry->fd))
+			flow->due = flow->socket->by_kernel + 1 + flow->socket->rcvbuf / LEAST_IN_QUEUE;
+		if (flow->socket->by_kernel < flow->due && cw_raw_readable(flow->socket->entry->fd))
 			return false;
 	}
 	flow->due = 0;
@@ -83,6 +81,21 @@ bool cw_flow_next(struct cw_flow *flow, uint64_t *at, size_t *length, bool *late
 		return false;
 	}
 	return true;
+}
+
+bool cw_flow_has(struct cw_flow *flow, bool *later)
+{
+	uint64_t at;
+	size_t length;
+
+	return cw_flow_next(flow, &at, &length, later);
+}
+
+bool cw_flow_waits(struct cw_flow *flow)
+{
+	bool later = false;
+
+	return !cw_flow_has(flow, &later) && later;
 }
 
 static socklen_t name_of(const struct cw_flow *flow, union name *name)
@@ -237,12 +250,9 @@ static void look_at_kept(struct cw_datagram *socket, const struct cw_flow *but)
 {
 	for (uint32_t i = 0; i < socket->in_count; i++) {
 		struct cw_flow *flow = socket->in[i];
-		bool later;
-		uint64_t at;
-		size_t length;
 
 		if (flow != but && (atomic_load_explicit(&flow->way->state, memory_order_relaxed) & CW_MARK_LEFT))
-			cw_flow_next(flow, &at, &length, &later);
+			cw_flow_waits(flow);
 	}
 }
 
@@ -358,6 +368,14 @@ static bool is_blocking(const struct cw_datagram *socket, int fd, const struct c
 	return !(taking->flags & MSG_DONTWAIT) && cw_stream_blocks(socket->entry, fd);
 }
 
+/* Something that a receive takes away. */
+static bool kernel_answers(const struct cw_datagram *socket, int fd)
+{
+	long told = cw_raw_poll(fd, POLLIN);
+
+	return told && (told != POLLERR || !socket->reports_errors);
+}
+
 /* True: something has come, or may have. */
 static bool spin(struct cw_datagram *socket, int fd)
 {
@@ -369,7 +387,7 @@ static bool spin(struct cw_datagram *socket, int fd)
 		bool found = cw_datagram_ready(socket, &edge);
 
 		if (!found && cw_look_asks(&looking))
-			found = kernel_has(fd);
+			found = kernel_answers(socket, fd);
 		if (found) {
 			CW_COUNT(socket->entry, spins_paid, 1);
 			cw_look_paid(&looking, 1);
@@ -559,13 +577,10 @@ ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_
 /* Who asks before each receive has had each of them from a ring: it is the kernel's turn here too. Under rx_lock. */
 static bool is_kernels_turn(struct cw_datagram *socket, int fd)
 {
-	long told;
-
 	if (socket->peeked || socket->kept || ++socket->turn < KERNEL_TURN)
 		return false;
 	socket->turn = 0;
-	told = cw_raw_poll(fd, POLLIN);
-	return told > 0 && (told & POLLIN);
+	return cw_raw_readable(fd);
 }
 
 int cw_datagram_pending(struct cw_datagram *socket, int fd)

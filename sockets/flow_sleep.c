@@ -14,11 +14,9 @@ static bool look(struct cw_datagram *socket, uint64_t *edge, bool *later)
 	*later = false;
 	for (uint32_t i = 0; i < socket->in_count; i++) {
 		struct cw_flow *flow = socket->in[i];
-		uint64_t at;
-		size_t length;
 
 		*edge += atomic_load_explicit(&flow->way->widx, memory_order_acquire);
-		if (cw_flow_next(flow, &at, &length, later))
+		if (cw_flow_has(flow, later))
 			ready = true;
 	}
 	cw_rx_exit(socket, locked);
@@ -60,7 +58,12 @@ bool cw_datagram_nap(struct cw_datagram *socket)
 	struct pollfd readable = {.fd = socket->entry->fd, .events = POLLIN};
 	struct timespec turn = {.tv_nsec = CW_FLOW_WAIT_NS / 10};
 
-	return cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0) != 0;
+	long told = cw_raw(SYS_ppoll, (long)&readable, 1, (long)&turn, 0, 0, 0);
+
+	if (told <= 0 || (readable.revents & POLLIN))
+		return told != 0;
+	cw_raw(SYS_nanosleep, (long)&turn, 0, 0, 0, 0, 0); /* an error that may stay */
+	return false;
 }
 
 bool cw_datagram_known(const struct cw_datagram *socket)
@@ -78,8 +81,9 @@ static void offer(struct cw_flow *flow)
 		return;
 	if (cw_state_of(word) == CW_ASLEEP && !(word & CW_MARK_LEFT))
 		cw_state_step(&flow->way->state, &word, CW_LIVE);
-	else if (cw_state_of(word) == CW_TAKEN && !(word & (CW_MARK_LEFT | CW_MARK_WRITER_GONE)))
-		cw_state_step(&flow->way->state, &word, CW_CONSENT);
+	else if (cw_state_of(word) == CW_TAKEN && !(word & (CW_MARK_LEFT | CW_MARK_WRITER_GONE)) &&
+		 cw_state_step(&flow->way->state, &word, CW_CONSENT))
+		flow->since = flow->due = 0;
 }
 
 static void offer_all(struct cw_datagram *socket)

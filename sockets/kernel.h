@@ -167,6 +167,14 @@ static inline long cw_raw_poll(int fd, short events)
 	return ready > 0 ? (unsigned short)one.revents : ready;
 }
 
+/* Not by an error alone, which may be one that no receive takes away (IP_RECVERR). */
+static inline bool cw_raw_readable(int fd)
+{
+	long told = cw_raw_poll(fd, POLLIN);
+
+	return told > 0 && (told & POLLIN);
+}
+
 static inline long cw_raw_close(int fd)
 {
 	return cw_raw(SYS_close, fd, 0, 0, 0, 0, 0);

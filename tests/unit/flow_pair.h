@@ -9,11 +9,13 @@
 
 #include "sockets/datagram.h"
 
+#define MOST_ENDS 8u
+
 static struct {
 	struct cw_arena arena, *mapped;
-	int memory, fd[3]; /* the third is another sender, of some tests */
-	struct sockaddr_in name[3];
-	struct cw_datagram *socket[3];
+	int memory, fd[MOST_ENDS]; /* from the third on they are other senders, of some tests */
+	struct sockaddr_in name[MOST_ENDS];
+	struct cw_datagram *socket[MOST_ENDS];
 	struct cw_flow *flow[2];
 } ends;
 
@@ -55,8 +57,8 @@ static inline void open_ends(long spin_us)
 	pair_start(spin_us);
 	cw_service_start("nobody's", 0);
 	cw_moving = true;
-	ends.memory = cw_arena_make(&ends.arena, PAIR_ARENA, 2, false);
-	for (uint32_t slot = 0; slot < 2; slot++)
+	ends.memory = cw_arena_make(&ends.arena, PAIR_ARENA, MOST_ENDS, false);
+	for (uint32_t slot = 0; slot < MOST_ENDS; slot++)
 		cw_arena_slot_reset(&ends.arena, slot);
 	ends.mapped = cw_arena_map(ends.memory, PAIR_ARENA);
 	if (ends.memory < 0 || !ends.mapped)
