@@ -177,21 +177,33 @@ enum unread {
 	KEPT_IF_IT_CAN /* in its place among what the kernel has */
 };
 
+/* More than their rings hold: a peer that puts more there keeps nobody from the kernel's queue. */
+static uint32_t most_kept(const struct cw_datagram *socket)
+{
+	uint32_t most = 0;
+
+	for (uint32_t i = 0; i < socket->in_count; i++)
+		if (socket->in[i]->kept)
+			most += CW_RING_MAX / CW_RECORD_HEADER + 1;
+	return most;
+}
+
 /* turns: what the call may still wait. */
 static void leave_receiving(struct cw_datagram *socket, enum unread unread, int *turns)
 {
 	bool locked = cw_rx_enter(socket);
 
-	socket->kept = unread != SENT_AGAIN;
 	for (uint32_t i = 0; i < CW_FLOW_PEERS; i++) {
 		struct cw_flow *flow = atomic_load_explicit(&socket->from[i], memory_order_relaxed);
 		bool keep = flow && unread != SENT_AGAIN && (is_next(flow, socket->entry->fd, turns) || unread == KEPT);
 
 		if (!flow || atomic_load_explicit(&socket->from[i], memory_order_relaxed) != flow)
 			continue;
-		stop_receiving(flow, keep && has_unread(flow));
+		flow->kept = keep && has_unread(flow);
+		stop_receiving(flow, flow->kept);
 		atomic_store_explicit(&socket->from[i], NULL, memory_order_relaxed);
 	}
+	socket->kept = most_kept(socket);
 	cw_rx_exit(socket, locked);
 }
 

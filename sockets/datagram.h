@@ -39,6 +39,7 @@
 #define CW_FLOW_TOKEN   (1u << 31) /* in a token's index: a flow's number, not an entry's */
 #define CW_FLOW_PEERS   64u        /* places for peers, each way */
 #define CW_FLOWS_IN     64u        /* flows that one socket receives by ring */
+#define CW_KERNEL_TURN  64u        /* receives by ring for each look at the kernel's queue */
 
 enum cw_flow_stage { CW_FLOW_FREE, CW_FLOW_COUNTING, CW_FLOW_OFFERED, CW_FLOW_MOVED, CW_FLOW_STAYS };
 
@@ -76,6 +77,7 @@ struct cw_flow {
 	uint64_t told;   /* reader: widx when it last fell asleep */
 	uint32_t idle;   /* reader: sleeps without a record since */
 	bool synced;     /* reader: `seen` can be compared with `up` */
+	bool kept;       /* reader: it was left, and what is unread stays there */
 };
 
 struct cw_datagram {
@@ -85,7 +87,7 @@ struct cw_datagram {
 	_Atomic uint32_t moved_in, moved_out; /* flows by ring */
 	_Atomic uint32_t offered;
 	_Atomic bool stays; /* on the kernel for good */
-	bool kept;          /* what is unread in rings comes before all that is in the kernel */
+	uint32_t kept;      /* so many receives at most: what is unread in kept flows comes before all that is in the kernel */
 	uint64_t by_kernel; /* datagrams that came by the kernel */
 	uint32_t rcvbuf;    /* of the kernel's socket, once it has a flow */
 	bool corked;        /* MSG_MORE at the last send */
@@ -227,13 +229,15 @@ bool cw_datagram_enter_kernel(struct cw_datagram *socket);
 void cw_datagram_leave_kernel(struct cw_datagram *socket);
 /* One has come by a call of the kernel's that was made elsewhere. The socket is held. */
 void cw_datagram_received(struct cw_datagram *socket, int fd, size_t length, const struct sockaddr *name, socklen_t size);
-/* FIONREAD: the size of the next datagram; -1: the kernel's answer holds. */
-int cw_datagram_pending(struct cw_datagram *socket, int fd);
 /* The record that a flow has to be read now. False: none, or not yet (*later), or nonsense (the flow has ended). Under rx_lock. */
 bool cw_flow_next(struct cw_flow *flow, uint64_t *at, size_t *length, bool *later);
 /* The same for who only asks. */
 bool cw_flow_has(struct cw_flow *flow, bool *later);
 bool cw_flow_waits(struct cw_flow *flow); /* it has one, but not yet */
+
+/* ---- flow_pending.c ---- */
+/* FIONREAD: the size of the next datagram; -1: the kernel's answer holds. */
+int cw_datagram_pending(struct cw_datagram *socket, int fd);
 
 /* ---- flow_sleep.c ---- */
 bool cw_datagram_ready(struct cw_datagram *socket, uint64_t *edge);

@@ -228,7 +228,7 @@ static bool attach(struct cw_flow *flow, bool locked, struct cw_arena *arena, ui
 	flow->slot_number = slot;
 	flow->ring = (struct cw_ring){cw_arena_ring(arena, slot, 0), CW_RING_MAX};
 	flow->credit = flow->passed = flow->since = flow->due = flow->seen = flow->told = flow->widx = flow->idle = 0;
-	flow->synced = false;
+	flow->synced = flow->kept = false;
 	flow->slot = cw_arena_slot(arena, slot);
 	flow->way = &flow->slot->direction[0];
 	if (!flow->sends && !(locked && join_in(flow))) {

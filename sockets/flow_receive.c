@@ -4,12 +4,10 @@
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "kernel.h"
 #include "looking.h"
 
-#define KERNEL_TURN    64  /* receives by ring for each look at the kernel's queue */
 #define LEAST_IN_QUEUE 512 /* bytes that the kernel counts for a datagram, at least */
 /* What only the kernel has, or refuses (MSG_CMSG_COMPAT); it ignores all others, and so do we. */
 #define KERNEL_FLAGS (MSG_ERRQUEUE | (int)0x80000000)
@@ -185,8 +183,8 @@ static bool is_over(const struct cw_flow *flow)
 	return (roff & CW_CLAIMED) || atomic_load_explicit(&flow->way->widx, memory_order_acquire) == roff;
 }
 
-/* Each flow in turn. *dropped: one has ended, and the last one, that is in its place, may not have had its turn. */
-static ssize_t go_over(struct cw_datagram *socket, const struct cw_taking *taking, bool *later, bool *dropped)
+/* Each flow in turn, or each that is kept. *dropped: one has ended, and the last one, that is in its place, may not have had its turn. */
+static ssize_t go_over(struct cw_datagram *socket, const struct cw_taking *taking, bool kept, bool *later, bool *dropped)
 {
 	uint32_t which = socket->next_in;
 
@@ -200,7 +198,7 @@ static ssize_t go_over(struct cw_datagram *socket, const struct cw_taking *takin
 		if (which >= socket->in_count)
 			which = 0;
 		flow = socket->in[which];
-		if (socket->peeked > 0 && socket->peeked != (int32_t)(flow - cw_flows) + 1)
+		if ((socket->peeked > 0 && socket->peeked != (int32_t)(flow - cw_flows) + 1) || (kept && !flow->kept))
 			continue;
 		while (cw_flow_next(flow, &at, &length, later)) {
 			got = take(flow, taking, at, length);
@@ -217,18 +215,37 @@ static ssize_t go_over(struct cw_datagram *socket, const struct cw_taking *takin
 	return -1;
 }
 
-/* From the rings. -1: nothing; *later: something that can't be read yet. Under rx_lock. */
-static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *taking, bool *later)
+static ssize_t from_flows(struct cw_datagram *socket, const struct cw_taking *taking, bool kept, bool *later)
 {
 	bool dropped;
 	ssize_t got;
 
 	do
-		got = go_over(socket, taking, later, &dropped);
+		got = go_over(socket, taking, kept, later, &dropped);
 	while (got < 0 && dropped);
-	if (got < 0 && !socket->peeked && !*later)
-		socket->kept = false;
 	return got;
+}
+
+static ssize_t from_kept(struct cw_datagram *socket, const struct cw_taking *taking, bool *later)
+{
+	ssize_t got = from_flows(socket, taking, true, later);
+
+	if (got >= 0)
+		socket->kept -= !(taking->flags & MSG_PEEK);
+	else if (!*later)
+		socket->kept = 0;
+	return got;
+}
+
+/* From the rings. -1: nothing; *later: something that can't be read yet; *kernels: it is the kernel's turn. Under rx_lock. */
+static ssize_t from_rings(struct cw_datagram *socket, const struct cw_taking *taking, bool *later, bool *kernels)
+{
+	ssize_t got = cw_unlikely(socket->kept) && !socket->peeked ? from_kept(socket, taking, later) : -1;
+
+	if (got >= 0)
+		return got;
+	*kernels = !socket->peeked && ++socket->turn >= CW_KERNEL_TURN;
+	return *kernels ? -1 : from_flows(socket, taking, false, later);
 }
 
 /* ---- the kernel's queue ---- */
@@ -451,9 +468,8 @@ static ssize_t receive_held(struct cw_datagram *socket, int fd, const struct cw_
 
 	for (;;) {
 		bool locked = cw_rx_enter(socket), later = false;
-		bool kernel_first = socket->peeked < 0 || (!asked && was_refused(socket, fd)) ||
-				    (!socket->peeked && !socket->kept && ++socket->turn >= KERNEL_TURN);
-		ssize_t got = kernel_first ? -1 : from_rings(socket, taking, &later);
+		bool kernel_first = socket->peeked < 0 || (!asked && was_refused(socket, fd));
+		ssize_t got = kernel_first ? -1 : from_rings(socket, taking, &later, &kernel_first);
 
 		cw_rx_exit(socket, locked);
 		if (cw_likely(got >= 0))
@@ -572,39 +588,4 @@ ssize_t cw_datagram_receive(struct cw_datagram *socket, int fd, const struct cw_
 		got = receive_held(socket, fd, taking);
 	cw_datagram_release(socket);
 	return got;
-}
-
-/* Who asks before each receive has had each of them from a ring: it is the kernel's turn here too. Under rx_lock. */
-static bool is_kernels_turn(struct cw_datagram *socket, int fd)
-{
-	if (socket->peeked || socket->kept || ++socket->turn < KERNEL_TURN)
-		return false;
-	socket->turn = 0;
-	return cw_raw_readable(fd);
-}
-
-int cw_datagram_pending(struct cw_datagram *socket, int fd)
-{
-	bool locked, later = false;
-	int size = -1;
-
-	if (!atomic_load_explicit(&socket->moved_in, memory_order_acquire) || socket->peeked < 0)
-		return -1;
-	locked = cw_rx_enter(socket);
-	if (is_kernels_turn(socket, fd)) {
-		socket->peeked = -1;
-		cw_raw(SYS_ioctl, fd, FIONREAD, (long)&size, 0, 0, 0);
-	}
-	for (uint32_t i = 0; i < socket->in_count && size < 0; i++) {
-		struct cw_flow *flow = socket->in[(socket->next_in + i) % socket->in_count];
-		uint64_t at;
-		size_t length;
-
-		if ((socket->peeked > 0 && socket->peeked != (int32_t)(flow - cw_flows) + 1) || !cw_flow_next(flow, &at, &length, &later))
-			continue;
-		size = (int)length;
-		socket->peeked = (int32_t)(flow - cw_flows) + 1;
-	}
-	cw_rx_exit(socket, locked);
-	return size;
 }

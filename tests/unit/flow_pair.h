@@ -121,4 +121,20 @@ static inline void take_one(void)
 	ck_assert_int_lt(receive_one(bytes, sizeof(bytes), MSG_DONTWAIT), 0);
 }
 
+static inline void open_two_flows(void)
+{
+	open_flow(20);
+	open_end(2);
+	attach_between(2, 1, 1);
+	attach_between(1, 2, 1);
+}
+
+static inline void close_two_flows(void)
+{
+	cw_table_take(ends.fd[2]);
+	cw_datagram_close(ends.socket[2], ends.fd[2]);
+	close(ends.fd[2]);
+	close_flow();
+}
+
 #endif
