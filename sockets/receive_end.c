@@ -2,6 +2,20 @@
 #include "receiving.h"
 #include "switch.h"
 
+/* The end is the peer's. Reading may have been shut by another process, or by a number that is not known to be the stream's; and who has
+ * left reading an AF_UNIX stream and shut writing may have shut both, which looks as if the peer were gone. */
+static bool is_the_peers(const struct cw_stream *stream, int fd)
+{
+	long told;
+
+	if (!stream->is_unix)
+		return cw_switch_fin_received(fd);
+	told = cw_raw_poll(fd, 0);
+	return told > 0 && (told & POLLHUP) &&
+	       !((atomic_load_explicit(&stream->rx->state, memory_order_acquire) & CW_MARK_LEFT) &&
+		 (atomic_load_explicit(&stream->tx->state, memory_order_acquire) & CW_MARK_WRITER_SHUT));
+}
+
 /* The peer is gone without a word, and had not read all that we wrote by ring: TCP would have sent a reset (RFC 2525, 2.17). */
 bool cw_receive_died_with_unread(struct cw_stream *stream, int fd)
 {
@@ -19,10 +33,9 @@ bool cw_receive_died_with_unread(struct cw_stream *stream, int fd)
 		return true;
 	if (cw_state_of(word) == CW_TAKEN || cw_state_of(word) == CW_CONSENT)
 		return false;
-	/* Reading may have been shut by another process, or by a number that is not known to be the stream's. */
 	return (int64_t)(roff - atomic_load_explicit(&tx->up, memory_order_relaxed)) >= 0 &&
 	       (int64_t)(atomic_load_explicit(&tx->widx, memory_order_relaxed) - roff) > 0 &&
-	       (stream->is_unix || cw_switch_fin_received(fd));
+	       ((stream->is_unix && (word & CW_MARK_READER_GONE)) || is_the_peers(stream, fd));
 }
 
 /* In TAKEN the ring holds something only if the writer was killed while it took the stream back; an unlocked kernel read of another thread
@@ -83,7 +96,8 @@ enum cw_received cw_receive_end(struct cw_stream *stream, int fd, struct cw_rece
 	/* It was killed, if it told neither that it shuts nor that it closes: the service will say so, but perhaps after what the program
 	 * sends now, which must not lie in the ring unanswered. */
 	if (outcome == CW_END &&
-	    !(atomic_load_explicit(&stream->rx->state, memory_order_acquire) & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)))
+	    !(atomic_load_explicit(&stream->rx->state, memory_order_acquire) & (CW_MARK_WRITER_SHUT | CW_MARK_WRITER_GONE)) &&
+	    is_the_peers(stream, fd))
 		cw_state_mark(&stream->tx->state, CW_MARK_READER_GONE);
 	return outcome;
 }

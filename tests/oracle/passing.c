@@ -244,6 +244,40 @@ SCENARIO(shut_by_a_number_that_came_back, ALONE | UNOPENED)
 	peer_drain(e);
 }
 
+/* Another process that has it shuts reading, or both ways: what the peer has not read is no sign that it died. */
+static void shut_by_a_child(struct end *e, int how)
+{
+	open_end(e, AF_INET, false);
+	for (int i = 0; i < 60; i++) {
+		give(e, 100);
+		peer_recv_all(e, 100);
+		peer_send(e, 100);
+		take(e, 100);
+	}
+	give(e, 3000);
+	reap(CHILD(CALL(shutdown(e->fd, how))));
+	CALL(recv(e->fd, room, 10, MSG_PEEK));
+	CALL(recv(e->fd, room, 10, 0));
+	CALL(recv(e->fd, room, 10, MSG_DONTWAIT));
+	if (how == SHUT_RD)
+		give(e, 10);
+	else
+		CALL(send(e->fd, room, 10, MSG_NOSIGNAL));
+	CALL(recv(e->fd, room, 10, 0));
+	CALL(close(e->fd));
+	peer_drain(e);
+}
+
+SCENARIO(reading_shut_by_a_child, ALONE | UNOPENED)
+{
+	shut_by_a_child(e, SHUT_RD);
+}
+
+SCENARIO(both_shut_by_a_child, ALONE | UNOPENED)
+{
+	shut_by_a_child(e, SHUT_RDWR);
+}
+
 SCENARIO(not_passed, 0)
 {
 	int pair[2];
