@@ -134,7 +134,7 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 {
 	struct cw_sending request = {.total = count, .life = cw_stream_life(stream)};
 	struct source source = {.fd = from, .offset = offset};
-	bool file = is_file(from);
+	bool file = is_file(from), once = false, looked_once = false; /* as in send.c */
 	unsigned looked = 0;
 
 	while (request.done < count) {
@@ -162,12 +162,17 @@ ssize_t cw_send_file(struct cw_stream *stream, int fd, int from, off64_t *offset
 			wait_for_file(&source, &request);
 			continue;
 		case CW_NO_ROOM:
-			if (!(looked & CW_LOOKED_FOR_ROOM)) {
-				if (!cw_send_look_for_room(stream))
-					looked |= CW_LOOKED_FOR_ROOM;
-				continue;
+			if (looked & CW_LOOKED_FOR_ROOM)
+				break;
+			if (request.done && cw_send_nonblocking(stream, fd, &request)) {
+				if (!cw_stream_makes_edges(stream))
+					return cw_send_finish(stream, &request, 0);
+				once = looked_once;
+				looked_once = true;
 			}
-			break;
+			if (once || !cw_send_look_for_room(stream))
+				looked |= CW_LOOKED_FOR_ROOM;
+			continue;
 		case CW_AWAIT_READER:
 			error = cw_send_await_reader(stream, fd, &request);
 			if (error)

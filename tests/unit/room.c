@@ -2,6 +2,8 @@
 #include "pair.h"
 #include "turns.h"
 
+#include <fcntl.h>
+
 #include "sockets/sending.h"
 
 static struct pair pair;
@@ -66,11 +68,38 @@ START_TEST(who_makes_room_is_let_to)
 }
 END_TEST
 
+/* Who doesn't wait has its answer in the part that there is room for, and the ring is not left for the rest. */
+START_TEST(part_of_a_file)
+{
+	static char bytes[CW_RING_MAX];
+	FILE *file = tmpfile();
+	off64_t from = 0;
+	ssize_t sent;
+
+	ck_assert_uint_eq(fwrite(bytes, 1, sizeof(bytes), file), sizeof(bytes));
+	fflush(file);
+	pair_make(&pair);
+	pair_start(20);
+	writer = pair_open(&pair, 0);
+	reader = pair_open(&pair, 1);
+	ck_assert_int_eq(fcntl(pair.fd[0], F_SETFL, O_NONBLOCK), 0);
+	writer->nonblocking = true;
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], bytes, 1, 0), 1);
+	ck_assert_int_eq(cw_receive(reader, pair.fd[1], bytes, 1, 0), 1);
+	sent = cw_send_file(writer, pair.fd[0], fileno(file), &from, sizeof(bytes));
+	ck_assert_int_eq(sent, 1 << writer->tx->ring_bits);
+	ck_assert_int_eq(from, sent);
+	ck_assert_int_eq(cw_state_of(writer->tx->state), CW_LIVE);
+	fclose(file);
+}
+END_TEST
+
 int main(void)
 {
 	SRunner *runner;
 	TCase *units = units_of("room", 60, &runner);
 
 	tcase_add_loop_test(units, who_makes_room_is_let_to, 0, 2);
+	tcase_add_test(units, part_of_a_file);
 	return run_units(runner);
 }
