@@ -113,6 +113,26 @@ SCENARIO(handed_over_with_much_unread, ALONE | UNOPENED)
 	reap(other.pid);
 }
 
+SCENARIO(handed_over_behind_the_end, ALONE | UNOPENED)
+{
+	struct other other = OTHER({
+		ssize_t got = recv(mine.fd, room, 100, MSG_WAITALL);
+
+		say("receives %s", RESULT(got));
+		got = recv(mine.fd, room, 100, 0);
+		say("then %s", RESULT(got));
+	});
+
+	open_end(e, AF_INET, false);
+	peer_send_all(e, 100);
+	peer_shutdown(e, SHUT_WR);
+	arrive(e, 100);
+	hand_over(&other, e);
+	CALL(close(e->fd));
+	reap(other.pid);
+	peer_drain(e);
+}
+
 SCENARIO(handed_over_with_unread_at_the_peer, ALONE | UNOPENED)
 {
 	struct other other = OTHER({ converse(&mine, 5); });

@@ -109,7 +109,8 @@ void step_pass(struct walker *w)
 	size_t in = unread(w) ? any(unread(w)) : 0, out = w->shut ? 0 : any(1000);
 	int line[2];
 
-	if (w->fds == TWINS || any(3))
+	/* What is unread behind the peer's end is lost then (docs/caveats.md). */
+	if (w->fds == TWINS || (w->peer_shut && unread(w)) || any(3))
 		return;
 	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line));
 	w->told_again |= !w->deep;
