@@ -101,6 +101,7 @@ CW_EXPORT int clone(int (*begin)(void *), void *stack, int flags, void *argument
 	if (cw_raw_on && (flags & CLONE_VM) && begin && stack) {
 		if (flags & CLONE_VFORK)
 			return cw_real.clone(in_this_memory, stack, flags, &begun, parent_tid, tls, child_tid);
+		cw_raw_jumps_end();
 		cw_leave_process(CW_REASON_raw_calls); /* a thread that libc knows nothing of */
 	}
 	if ((flags & CLONE_VM) || !begin || !stack)

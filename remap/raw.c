@@ -222,8 +222,7 @@ static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *con
 		thread->settled = true;
 		cw_raw_settle(thread, context);
 	}
-	if (!thread->direct)
-		cw_raw_direct_begin(thread, context);
+	cw_raw_direct_begin(thread, context);
 	/* The kernel looks at the lower half of the number alone. */
 	if (!answer(thread, context, (int)registers[REG_RAX], a, &result))
 		registers[REG_RAX] = result;
@@ -286,11 +285,13 @@ static bool choose(uintptr_t low, uintptr_t high)
 	return cw_raw_arm() == 0;
 }
 
-bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high)
+bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high, bool jumps)
 {
 	bool has_threads = cw_raw_threads_start();
 
-	if (!has_threads || !cw_raw_install() || !choose(cw_raw_jumps_room(start, low, high), high))
+	if (jumps && has_threads)
+		low = cw_raw_jumps_room(start, low, high);
+	if (!has_threads || !cw_raw_install() || !choose(low, high))
 		return false;
 	cw_raw_jumps_begin();
 	cw_raw_on = true;
@@ -298,7 +299,7 @@ bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high)
 	return true;
 }
 #else
-bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high)
+bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high, bool jumps)
 {
 	return false;
 }
@@ -308,6 +309,10 @@ void cw_raw_join(void)
 }
 
 void cw_raw_end(void)
+{
+}
+
+void cw_raw_jumps_end(void)
 {
 }
 #endif

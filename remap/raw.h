@@ -21,13 +21,16 @@
 /* Does the program's text need it? Looked up once. */
 bool cw_raw_needed(void);
 /* Begin: the text in [low, high), of what has been mapped from `start` on, is dispatched in the calling thread, and in those that come from
- * it. False: it can't be done here. */
-bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high);
+ * it. False: it can't be done here. Without jumps: its handlers may look for the program's stack where they run themselves, and nobody
+ * leads them there (raw_signals.c does for those that the program sets up by its own instructions). */
+bool cw_raw_start(uintptr_t start, uintptr_t low, uintptr_t high, bool jumps);
 bool cw_raw_start_program(void);
 /* A forked child, or a thread made by libc, isn't dispatched yet. */
 void cw_raw_join(void);
 /* No call is dispatched any more. */
 void cw_raw_end(void);
+/* Some thread makes calls of which nothing is known here, perhaps with another's gs: no call comes by a jump any more. */
+void cw_raw_jumps_end(void);
 
 extern bool cw_raw_on;
 

@@ -80,8 +80,10 @@ static long thread_here(struct cw_raw_thread *thread, ucontext_t *context, const
 	if (!(a[0] & CLONE_FILES))
 		cw_before_split();
 	child = cw_raw_thread_new();
-	if (!child)
+	if (!child) {
+		cw_raw_jumps_end();
 		cw_leave_process(CW_REASON_raw_calls);
+	}
 	stack[-3] = (uintptr_t)child;
 	stack[-2] = (uintptr_t)registers[REG_R12];
 	stack[-1] = (uintptr_t)registers[REG_RIP];

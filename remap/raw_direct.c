@@ -15,6 +15,7 @@
 
 #define STATE_ROOM 4096 /* xsavec's, of what is below */
 #define ABOVE      (STATE_ROOM + sizeof(struct cw_raw_direct))
+#define IN_SSE     2
 #define OUR_STATE  0xe7 /* x87, SSE, AVX, AVX-512: what C code and libc may use */
 
 uint64_t cw_raw_state;
@@ -137,19 +138,27 @@ static struct cw_raw_direct *make(void)
 void cw_raw_direct_begin(struct cw_raw_thread *thread, const ucontext_t *context)
 {
 	struct cw_raw_direct *direct = thread->direct_room;
+	bool none = cw_raw_is_none(&context->uc_stack);
 
-	if (!cw_raw_jumps_on || thread->direct_over || cw_is_other_process())
+	thread->direct_fs = thread->program_fs;
+	if (thread->direct || !cw_raw_jumps_on || thread->direct_over || cw_is_other_process() || (direct && direct->taken))
 		return;
 	if (!direct)
 		direct = make();
 	if (!direct)
 		return;
 	memcpy(&direct->context, context, offsetof(ucontext_t, uc_sigmask) + CW_RAW_MASK_BYTES);
-	direct->taken = 0;
 	thread->direct_room = direct;
+	thread->signals_low = none ? 0 : (uintptr_t)context->uc_stack.ss_sp;
+	thread->signals_high = none ? 0 : thread->signals_low + context->uc_stack.ss_size;
 	/* A signal's handler that comes now finds it whole. */
 	atomic_signal_fence(memory_order_release);
 	thread->direct = direct;
+}
+
+void cw_raw_direct_pause(struct cw_raw_thread *thread)
+{
+	thread->direct = NULL;
 }
 
 void cw_raw_direct_end(struct cw_raw_thread *thread)
@@ -195,7 +204,7 @@ ucontext_t *cw_raw_direct_around(struct cw_raw_thread *thread, ucontext_t *own, 
 	if (!cw_raw_jumps_on)
 		return NULL;
 	if (lies(at, cw_raw_direct_taking, cw_raw_direct_taken))
-		thread->direct->taken = 0;
+		thread->direct_room->taken = 0;
 	if (lies(at, cw_raw_direct, cw_raw_direct_taken) || lies(at, cw_raw_direct_aside, cw_raw_direct_aside_end))
 		site = cw_raw_jumps_site((uintptr_t)registers[REG_RCX]);
 	else
@@ -206,7 +215,7 @@ ucontext_t *cw_raw_direct_around(struct cw_raw_thread *thread, ucontext_t *own, 
 	}
 	if (lies(at, cw_raw_direct_back, cw_raw_direct_end_of)) {
 		registers[REG_RIP] = registers[REG_RCX];
-		thread->direct->taken = 0;
+		thread->direct_room->taken = 0;
 		return NULL;
 	}
 	if (!lies(at, cw_raw_direct_taken, cw_raw_direct_end_of))
@@ -214,7 +223,7 @@ ucontext_t *cw_raw_direct_around(struct cw_raw_thread *thread, ucontext_t *own, 
 	*over = lies(at, cw_raw_direct_over, cw_raw_direct_end_of);
 	if (lies(at, cw_raw_direct_restore, cw_raw_direct_back))
 		registers[REG_RIP] = (greg_t)cw_raw_direct_restore;
-	return &thread->direct->context;
+	return &thread->direct_room->context;
 }
 
 /* The kernel's view, of what is here the program's registers alone. */
@@ -232,9 +241,31 @@ bool cw_raw_direct_on_stack(const struct cw_raw_thread *thread, uintptr_t pointe
 	return pointer < top && top - pointer <= CW_RAW_STACK;
 }
 
-void cw_raw_direct_leave(struct cw_raw_thread *thread)
+/* What the call has found in the processor's registers goes into the frame that is left by: ours are in it. */
+static void put_back_state(const struct cw_raw_direct *direct, ucontext_t *own)
 {
-	thread->call = thread->direct->before;
-	thread->direct->taken = 0;
+	const struct {
+		uint32_t words[6], mxcsr, mxcsr_mask, x87[32], xmm[64], rest[24];
+		uint64_t kept;
+	} *state = direct->state;
+	struct _libc_fpstate *frame = own->uc_mcontext.fpregs;
+
+	_Static_assert(offsetof(__typeof__(*state), xmm) == 160 && offsetof(__typeof__(*state), kept) == 512, "as the processor has it");
+	if (!frame)
+		return;
+	frame->mxcsr = state->mxcsr;
+	if (state->kept & IN_SSE)
+		memcpy(frame->_xmm, state->xmm, sizeof(state->xmm));
+	else
+		memset(frame->_xmm, 0, sizeof(state->xmm));
+}
+
+void cw_raw_direct_leave(struct cw_raw_thread *thread, ucontext_t *own)
+{
+	if (!lies((uintptr_t)own->uc_mcontext.gregs[REG_RIP], cw_raw_direct_taken, cw_raw_direct_kept)) {
+		put_back_state(thread->direct_room, own);
+		thread->call = thread->direct_room->before;
+	}
+	thread->direct_room->taken = 0;
 }
 #endif

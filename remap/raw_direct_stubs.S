@@ -3,6 +3,10 @@
 #define PROGRAM_FS 112
 #define CALL       120
 #define DIRECT     128
+#define ROOM       136
+#define DIRECT_FS  144
+#define LOW        152
+#define HIGH       160
 
 #define R8    40 /* of struct cw_raw_direct, which begins with a context */
 #define R9    48
@@ -61,7 +65,14 @@
 	rdgsbase %r11
 	testq %r11, %r11
 	jz 9f
-	movq DIRECT(%r11), %r11
+	rdfsbase %r11
+	cmpq %gs:DIRECT_FS, %r11
+	jne 9f
+	cmpq %gs:LOW, %rsp
+	jbe 1f
+	cmpq %gs:HIGH, %rsp
+	jbe 9f
+1:	movq %gs:DIRECT, %r11
 	testq %r11, %r11
 	jz 9f
 	cmpq $0, TAKEN(%r11)
@@ -88,6 +99,7 @@
 	place cw_raw_direct_taken
 	movq %r11, %r13
 	movq STATE(%r11), %rsp
+	cld
 	rdgsbase %rbx
 	movq CALL(%rbx), %r12
 	movq %r12, BEFORE(%r13)
@@ -101,6 +113,7 @@
 1:	movl cw_raw_state(%rip), %eax
 	movl cw_raw_state+4(%rip), %edx
 	xsavec64 (%rsp)
+	place cw_raw_direct_kept
 	movq %rbx, %rdi
 	movq %r13, %rsi
 	call cw_raw_direct_answer
@@ -114,8 +127,7 @@
 	wrfsbase %rax
 2:	movq %r12, CALL(%rbx)
 	place cw_raw_direct_restore
-	rdgsbase %r11
-	movq DIRECT(%r11), %r11
+	movq %gs:ROOM, %r11
 	movq R8(%r11), %r8
 	movq R9(%r11), %r9
 	movq R10(%r11), %r10

@@ -42,10 +42,13 @@ struct cw_raw_thread {
 	struct cw_raw_detour beginning;
 	uintptr_t resume_32;
 	uintptr_t own_fs, program_fs;
-	ucontext_t *call;             /* the one that is answered now: where it was made */
-	struct cw_raw_direct *direct; /* raw_jumps.h; NULL: not yet */
+	ucontext_t *call; /* the one that is answered now: where it was made */
+	/* Of calls by jumps (raw_jumps.h): where; NULL: none, until one has come by signal. The thread pointer that the program had then:
+	 * another thread than this one has another. And the stack for signals: what runs there must stay there, or the next one would come
+	 * on top. */
+	struct cw_raw_direct *direct, *direct_room;
+	uintptr_t direct_fs, signals_low, signals_high;
 	/* ours */
-	struct cw_raw_direct *direct_room;
 	bool direct_over; /* the thread ends */
 	struct cw_raw_detour detours[CW_RAW_DETOURS];
 	unsigned oldest;
@@ -63,7 +66,7 @@ struct cw_raw_thread {
 
 _Static_assert(offsetof(struct cw_raw_detour, result) == 56 && offsetof(struct cw_raw_thread, resume_32) == 96 &&
 		       offsetof(struct cw_raw_thread, own_fs) == 104 && offsetof(struct cw_raw_thread, call) == 120 &&
-		       offsetof(struct cw_raw_thread, direct) == 128,
+		       offsetof(struct cw_raw_thread, direct) == 128 && offsetof(struct cw_raw_thread, signals_high) == 160,
 	       "raw_stubs.S knows them");
 
 extern __thread struct cw_raw_thread cw_raw_own;

@@ -10,8 +10,9 @@
  *							cmp $-4095,%rax			cmp $-4095,%rax
  *							jmp back			jmp back
  *
- * A call whose number is put into rax just before, and which is none of ours, goes to the far slot's instruction at once. rcx is free: a
- * system call loses it. The flags are lost too, which the kernel keeps: so what goes along must set them anew, or end the function.
+ * A call by a number that is none of ours goes on to the far slot. rcx is free: a system call loses it. The flags are lost too, which the
+ * kernel keeps: so what goes along must set them anew, or end the function. Compilers write such ends too, and may lead other paths there
+ *from anywhere; so behind a function's end must lie what Go's linker fills with.
  */
 #include "raw_jumps.h"
 
@@ -33,6 +34,8 @@
 #define MOST_TEXT   (4u << 20)        /* looked through; runtimes come first */
 #define PART        (32u << 10)
 #define JUMP        5
+#define RET         0xc3
+#define PADDING     0xcc
 #define NEIGHBOURS  2048 /* whose jumps are looked at, before and behind */
 #define MOST_BEFORE 7
 #define MOST_BEHIND 16
@@ -41,7 +44,6 @@
 struct site {
 	uintptr_t at;
 	unsigned moved; /* bytes that go along */
-	bool by_kernel; /* whatever is called here */
 	unsigned char behind[MOST_BEHIND];
 };
 
@@ -56,7 +58,7 @@ static const unsigned char compare[] = {0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, 0x76
 /* What a function of assembler does between its call and its end. Its size, or 0. */
 static unsigned ending_instruction(const unsigned char *at)
 {
-	if (at[0] == 0xc3 || at[0] == 0x5d) /* ret, pop %rbp */
+	if (at[0] == RET || at[0] == 0x5d) /* ret, pop %rbp */
 		return 1;
 	if (at[0] == 0x89 && at[1] == 0x44 && at[2] == 0x24) /* mov %eax, N(%rsp) */
 		return 4;
@@ -77,10 +79,10 @@ static unsigned moved_to_end(const unsigned char *behind)
 		at += size;
 		if (!moved && at + 2 >= JUMP)
 			moved = at;
-	} while (size && behind[at - size] != 0xc3);
-	if (!size)
+	} while (size && behind[at - size] != RET);
+	if (!size || at == MOST_BEHIND || behind[at] != PADDING)
 		return 0;
-	if (!moved && behind[at] == 0xcc && behind[at + 1] == 0xcc) /* nothing but padding */
+	if (!moved && behind[at + 1] == PADDING)
 		moved = JUMP - 2;
 	return moved;
 }
@@ -91,7 +93,8 @@ static int number_before(const unsigned char *call)
 	int32_t number;
 
 	memcpy(&number, call - 4, sizeof(number));
-	if (call[-5] != 0xb8 && (call[-7] != 0x48 || call[-6] != 0xc7 || call[-5] != 0xc0))
+	if ((call[-5] != 0xb8 || (call[-6] & 0xf0) == 0x40 /* of another register */) &&
+	    (call[-7] != 0x48 || call[-6] != 0xc7 || call[-5] != 0xc0))
 		return -1;
 	return number >= 0 && number < CW_RAW_NUMBERS ? number : -1;
 }
@@ -102,7 +105,6 @@ static bool wants_jump(const unsigned char *call, struct site *site)
 	enum cw_raw_way way = number < 0 ? CW_RAW_BY_NAME : cw_raw_way[number];
 
 	memcpy(site->behind, call + 2, MOST_BEHIND);
-	site->by_kernel = way == CW_RAW_BY_KERNEL;
 	if (memcmp(site->behind, compare, sizeof(compare)) == 0)
 		site->moved = sizeof(compare) - 1;
 	else
@@ -298,11 +300,16 @@ void cw_raw_jumps_begin(void)
 	if (file < 0)
 		return;
 	for (unsigned i = 0; i < count; i++) {
-		put_jump(jump, sites[i].at, sites[i].by_kernel ? slot_in(far_page, i) + OF_CALL : slot_in(near_page, i));
+		put_jump(jump, sites[i].at, slot_in(near_page, i));
 		if (cw_raw(SYS_pwrite64, file, (long)jump, JUMP, (long)sites[i].at, 0, 0) == JUMP)
 			cw_raw_jumps_on = true;
 	}
 	cw_raw_close(file);
+}
+
+void cw_raw_jumps_end(void)
+{
+	memset(cw_raw_way, CW_RAW_BY_SIGNAL, sizeof(cw_raw_way));
 }
 
 uintptr_t cw_raw_jumps_site(uintptr_t place)

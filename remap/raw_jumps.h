@@ -51,6 +51,8 @@ extern bool cw_raw_jumps_on;
 
 /* A thread whose call is answered by signal: its next ones may come by jumps. */
 void cw_raw_direct_begin(struct cw_raw_thread *thread, const ucontext_t *context);
+/* Its stack for signals changes: not until the next call by signal. */
+void cw_raw_direct_pause(struct cw_raw_thread *thread);
 /* The calling thread of libc's ends. */
 void cw_raw_direct_end(struct cw_raw_thread *thread);
 bool cw_raw_direct_possible(void);
@@ -62,8 +64,8 @@ ucontext_t *cw_raw_direct_around(struct cw_raw_thread *thread, ucontext_t *own, 
 void cw_raw_direct_complete(ucontext_t *call, const ucontext_t *own);
 /* Calls by jumps run there. */
 bool cw_raw_direct_on_stack(const struct cw_raw_thread *thread, uintptr_t pointer);
-/* The handler leaves the call behind. */
-void cw_raw_direct_leave(struct cw_raw_thread *thread);
+/* The handler of the signal whose context is `own` leaves the call behind. */
+void cw_raw_direct_leave(struct cw_raw_thread *thread, ucontext_t *own);
 
 static inline bool cw_raw_is_direct(const struct cw_raw_thread *thread, const ucontext_t *call)
 {
@@ -71,8 +73,8 @@ static inline bool cw_raw_is_direct(const struct cw_raw_thread *thread, const uc
 }
 
 /* raw_direct_stubs.S */
-extern const char cw_raw_direct[], cw_raw_direct_taking[], cw_raw_direct_taken[], cw_raw_direct_over[], cw_raw_direct_restore[],
-	cw_raw_direct_back[], cw_raw_direct_end_of[], cw_raw_direct_aside[], cw_raw_direct_aside_end[];
+extern const char cw_raw_direct[], cw_raw_direct_taking[], cw_raw_direct_taken[], cw_raw_direct_kept[], cw_raw_direct_over[],
+	cw_raw_direct_restore[], cw_raw_direct_back[], cw_raw_direct_end_of[], cw_raw_direct_aside[], cw_raw_direct_aside_end[];
 extern uintptr_t cw_raw_beside; /* from the instruction that is dispatched to the one that is not */
 extern uint64_t cw_raw_state;   /* the processor's state that a call by the kernel keeps, for xsavec */
 #endif

@@ -9,7 +9,7 @@
 #define MOST_TEXT (32u << 20) /* looked through; about three milliseconds */
 
 struct program {
-	bool needed;
+	bool needed, is_go;
 	uintptr_t start;
 	uintptr_t low, high; /* its executable memory */
 };
@@ -30,7 +30,7 @@ static int read_program(struct dl_phdr_info *info, size_t size, void *argument)
 		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 
 		if (segment->p_type == PT_NOTE && cw_text_note_of_go(at(info, segment), segment->p_memsz))
-			program->needed = true;
+			program->needed = program->is_go = true;
 		if (segment->p_type == PT_LOAD && (uintptr_t)at(info, segment) < program->start)
 			program->start = (uintptr_t)at(info, segment);
 		if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X))
@@ -70,5 +70,5 @@ bool cw_raw_start_program(void)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 
-	return cw_raw_start(own()->start & ~(page - 1), own()->low & ~(page - 1), (own()->high + page - 1) & ~(page - 1));
+	return cw_raw_start(own()->start & ~(page - 1), own()->low & ~(page - 1), (own()->high + page - 1) & ~(page - 1), own()->is_go);
 }

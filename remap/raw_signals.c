@@ -165,11 +165,11 @@ static void handle_on_programs(struct cw_raw_thread *thread, struct handling *ha
 }
 
 /* Left, as by a jump; the frame holds what is blocked there. */
-static _Noreturn void leave_call(struct cw_raw_thread *thread, const ucontext_t *call, uintptr_t fs)
+static _Noreturn void leave_call(struct cw_raw_thread *thread, const ucontext_t *call, ucontext_t *own, uintptr_t fs)
 {
 	cw_hold_signals();
 	if (cw_raw_is_direct(thread, call))
-		cw_raw_direct_leave(thread);
+		cw_raw_direct_leave(thread, own);
 	cw_raw_set_fs(fs);
 	cw_raw_return((uintptr_t)call);
 }
@@ -205,7 +205,7 @@ static void handle_in_call(struct cw_raw_thread *thread, struct handling *handli
 	keep_sigsys(handling->seen);
 	memcpy(call, handling->seen, CONTEXT_BYTES);
 	if (!over && call->uc_mcontext.gregs[REG_RIP] != shown)
-		leave_call(thread, call, handling->fs);
+		leave_call(thread, call, own, handling->fs);
 	if (!over)
 		call->uc_mcontext.gregs[REG_RIP] = behind;
 	memcpy(&mask, &call->uc_sigmask, sizeof(mask));

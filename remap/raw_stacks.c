@@ -143,6 +143,8 @@ bool cw_raw_sigaltstack(struct cw_raw_thread *thread, ucontext_t *context, const
 		*result = cw_raw_store(old, &before, sizeof(before));
 	if (*result)
 		return false;
+	if (stack)
+		cw_raw_direct_pause(thread);
 	if (stack && thread == &childs)
 		context->uc_stack = wanted;
 	if (!stack || thread == &childs)
@@ -172,6 +174,8 @@ CW_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
 	kernels.ss_flags &= ~SS_ONSTACK;
 	before = own_view(thread, &kernels, on);
 	result = stack ? set_stack(thread, stack, on, &kernels, &wanted) : 0;
+	if (stack)
+		cw_raw_direct_pause(thread);
 	if (result == 0 && stack && cw_real.sigaltstack(&wanted, NULL) < 0)
 		return -1;
 	if (result < 0) {

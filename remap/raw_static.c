@@ -167,7 +167,7 @@ bool causeway_loaded_begin(uintptr_t start, uintptr_t low, uintptr_t high, uintp
 	text_low = low;
 	text_high = high;
 	break_start = break_now = page_up(end);
-	if (!cw_raw_start(start, low, high))
+	if (!cw_raw_start(start, low, high, true))
 		return false;
 	cw_raw_static_on = true;
 	return true;

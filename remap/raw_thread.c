@@ -15,6 +15,7 @@
 #include <threads.h>
 
 #include "call.h"
+#include "raw_jumps.h"
 #include "sockets/leave.h"
 #include "sockets/service.h"
 
@@ -111,6 +112,8 @@ struct cw_raw_thread *cw_raw_thread_new(void)
 	memset(thread->held, 0, sizeof(thread->held));
 	thread->births = false;
 	thread->direct = NULL;
+	if (thread->direct_room)
+		thread->direct_room->taken = 0;
 	thread->left = 0;
 	thread->stack = (stack_t){.ss_flags = SS_DISABLE};
 	thread->fresh = true;
@@ -205,7 +208,10 @@ CW_EXPORT int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
 
 void cw_raw_before_notify(const struct sigevent *event)
 {
-	if (cw_raw_on && event && event->sigev_notify == SIGEV_THREAD && cw_moving)
+	if (!cw_raw_on || !event || event->sigev_notify != SIGEV_THREAD)
+		return;
+	cw_raw_jumps_end();
+	if (cw_moving)
 		cw_leave_process(CW_REASON_raw_calls);
 }
 

@@ -2,6 +2,11 @@
 #include <sys/syscall.h>
 
 #ifdef AS_GO
+/* Go's note: dynamic programs are looked at for this (remap/raw_program.c). */
+__asm__(".pushsection .note.go.buildid, \"a\", @note\n"
+	"	.long 4, 4, 4\n"
+	"	.ascii \"Go\\0\\0test\"\n"
+	"	.popsection\n");
 #define INSTRUCTION "syscall\n\tcmpq $-4095, %%rax\n\tjbe 7f\n7:"
 #else
 #define INSTRUCTION "syscall"

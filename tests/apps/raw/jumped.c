@@ -27,6 +27,9 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#define AS_GO
+#include "call.h"
+
 /* The shapes that are led elsewhere: any number, then a comparison; a known number, then the function's end. And one that must not be. */
 int main(int count, char **words);
 long any(long number, long a, long b, long c, long d, long e, long f);
@@ -464,6 +467,51 @@ static void waits(bool see)
 	printf("jumps %d\n", jumps);
 }
 
+/* A handler on the stack for signals is in a call when another comes: that one's frame must not be laid over it. */
+static volatile bool in_order;
+
+static void nested(int number, siginfo_t *info, void *argument)
+{
+	char room[4096], byte = 'n';
+
+	memset(room, 0x5a, sizeof(room));
+	__asm__ volatile("" ::"r"(room) : "memory");
+	ANY(write, ends[1], &byte, 1);
+}
+
+static void outer(int number, siginfo_t *info, void *argument)
+{
+	volatile unsigned long kept[64];
+	char byte;
+
+	for (unsigned i = 0; i < 64; i++)
+		kept[i] = i * 0x0101010101010101ul;
+	timer(20000, 0);
+	ANY(read, ends[0], &byte, 1);
+	in_order = byte == 'n';
+	for (unsigned i = 0; i < 64; i++)
+		in_order &= kept[i] == i * 0x0101010101010101ul;
+}
+
+static void nests(void)
+{
+	static char room[1 << 16];
+	stack_t stack = {.ss_sp = room, .ss_size = sizeof(room)};
+
+	if (pipe(ends))
+		return;
+	sigaltstack(&stack, NULL);
+	on(SIGALRM, nested, SA_RESTART | SA_ONSTACK);
+	on(SIGUSR1, outer, SA_RESTART | SA_ONSTACK);
+	raise(SIGUSR1);
+	printf("nested: %d\n", in_order);
+	in_order = false;
+	ANY(kill, ANY(getpid, 0), SIGUSR1);
+	printf("nested again: %d\n", in_order);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* ---- processes and threads ---- */
 
 static void processes(void)
@@ -554,6 +602,7 @@ int main(int count, char **words)
 	keeps_wide();
 	steps();
 	waits(count < 2);
+	nests();
 	processes();
 	threads();
 	filtered();
