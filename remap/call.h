@@ -69,7 +69,8 @@ struct cw_again {
 	uint8_t tries;
 };
 
-/* After EBADF: dup2 has put another socket in the number's place, whose the call is. It may have come back; or it was another descriptor of
+/* After EBADF: dup2 has just put another socket in the number's place, whose the call is (not after a close: a call that has waited long
+ * would be made on what came there much later). It may have come back; or it was another descriptor of
  * the call that was meant: so not for ever. */
 bool cw_call_again(struct cw_again *again, struct cw_stream **stream, int fd);
 

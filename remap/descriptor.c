@@ -46,7 +46,7 @@ bool cw_call_again(struct cw_again *again, struct cw_stream **stream, int fd)
 {
 	static struct cw_stream none;
 
-	if (again->by_kernel || again->tries++ == MOST_TRIES || cw_raw_fcntl(fd, F_GETFD, 0) < 0) {
+	if (again->by_kernel || !cw_table_was_changed(fd) || again->tries++ == MOST_TRIES || cw_raw_fcntl(fd, F_GETFD, 0) < 0) {
 		errno = EBADF;
 		return false;
 	}

@@ -73,7 +73,7 @@ static struct bell *of(int fd)
 
 bool cw_bell_is(int fd)
 {
-	return fd >= 0 && cw_table_kind(cw_table_get(fd)) == CW_FD_OWN && of(fd);
+	return fd >= 0 && cw_table_kind(cw_table_peek(fd)) == CW_FD_OWN && of(fd);
 }
 
 void cw_bell_move(int fd)

@@ -193,7 +193,7 @@ void cw_children_executes(void)
 
 bool cw_children_is(int fd)
 {
-	return fd >= 0 && fd == atomic_load_explicit(&connection, memory_order_relaxed) && cw_table_kind(cw_table_get(fd)) == CW_FD_OWN;
+	return fd >= 0 && fd == atomic_load_explicit(&connection, memory_order_relaxed) && cw_table_kind(cw_table_peek(fd)) == CW_FD_OWN;
 }
 
 void cw_children_move(void)

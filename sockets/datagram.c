@@ -364,7 +364,7 @@ static void forget_peers(struct cw_datagram *socket, int fd)
 static int another_descriptor(const struct cw_datagram *socket, int but)
 {
 	for (int fd = 0; fd < (int)cw_table_end(); fd++)
-		if (fd != but && cw_datagram_of(fd) == socket)
+		if (fd != but && cw_datagram_at(socket, fd))
 			return fd;
 	return but;
 }
@@ -391,7 +391,7 @@ bool cw_datagram_hold(struct cw_datagram *socket, int fd)
 	/* As a set (cw_set_hold): counted, then the table is looked at again; who closes takes the number out, then looks at the count. */
 	atomic_fetch_add_explicit(&socket->users, 1, memory_order_seq_cst);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (cw_likely(cw_datagram_of(fd) == socket))
+	if (cw_likely(cw_datagram_at(socket, fd)))
 		return true;
 	cw_datagram_release(socket);
 	return false;

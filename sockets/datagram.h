@@ -120,6 +120,12 @@ static inline struct cw_datagram *cw_datagram_of(int fd)
 	return cw_unlikely(cw_table_kind(entry) == CW_FD_DATAGRAM) ? &cw_datagrams[cw_table_index(entry)] : NULL;
 }
 
+/* Is fd its number? Not while it is changing: who asks may hold what the change waits for. */
+static inline bool cw_datagram_at(const struct cw_datagram *socket, int fd)
+{
+	return cw_table_peek(fd) == ((uint32_t)(socket - cw_datagrams) << CW_FD_BITS | CW_FD_DATAGRAM);
+}
+
 /*
  * One side's lock: every flow of that side is its own while it is held, for who closes the socket takes it too. False: a signal handler on
  * top of who holds it. The socket may have ended, if nobody holds it (cw_datagram_hold): it is what the number means, or it is not.

@@ -285,7 +285,7 @@ static void note_source(struct cw_datagram *socket, int fd, const struct sockadd
 	if (!peer.port)
 		return;
 	locked = cw_rx_enter(socket);
-	if (cw_datagram_of(fd) == socket)
+	if (cw_datagram_at(socket, fd))
 		flow = cw_flow_find(socket, &peer, false);
 	if (cw_unlikely(socket->kept)) {
 		note_kept(socket, &peer, flow);

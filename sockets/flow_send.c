@@ -288,7 +288,7 @@ static ssize_t send_to_peer(struct cw_datagram *socket, int fd, const struct cw_
 	if (!cw_tx_enter(socket))
 		return by_kernel(fd, giving); /* a signal handler in the middle of a send */
 	/* Another thread may have closed it; who closes it takes the number away, and then waits for the lock. */
-	if (cw_unlikely(cw_datagram_of(fd) != socket)) {
+	if (cw_unlikely(!cw_datagram_at(socket, fd))) {
 		cw_unlock(&socket->tx_lock);
 		return by_kernel(fd, giving);
 	}
@@ -414,7 +414,7 @@ void cw_datagram_sent(struct cw_datagram *socket, int fd, size_t length, const s
 	CW_COUNT(socket->entry, messages_out, 1);
 	if (!peer.port || !cw_tx_enter(socket))
 		return;
-	flow = cw_datagram_of(fd) == socket ? cw_flow_find(socket, &peer, true) : NULL;
+	flow = cw_datagram_at(socket, fd) ? cw_flow_find(socket, &peer, true) : NULL;
 	if (flow)
 		generation = atomic_load_explicit(&flow->generation, memory_order_relaxed);
 	if (flow && flow->slot)

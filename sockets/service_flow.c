@@ -66,7 +66,7 @@ static void offer_flow_locked(const struct offering *o)
 		return;
 	}
 	cw_kept_say(cw_service_say);
-	if (cw_datagram_of(o->fd) != o->socket)
+	if (!cw_datagram_at(o->socket, o->fd))
 		return; /* put over since the call began */
 	if (!admits_flow(flow, o->fd)) {
 		keep_flow(o, CW_REASON_policy);
@@ -95,7 +95,7 @@ static void offer_flow_locked(const struct offering *o)
 	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, o->fd, MSG_DONTWAIT)) {
 		atomic_store_explicit(&flow->offer, ++cw_service.offers, memory_order_relaxed);
 		/* Put over meanwhile: the service may have been given something else. */
-		if (cw_datagram_of(o->fd) != o->socket && steps(o, CW_FLOW_OFFERED, CW_FLOW_STAYS))
+		if (!cw_datagram_at(o->socket, o->fd) && steps(o, CW_FLOW_OFFERED, CW_FLOW_STAYS))
 			atomic_fetch_sub_explicit(&o->socket->offered, 1, memory_order_relaxed);
 		return;
 	}

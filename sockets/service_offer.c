@@ -148,7 +148,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 		return false;
 	}
 	cw_kept_say(cw_service_say);
-	if (cw_stream_of(fd) != stream)
+	if (!cw_stream_at(stream, fd))
 		return false; /* put over since the call began */
 	reason = judge(stream, fd);
 	if (reason != CW_REASON_none || cw_raw_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &stream->cookie, &size) < 0) {
@@ -164,7 +164,7 @@ static bool offer_locked(struct cw_stream *stream, int fd)
 	atomic_store_explicit(&cw_own_book.entry[stream->number].reason, CW_REASON_peer_absent, memory_order_relaxed);
 	if (cw_service_send(atomic_load_explicit(&cw_service_fd, memory_order_relaxed), &offer, fd, MSG_DONTWAIT)) {
 		atomic_store_explicit(&stream->offer, ++cw_service.offers, memory_order_relaxed);
-		return cw_stream_of(fd) == stream || take_offer_back(stream);
+		return cw_stream_at(stream, fd) || take_offer_back(stream);
 	}
 	if (cw_service_is_there()) {
 		/* It has much to read: offer again later. */

@@ -77,7 +77,7 @@ static void end(struct cw_set *set)
 		cw_item_forget(set->items);
 	set->sleepers = 0;
 	cw_set_undo_kick(set);
-	if (cw_table_kind(cw_table_get(set->epfd)) == CW_FD_OWN) {
+	if (cw_table_kind(cw_table_peek(set->epfd)) == CW_FD_OWN) {
 		cw_table_take(set->epfd);
 		cw_raw(SYS_close, set->epfd, 0, 0, 0, 0, 0);
 	}
@@ -112,7 +112,7 @@ void cw_set_release(struct cw_set *set)
 static int another_descriptor(const struct cw_set *set)
 {
 	for (int fd = 0; fd < (int)cw_table_end(); fd++)
-		if (cw_set_of(fd) == set)
+		if (cw_set_at(set, fd))
 			return fd;
 	return -1;
 }
@@ -205,7 +205,7 @@ void cw_set_pass(struct cw_set *set)
 	set->shared = true;
 	for (unsigned begin = 0; (count = registered(set, begin, found)) > 0; begin += count)
 		for (unsigned i = 0; i < count; i++)
-			if (found[i].stream && cw_stream_of(found[i].fd) == found[i].stream)
+			if (found[i].stream && cw_stream_at(found[i].stream, found[i].fd))
 				cw_leave_whole(found[i].stream, found[i].fd, CW_REASON_passed);
 }
 

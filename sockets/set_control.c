@@ -20,8 +20,8 @@ static void clean(struct cw_item *item)
 bool cw_item_has_number(const struct cw_item *item)
 {
 	if (item->stream)
-		return cw_stream_of(item->fd) == item->stream;
-	return item->inner ? cw_set_of(item->fd) == item->inner : cw_datagram_of(item->fd) == item->datagram;
+		return cw_stream_at(item->stream, item->fd);
+	return item->inner ? cw_set_at(item->inner, item->fd) : cw_datagram_at(item->datagram, item->fd);
 }
 
 int cw_item_descriptor(const struct cw_item *item)
@@ -144,10 +144,11 @@ static void update(struct cw_item *item, const struct epoll_event *event)
 /* Under its lock: has another thread not closed the number meanwhile, and the set with it? */
 static bool set_is(const struct cw_set *set, int epfd)
 {
-	return cw_likely(cw_set_of(epfd) == set);
+	return cw_likely(cw_set_at(set, epfd));
 }
 
-#define IMMEDIATE (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+#define MOST_CHANGES 20 /* of a number, by dup2 in turns */
+#define IMMEDIATE    (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
 bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event, int *result)
 {
@@ -253,7 +254,7 @@ static bool is_closed(const struct cw_datagram *datagram)
 /* datagram: held, NULL none. False: there is no room to note it. */
 static bool control_held(struct cw_set *set, int epfd, int operation, int fd, struct cw_datagram *datagram, const struct epoll_event *event)
 {
-	uint32_t entry = cw_table_get(fd);
+	uint32_t entry = cw_table_peek(fd);
 	struct cw_stream *stream = cw_table_kind(entry) == CW_FD_STREAM ? &cw_streams[cw_table_index(entry)] : NULL;
 	struct cw_set *inner = cw_table_kind(entry) == CW_FD_SET ? &cw_sets[cw_table_index(entry)] : NULL;
 	struct cw_item *item;
@@ -299,7 +300,7 @@ static bool control_held(struct cw_set *set, int epfd, int operation, int fd, st
 
 static bool control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event)
 {
-	struct cw_datagram *datagram = cw_datagram_held(fd);
+	struct cw_datagram *datagram = cw_table_peek(fd) == CW_FD_CHANGING ? NULL : cw_datagram_held(fd);
 	bool fine = control_held(set, epfd, operation, fd, datagram, event);
 
 	if (datagram)
@@ -333,7 +334,7 @@ int cw_set_control(struct cw_set *set, int epfd, int operation, int fd, struct e
 	long result = cw_raw(SYS_epoll_ctl, epfd, operation, fd, (long)event, 0, 0);
 
 	/* Who changes it may wait for the set. */
-	if (cw_unlikely(cw_table_peek(fd) == CW_FD_CHANGING) && set) {
+	for (int i = 0; set && i < MOST_CHANGES && cw_unlikely(cw_table_peek(fd) == CW_FD_CHANGING); i++) {
 		cw_set_unlock(set, locked);
 		cw_table_await(fd);
 		locked = cw_set_lock(set);

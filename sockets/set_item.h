@@ -100,6 +100,12 @@ enum cw_set_kind { CW_SET_STREAMS, CW_SET_DATAGRAMS, CW_SET_INNER, CW_SET_KINDS 
 extern struct cw_set cw_sets[CW_SETS];
 extern _Atomic uint32_t cw_sets_used;
 
+/* Is fd its number? Not while it is changing: who asks may hold what the change waits for. */
+static inline bool cw_set_at(const struct cw_set *set, int fd)
+{
+	return cw_table_peek(fd) == ((uint32_t)(set - cw_sets) << CW_FD_BITS | CW_FD_SET);
+}
+
 /* The lock is of this process alone. False: a signal handler in the middle of our own hold; pass it on to cw_set_unlock. */
 static inline bool cw_set_lock(struct cw_set *set)
 {

@@ -13,7 +13,7 @@ static _Atomic int waker = -1; /* an event descriptor that nobody counts up: it 
 
 bool cw_set_is_waker(int fd)
 {
-	return fd >= 0 && fd == atomic_load_explicit(&waker, memory_order_relaxed) && cw_table_kind(cw_table_get(fd)) == CW_FD_OWN;
+	return fd >= 0 && fd == atomic_load_explicit(&waker, memory_order_relaxed) && cw_table_kind(cw_table_peek(fd)) == CW_FD_OWN;
 }
 
 static int make_waker(int known)
@@ -72,7 +72,7 @@ void cw_set_undo_kick(struct cw_set *set)
 	if (!set->kicked)
 		return;
 	set->kicked = false;
-	if (cw_table_kind(cw_table_get(set->kicked_by)) == CW_FD_OWN) /* else the program has put another in its place */
+	if (cw_table_kind(cw_table_peek(set->kicked_by)) == CW_FD_OWN) /* else the program has put another in its place */
 		cw_raw(SYS_epoll_ctl, set->epfd, EPOLL_CTL_DEL, set->kicked_by, 0, 0, 0);
 }
 

@@ -22,7 +22,7 @@ struct waiting {
 /* The program's number, as long as it is the set's. */
 static int number(const struct waiting *waiting)
 {
-	return cw_likely(cw_set_of(waiting->epfd) == waiting->set) ? waiting->epfd : waiting->set->epfd;
+	return cw_likely(cw_set_at(waiting->set, waiting->epfd)) ? waiting->epfd : waiting->set->epfd;
 }
 
 static int64_t time_left(const struct waiting *waiting)

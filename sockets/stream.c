@@ -277,7 +277,7 @@ void cw_stream_let_pass(struct cw_stream *stream)
 static int another_descriptor(const struct cw_stream *stream, int but)
 {
 	for (int fd = 0; fd < (int)cw_table_end(); fd++)
-		if (fd != but && cw_stream_of(fd) == stream)
+		if (fd != but && cw_stream_at(stream, fd))
 			return fd;
 	return but;
 }

@@ -4,11 +4,14 @@
 #include "stream.h"
 #include "sync/lock.h"
 
-#define LOOKS 100  /* then it sleeps between them */
-#define TURNS 2000 /* of a millisecond: the kernel's dup2 may wait for what was closed by it */
+#define LOOKS   100 /* then it sleeps between them */
+#define TURNS   500 /* of a millisecond: the kernel's dup2 may wait for what was closed by it. Less than who changes it waits for a lock */
+#define CHANGES 8
 
 static struct cw_lock changing;
-static bool held;
+static __thread bool held;
+static _Atomic int changed[CHANGES]; /* the last of them; 0 may be none */
+static _Atomic uint32_t changes;
 
 static bool lock_changing(void)
 {
@@ -39,6 +42,7 @@ uint32_t cw_table_change(int fd, bool *locked)
 	*locked = lock_changing();
 	if ((unsigned)fd >= CW_DESCRIPTORS)
 		return 0;
+	atomic_store_explicit(&changed[atomic_fetch_add_explicit(&changes, 1, memory_order_relaxed) % CHANGES], fd, memory_order_relaxed);
 	/* Before the counts of who is in a call are looked at (cw_stream_let_pass): who raises one behind that sees the change. */
 	return atomic_exchange_explicit(&cw_table[fd], CW_FD_CHANGING, memory_order_seq_cst);
 }
@@ -64,7 +68,18 @@ void cw_table_let_go(void)
 		cw_unlock_if_held(&changing, cw_thread_id());
 }
 
+/* What was changing all the same, since the fork could not wait for it, is nothing. */
 void cw_table_after_fork(void)
 {
 	cw_lock_after_fork(&changing);
+	for (int i = 0; i < CHANGES; i++)
+		cw_table_changed(atomic_load_explicit(&changed[i], memory_order_relaxed), false);
+}
+
+bool cw_table_was_changed(int fd)
+{
+	for (int i = 0; i < CHANGES; i++)
+		if (atomic_load_explicit(&changed[i], memory_order_relaxed) == fd)
+			return true;
+	return false;
 }

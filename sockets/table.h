@@ -33,6 +33,8 @@ uint32_t cw_table_await(int fd);
  * meant. */
 uint32_t cw_table_change(int fd, bool *locked);
 void cw_table_changed(int fd, bool locked);
+/* One of the last that were. */
+bool cw_table_was_changed(int fd);
 /* No number is changing while a fork copies the table. */
 void cw_table_hold(void);
 void cw_table_let_go(void);

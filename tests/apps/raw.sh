@@ -110,13 +110,13 @@ for kind in dynamic static; do
 	same "$kind: by the kernel" "$(dispatched 0 1 1 0 "0 0")" "$("$work/dispatched-$kind" 2>&1)"
 done
 
-# has_jumps PROGRAM [OPTION...]: whether its memory begins with where its instructions are led to.
+# has_jumps PROGRAM [OPTION...]: whether there is memory where its instructions are led to.
 has_jumps() {
 	local port=$(free_port) pid
 	"$build/causeway" run --service "$service" "${@:2}" -- "$work/$1" serve "$host:$port" &
 	pid=$!
 	wait_for_port "$port"
-	if head -1 "/proc/$pid/maps" | grep -q 'r-xp 00000000 00:00 0 *$'; then echo yes; else echo no; fi
+	if grep -q 'r-xp 00000000 00:00 0 *$' "/proc/$pid/maps"; then echo yes; else echo no; fi
 	kill "$pid"
 	wait "$pid" 2>/dev/null
 }

@@ -347,3 +347,95 @@ SCENARIO(put_in_place_of_the_last, UNOPENED)
 {
 	put_in_place(true);
 }
+
+static struct sockaddr_in receiver;
+static int received_by;
+
+static void *use_by_sending_to(void *argument)
+{
+	struct number *n = argument;
+	char record[50] = {0};
+
+	while (!atomic_load(&n->over)) {
+		n->wrong += is_wrong(sendto(n->fd, record, sizeof(record), MSG_DONTWAIT, (struct sockaddr *)&receiver, sizeof(receiver)));
+		n->wrong += is_wrong(recv(n->fd, record, sizeof(record), MSG_DONTWAIT));
+		n->wrong += is_wrong(recv(received_by, record, sizeof(record), MSG_DONTWAIT));
+	}
+	return NULL;
+}
+
+/* Each time the last of a socket, of which another thread is in a call. */
+SCENARIO(put_in_place_of_datagrams, UNOPENED)
+{
+	static struct number n;
+	socklen_t size = sizeof(receiver);
+	pthread_t thread;
+
+	n = (struct number){0};
+	received_by = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	receiver = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	MUST(bind(received_by, (struct sockaddr *)&receiver, sizeof(receiver)));
+	MUST(getsockname(received_by, (struct sockaddr *)&receiver, &size));
+	n.fd = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	MUST(-pthread_create(&thread, NULL, use_by_sending_to, &n));
+	for (int i = 0; i < 200; i++) {
+		int next = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+
+		usleep(3000);
+		MUST(dup2(next, n.fd));
+		close(next);
+	}
+	atomic_store(&n.over, true);
+	pthread_join(thread, NULL);
+	say("wrong %ld", n.wrong);
+	close(n.fd);
+	close(received_by);
+}
+
+static int waited_in;
+
+static void *use_by_waiting(void *argument)
+{
+	struct number *n = argument;
+	struct epoll_event event;
+
+	while (!atomic_load(&n->over))
+		n->wrong += is_wrong(epoll_wait(waited_in, &event, 1, 1));
+	return NULL;
+}
+
+/* What a set is waited in for meanwhile. */
+SCENARIO(put_in_place_of_registered, UNOPENED)
+{
+	static struct number n;
+	struct end ends[2], next[2];
+	pthread_t thread;
+
+	n = (struct number){0};
+	waited_in = (int)MUST(epoll_create1(0));
+	own_pair(&ends[0], &ends[1]);
+	n.fd = ends[0].fd;
+	MUST(-pthread_create(&thread, NULL, use_by_waiting, &n));
+	for (int i = 0; i < 100; i++) {
+		struct epoll_event event = {.events = EPOLLIN};
+
+		n.wrong += epoll_ctl(waited_in, EPOLL_CTL_ADD, n.fd, &event) != 0;
+		own_pair(&next[0], &next[1]);
+		for (int k = 0; k < 8; k++) {
+			char bytes[8];
+
+			send(next[1].fd, "message", 8, 0);
+			recv(next[0].fd, bytes, 8, 0);
+		}
+		MUST(dup2(next[0].fd, n.fd));
+		close(next[0].fd);
+		close(ends[1].fd);
+		ends[1] = next[1];
+	}
+	atomic_store(&n.over, true);
+	pthread_join(thread, NULL);
+	say("wrong %ld", n.wrong);
+	close(n.fd);
+	close(ends[1].fd);
+	close(waited_in);
+}
