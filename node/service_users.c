@@ -5,8 +5,8 @@
 #include "service.h"
 #include "sync/cpu.h"
 
-#define RESERVED 64          /* descriptors kept for the service's own use */
-#define PAUSE_NS 1000000000u /* without asking: what was asked for before is forgotten */
+#define RESERVED 64         /* descriptors kept for the service's own use */
+#define PAUSE_NS 100000000u /* without asking: what was asked for before is forgotten */
 
 static uint64_t last_client; /* when the last one left */
 

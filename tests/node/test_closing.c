@@ -233,8 +233,12 @@ START_TEST(one_user_cannot_have_all_that_close)
 
 		pairs[i] = connection(NULL);
 		fill_and_linger(&pairs[i]);
+		/* The last to close it is the service: it doesn't read the offer before we have. */
+		kill(service.pid, SIGSTOP);
+		ck_assert_int_eq(waitpid(service.pid, &status, WUNTRACED), service.pid);
 		offer(&program[i % PROGRAMS], pairs[i].end[0], (uint32_t)i);
 		close(pairs[i].end[0]);
+		kill(service.pid, SIGCONT);
 		await(are_taken, &taken, "the offer to be read");
 	}
 	pair = connection(NULL);
