@@ -8,8 +8,6 @@
 #include "sync/cpu.h"
 #include "version.h"
 
-#define STATUS_WORK 20000 /* about as long as so many entries of a book take */
-
 bool cw_may_command(const struct cw_program *sender)
 {
 	return sender->peer.uid == 0 || sender->peer.uid == geteuid();
@@ -52,7 +50,6 @@ void cw_status(struct cw_program *sender)
 		cw_link_send(sender->source.fd, &answer, NULL, 0);
 	}
 	json_decref(status);
-	cw_program_asked_for(sender, STATUS_WORK);
 }
 
 void cw_stop(struct cw_program *sender, const struct cw_message *message)
