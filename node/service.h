@@ -339,7 +339,7 @@ bool cw_closing_has_much(const struct cw_program *program);
 bool cw_closing_holds(struct cw_program *program); /* it is not to be read, and will be again */
 void cw_closing_forget(struct cw_program *program);
 /*
- * It has asked for something that costs the loop, by so many entries of a book that were looked at, or as long as that: a user who has
+ * It has asked for something that costs the loop, by so many entries of a book that were looked at: a user who has
  * asked for much, without a pause, has to rest, which the program that asked last does. What it says meanwhile waits in its own queue.
  */
 void cw_program_asked_for(struct cw_program *program, uint64_t entries);

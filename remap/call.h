@@ -70,8 +70,8 @@ struct cw_again {
 };
 
 /* After EBADF: dup2 has just put another socket in the number's place, whose the call is (not after a close: a call that has waited long
- * would be made on what came there much later). It may have come back; or it was another descriptor of
- * the call that was meant: so not for ever. */
+ * would be made on what came there much later). It may have come back; or it was another descriptor of the call that was meant: so not for
+ * ever. */
 bool cw_call_again(struct cw_again *again, struct cw_stream **stream, int fd);
 
 static inline ssize_t cw_no_longer(void)

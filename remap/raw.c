@@ -207,8 +207,7 @@ static cw_noinline void dispatched_32(struct cw_raw_thread *thread, ucontext_t *
 static cw_noinline void dispatched(struct cw_raw_thread *thread, ucontext_t *context)
 {
 	greg_t *registers = context->uc_mcontext.gregs;
-	const long a[6] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
-			   registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
+	const long a[6] = CW_RAW_ARGUMENTS(registers);
 	long result = 0;
 	int error = errno;
 

@@ -176,8 +176,7 @@ void cw_raw_direct_end(struct cw_raw_thread *thread)
 void cw_raw_direct_answer(struct cw_raw_thread *thread, struct cw_raw_direct *direct)
 {
 	greg_t *registers = direct->context.uc_mcontext.gregs;
-	const long a[6] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
-			   registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
+	const long a[6] = CW_RAW_ARGUMENTS(registers);
 	int error = errno;
 
 	if (thread->births)

@@ -1,8 +1,7 @@
 #if defined(__x86_64__) && defined(__LP64__)
-#define OWN_FS     104 /* of struct cw_raw_thread */
-#define PROGRAM_FS 112
-#define CALL       120
-#define DIRECT     128
+#include "raw_places.h"
+
+#define DIRECT     128 /* of struct cw_raw_thread */
 #define ROOM       136
 #define DIRECT_FS  144
 #define LOW        152
@@ -37,12 +36,6 @@
 	.hidden cw_raw_state
 	.hidden cw_raw_direct_answer
 	.text
-
-	.macro place name
-	.globl \name
-	.hidden \name
-\name:
-	.endm
 
 /*
  * A call that came by a jump. rcx tells the system call instruction beside it, which makes the call where this doesn't; rcx and r11 alone

@@ -119,6 +119,13 @@ static inline void cw_raw_set_self(struct cw_raw_thread *thread)
 		cw_raw(SYS_arch_prctl, 0x1001, (long)thread, 0, 0, 0, 0);
 }
 
+/* Of a call by an instruction: its arguments, where the registers are the program's. */
+#define CW_RAW_ARGUMENTS(registers)                                                                                                        \
+	{                                                                                                                                  \
+		(registers)[REG_RDI], (registers)[REG_RSI], (registers)[REG_RDX], (registers)[REG_R10], (registers)[REG_R8],               \
+			(registers)[REG_R9]                                                                                                \
+	}
+
 /* raw_memory.c: 0 or -EFAULT. */
 long cw_raw_fetch(void *to, const void *from, size_t size);
 long cw_raw_store(void *to, const void *from, size_t size);

@@ -1,19 +1,11 @@
 #if defined(__x86_64__) && defined(__LP64__)
-#define OWN_FS     104 /* of struct cw_raw_thread */
-#define PROGRAM_FS 112
-#define CALL       120
+#include "raw_places.h"
 
 	.hidden cw_raw_fsgsbase
 	.hidden cw_raw_signal
 	.hidden cw_raw_answer
 	.hidden cw_raw_caught_slowly
 	.text
-
-	.macro place name
-	.globl \name
-	.hidden \name
-\name:
-	.endm
 
 /*
  * SIGSYS, by a dispatched call or sent. Until libc's thread pointer is there, and when it is gone again, another signal may come, whose

@@ -123,7 +123,7 @@ static inline struct cw_datagram *cw_datagram_of(int fd)
 /* Is fd its number? Not while it is changing: who asks may hold what the change waits for. */
 static inline bool cw_datagram_at(const struct cw_datagram *socket, int fd)
 {
-	return cw_table_peek(fd) == ((uint32_t)(socket - cw_datagrams) << CW_FD_BITS | CW_FD_DATAGRAM);
+	return cw_table_peek(fd) == cw_table_entry(CW_FD_DATAGRAM, (uint32_t)(socket - cw_datagrams));
 }
 
 /*

@@ -255,7 +255,7 @@ static bool is_closed(const struct cw_datagram *datagram)
 static bool control_held(struct cw_set *set, int epfd, int operation, int fd, struct cw_datagram *datagram, const struct epoll_event *event)
 {
 	uint32_t entry = cw_table_peek(fd);
-	struct cw_stream *stream = cw_table_kind(entry) == CW_FD_STREAM ? &cw_streams[cw_table_index(entry)] : NULL;
+	struct cw_stream *stream = cw_stream_in(entry);
 	struct cw_set *inner = cw_table_kind(entry) == CW_FD_SET ? &cw_sets[cw_table_index(entry)] : NULL;
 	struct cw_item *item;
 	bool nested;

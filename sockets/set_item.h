@@ -103,7 +103,7 @@ extern _Atomic uint32_t cw_sets_used;
 /* Is fd its number? Not while it is changing: who asks may hold what the change waits for. */
 static inline bool cw_set_at(const struct cw_set *set, int fd)
 {
-	return cw_table_peek(fd) == ((uint32_t)(set - cw_sets) << CW_FD_BITS | CW_FD_SET);
+	return cw_table_peek(fd) == cw_table_entry(CW_FD_SET, (uint32_t)(set - cw_sets));
 }
 
 /* The lock is of this process alone. False: a signal handler in the middle of our own hold; pass it on to cw_set_unlock. */

@@ -148,7 +148,7 @@ static inline struct cw_stream *cw_stream_of(int fd)
 static inline bool cw_stream_at(const struct cw_stream *stream, int fd)
 {
 	return cw_likely((unsigned)fd < CW_DESCRIPTORS &&
-			 atomic_load_explicit(&cw_table[fd], memory_order_seq_cst) == (stream->number << CW_FD_BITS | CW_FD_STREAM));
+			 atomic_load_explicit(&cw_table[fd], memory_order_seq_cst) == cw_table_entry(CW_FD_STREAM, stream->number));
 }
 
 static inline uint64_t *cw_counters(const struct cw_stream *stream)

@@ -40,6 +40,12 @@ void cw_table_hold(void);
 void cw_table_let_go(void);
 void cw_table_after_fork(void);
 
+/* What stands at the number of such an object. */
+static inline uint32_t cw_table_entry(enum cw_descriptor_kind kind, uint32_t index)
+{
+	return index << CW_FD_BITS | kind;
+}
+
 /* As it is, be it changing. */
 static inline uint32_t cw_table_peek(int fd)
 {
@@ -63,7 +69,7 @@ static inline void cw_table_put(int fd, enum cw_descriptor_kind kind, uint32_t i
 	while ((unsigned)fd > highest && !atomic_compare_exchange_weak_explicit(&cw_table_highest, &highest, (unsigned)fd,
 										memory_order_relaxed, memory_order_relaxed))
 		;
-	atomic_store_explicit(&cw_table[fd], index << CW_FD_BITS | kind, memory_order_release);
+	atomic_store_explicit(&cw_table[fd], cw_table_entry(kind, index), memory_order_release);
 }
 
 static inline uint32_t cw_table_take(int fd)

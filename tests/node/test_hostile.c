@@ -134,7 +134,8 @@ static void ask(int fd, const struct cw_message *message)
 	ck_assert_int_eq(cw_link_send(fd, message, NULL, 0), 0);
 }
 
-/* Of the status by a command; of a search in a book that is as large as it can be, and names no such connection. */
+/* Not of the status, by a command: who waits for something asks for it again and again. Of a search in a book that is as large as it can
+ * be, and names no such connection. */
 START_TEST(who_asks_for_much_has_to_rest)
 {
 	enum { STATUSES = 150, SEARCHES = 100 };
@@ -160,7 +161,10 @@ START_TEST(who_asks_for_much_has_to_rest)
 		ask(reader.fd, &search);
 	if (_i)
 		release(&reader, &grants[1]);
-	service_await(&service, "counters.held", 1);
+	if (_i)
+		service_await(&service, "counters.held", 1);
+	else
+		ck_assert_int_eq(service_status(&service, "counters.held"), 0);
 	check_serves(&service);
 	if (_i)
 		await_marks(&grants[0].slot->direction[grants[0].message.grant.end].state, CW_MARK_READER_GONE);
@@ -491,7 +495,7 @@ TCase *hostile_tests(void)
 	tcase_add_loop_test(tests, nonsense_in_a_ring_that_is_sent_again, 0, 2);
 	tcase_add_loop_test(tests, too_much_nonsense_ends_the_connection, 0, 4);
 	tcase_add_test(tests, offers_of_what_was_closed_expel_nobody);
-	tcase_add_loop_test(tests, who_asks_for_much_has_to_rest, 1, 2);
+	tcase_add_loop_test(tests, who_asks_for_much_has_to_rest, 0, 2);
 	tcase_add_test(tests, ends_that_are_not_held_cannot_be_released);
 	tcase_add_test(tests, a_slot_is_released_before_its_grant_is_fetched);
 	tcase_add_test(tests, nonsense_in_a_slot_and_a_book_harms_nobody);

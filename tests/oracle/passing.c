@@ -236,6 +236,18 @@ SCENARIO(passed_to_oneself, 0)
 	peer_recv_all(e, 20);
 }
 
+/* It has been used for long in both directions, and the peer has not read all. */
+static void move_and_stuff(struct end *e)
+{
+	for (int i = 0; i < 60; i++) {
+		give(e, 100);
+		peer_recv_all(e, 100);
+		peer_send(e, 100);
+		take(e, 100);
+	}
+	give(e, 3000);
+}
+
 /* Nobody knows that the two numbers are one socket's: who has shut reading by the one finds an end by the other, and not that the peer died
  * with what it has not read. */
 SCENARIO(shut_by_a_number_that_came_back, ALONE | UNOPENED)
@@ -244,13 +256,7 @@ SCENARIO(shut_by_a_number_that_came_back, ALONE | UNOPENED)
 	int back;
 
 	open_end(e, AF_INET, false);
-	for (int i = 0; i < 60; i++) {
-		give(e, 100);
-		peer_recv_all(e, 100);
-		peer_send(e, 100);
-		take(e, 100);
-	}
-	give(e, 3000);
+	move_and_stuff(e);
 	hand_over(&other, e);
 	back = take_right(other.channel, MSG_CMSG_CLOEXEC);
 	reap(other.pid);
@@ -268,13 +274,7 @@ SCENARIO(shut_by_a_number_that_came_back, ALONE | UNOPENED)
 static void shut_by_a_child(struct end *e, int how)
 {
 	open_end(e, AF_INET, false);
-	for (int i = 0; i < 60; i++) {
-		give(e, 100);
-		peer_recv_all(e, 100);
-		peer_send(e, 100);
-		take(e, 100);
-	}
-	give(e, 3000);
+	move_and_stuff(e);
 	reap(CHILD(CALL(shutdown(e->fd, how))));
 	CALL(recv(e->fd, room, 10, MSG_PEEK));
 	CALL(recv(e->fd, room, 10, 0));

@@ -79,13 +79,11 @@ static void handle(int flags)
 	sigaction(SIGUSR1, &action, NULL);
 }
 
-START_TEST(a_signal_ends_the_wait)
+static void is_ended_by_a_signal(ssize_t (*way)(void))
 {
 	pthread_t other;
 
-	somebody_reads_a_full_kernel();
-	handle(0);
-	ck_assert_int_eq(pthread_create(&other, NULL, send_and_tell, (void *)ways[_i]), 0);
+	ck_assert_int_eq(pthread_create(&other, NULL, send_and_tell, (void *)way), 0);
 	while (!atomic_load(&over)) {
 		usleep(1000);
 		pthread_kill(other, SIGUSR1);
@@ -95,7 +93,26 @@ START_TEST(a_signal_ends_the_wait)
 	ck_assert_int_eq(error_of_send, EINTR);
 	all_comes();
 }
+
+START_TEST(a_signal_ends_the_wait)
+{
+	somebody_reads_a_full_kernel();
+	handle(0);
+	is_ended_by_a_signal(ways[_i]);
+}
 END_TEST
+
+static void is_sent_when_he_has_read(pthread_t other)
+{
+	words->rx_asleep--;
+	while (!atomic_load(&over))
+		if (!get_some(4096))
+			usleep(1000);
+	pthread_join(other, NULL);
+	ck_assert_int_eq(sent, COUNT);
+	written += COUNT;
+	the_rest_comes_in_order();
+}
 
 START_TEST(a_handler_that_restarts_does_not_end_it)
 {
@@ -109,14 +126,7 @@ START_TEST(a_handler_that_restarts_does_not_end_it)
 		pthread_kill(other, SIGUSR1);
 	}
 	ck_assert(!atomic_load(&over));
-	words->rx_asleep--;
-	while (!atomic_load(&over))
-		if (!get_some(4096))
-			usleep(1000);
-	pthread_join(other, NULL);
-	ck_assert_int_eq(sent, COUNT);
-	written += COUNT;
-	the_rest_comes_in_order();
+	is_sent_when_he_has_read(other);
 }
 END_TEST
 
@@ -136,20 +146,11 @@ END_TEST
 START_TEST(a_signal_ends_a_wait_with_a_limit)
 {
 	struct timeval limit = {.tv_sec = 600};
-	pthread_t other;
 
 	somebody_reads_a_full_kernel();
 	handle(SA_RESTART);
 	ck_assert_int_eq(setsockopt(pair.fd[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)), 0);
-	ck_assert_int_eq(pthread_create(&other, NULL, send_and_tell, (void *)ways[_i]), 0);
-	while (!atomic_load(&over)) {
-		usleep(1000);
-		pthread_kill(other, SIGUSR1);
-	}
-	pthread_join(other, NULL);
-	ck_assert_int_eq(sent, -1);
-	ck_assert_int_eq(error_of_send, EINTR);
-	all_comes();
+	is_ended_by_a_signal(ways[_i]);
 }
 END_TEST
 
@@ -163,14 +164,7 @@ START_TEST(a_limit_is_one_for_both_waits)
 	ck_assert_int_eq(setsockopt(pair.fd[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)), 0);
 	ck_assert_int_eq(pthread_create(&other, NULL, send_and_tell, (void *)ways[_i]), 0);
 	usleep(5000);
-	words->rx_asleep--;
-	while (!atomic_load(&over))
-		if (!get_some(4096))
-			usleep(1000);
-	pthread_join(other, NULL);
-	ck_assert_int_eq(sent, COUNT);
-	written += COUNT;
-	the_rest_comes_in_order();
+	is_sent_when_he_has_read(other);
 }
 END_TEST
 
