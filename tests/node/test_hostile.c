@@ -119,7 +119,7 @@ START_TEST(offers_of_what_was_closed_expel_nobody)
 			usleep(20);
 	}
 	close(file);
-	ck_assert_int_eq(service_status(&service, "counters.offers_refused"), RACES);
+	service_await(&service, "counters.offers_refused", RACES);
 	ck_assert_int_eq(service_status(&service, "counters.misused"), 0);
 	move(&a, &b, &pair, 0, grants);
 	service_end(&service);
@@ -480,7 +480,7 @@ START_TEST(bad_luck_is_no_nonsense)
 		service_status(&service, "slots");
 	}
 	ck_assert_int_eq(service_status(&service, "counters.misused"), 0);
-	ck_assert_int_eq(service_status(&service, "counters.offers_refused"), 600);
+	service_await(&service, "counters.offers_refused", 600);
 	ck_assert_int_eq(service_status(&service, "slots"), 1);
 	service_end(&service);
 }
