@@ -168,7 +168,8 @@ void cw_switch_attach(struct cw_stream *stream, struct cw_arena *arena, uint32_t
 }
 
 /* The first call of a side after the grant, when no call that knew nothing of the slot is still in the kernel. A direction that was left
- * has no use for it: and the kernel's counters no longer tell the offset, once bytes went by ring. */
+ * has no use for it: and the kernel's counters no longer tell the offset, once bytes went by ring. By a number that means another socket
+ * since the call began, that one's offset would be taken for the stream's; while the lock is held it stays (cw_stream_let_pass). */
 static void try_attach_tx(struct cw_stream *stream, int fd)
 {
 	struct cw_direction *tx = stream->tx;
@@ -291,7 +292,8 @@ bool cw_tx_lock(struct cw_stream *stream, int fd, bool *nested)
 	if (cw_unlikely(!atomic_load_explicit(&tx->tx_attached, memory_order_relaxed)) && !*nested) {
 		if (taken_away(stream, fd, &tx->tx_lock))
 			return false;
-		try_attach_tx(stream, fd);
+		if (cw_stream_at(stream, fd))
+			try_attach_tx(stream, fd);
 	}
 	return true;
 }
@@ -305,7 +307,8 @@ bool cw_rx_lock(struct cw_stream *stream, int fd, bool *nested)
 	if (cw_unlikely(!atomic_load_explicit(&rx->rx_attached, memory_order_relaxed)) && !*nested) {
 		if (taken_away(stream, fd, &rx->rx_lock))
 			return false;
-		try_attach_rx(stream, fd);
+		if (cw_stream_at(stream, fd))
+			try_attach_rx(stream, fd);
 	}
 	if (cw_unlikely(atomic_load_explicit(&rx->rx_bell, memory_order_relaxed)) && !*nested)
 		cw_switch_quit_bell(stream);
