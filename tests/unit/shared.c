@@ -87,6 +87,26 @@ START_TEST(a_child_does_not_attach_beside_a_call_of_its_parents)
 }
 END_TEST
 
+/* A call that found the stream at a number which means another socket since: that one's counters would give its offset for the stream's. */
+START_TEST(a_number_that_means_another_socket_attaches_nothing)
+{
+	int other;
+
+	open_both();
+	other = dup(pair.fd[1]);
+	cw_pending_in(reader, other);
+	ck_assert(!reader->rx->rx_attached);
+	ck_assert_int_eq(cw_send(writer, other, "!", 1, 0), -1);
+	ck_assert_int_eq(errno, EBADF);
+	ck_assert(!writer->tx->tx_attached);
+	ck_assert_int_eq(cw_send(writer, pair.fd[0], "!", 1, 0), 1);
+	ck_assert(writer->tx->tx_attached);
+	cw_pending_in(reader, pair.fd[1]);
+	ck_assert(reader->rx->rx_attached);
+	close(other);
+}
+END_TEST
+
 static void reset_it(struct cw_stream *stream)
 {
 	cw_switch_break(stream, pair.fd[1], CW_REASON_lock_lost);
@@ -120,6 +140,7 @@ int main(void)
 	tcase_add_test(units, a_sharer_that_is_stopped_is_waited_for);
 	tcase_add_test(units, who_has_no_such_socket_is_not_waited_for);
 	tcase_add_test(units, a_child_does_not_attach_beside_a_call_of_its_parents);
+	tcase_add_test(units, a_number_that_means_another_socket_attaches_nothing);
 	tcase_add_test(units, a_sharers_reset_is_told_as_one);
 	return run_units(runner);
 }
