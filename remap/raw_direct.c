@@ -7,7 +7,10 @@
 #ifdef CW_RAW_HERE
 #include <cpuid.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "call.h"
 #include "plain.h"
@@ -16,15 +19,17 @@
 #define STATE_ROOM 4096 /* xsavec's, of what is below */
 #define ABOVE      (STATE_ROOM + sizeof(struct cw_raw_direct))
 #define IN_SSE     2
-#define OUR_STATE  0xe7 /* x87, SSE, AVX, AVX-512: what C code and libc may use */
+#define TELLS_USE  6    /* xsavec, and xgetbv tells what is in use */
+#define OUR_STATE  0xe6 /* SSE, AVX, AVX-512: what C code and libc use; not x87, which is in use behind every signal */
 
 uint64_t cw_raw_state;
 
 #define NAMED(number)  [SYS_##number] = CW_RAW_BY_NAME
+#define NUMBER(number) [SYS_##number] = CW_RAW_BY_NUMBER
 #define KERNEL(number) [SYS_##number] = CW_RAW_BY_KERNEL
 uint8_t cw_raw_way[CW_RAW_NUMBERS] = {
-	NAMED(read),
-	NAMED(write),
+	NUMBER(read),
+	NUMBER(write),
 	NAMED(readv),
 	NAMED(writev),
 	NAMED(preadv2),
@@ -43,9 +48,9 @@ uint8_t cw_raw_way[CW_RAW_NUMBERS] = {
 	NAMED(accept),
 	NAMED(accept4),
 	NAMED(shutdown),
-	NAMED(setsockopt),
+	[SYS_setsockopt] = CW_RAW_BY_OPTION,
 	NAMED(getsockopt),
-	NAMED(close),
+	NUMBER(close),
 	NAMED(dup),
 	NAMED(dup2),
 	NAMED(dup3),
@@ -109,12 +114,16 @@ uint8_t cw_raw_way[CW_RAW_NUMBERS] = {
 	KERNEL(uname),
 };
 
+_Static_assert(CW_RAW_BY_NAME == 1 && CW_RAW_BY_KERNEL == 2 && CW_RAW_BY_OPTION == 3 && CW_DESCRIPTORS == 1 << 20 && SOL_SOCKET == 1 &&
+		       SO_KEEPALIVE == 9 && IPPROTO_TCP == 6 && TCP_KEEPIDLE == 4 && TCP_KEEPINTVL == 5 && TCP_KEEPCNT == 6,
+	       "raw_direct_stubs.S knows them");
+
 bool cw_raw_direct_possible(void)
 {
 	unsigned a, b, c, d, low, high;
 
 	if (!cw_raw_fsgsbase || !__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !__get_cpuid_count(0xd, 1, &a, &b, &c, &d) ||
-	    !(a & 2)) /* xsavec */
+	    (a & TELLS_USE) != TELLS_USE)
 		return false;
 	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	cw_raw_state = low & OUR_STATE;

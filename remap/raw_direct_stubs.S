@@ -27,15 +27,53 @@
 #define STATE  984
 #define BEFORE 992
 
-#define BY_NAME 1
-#define NUMBERS 512
+#define NUMBERS     512 /* of ways, of which these are (raw_jumps.h) */
+#define BY_NAME     1
+#define BY_KERNEL   2
+#define BY_OPTION   3
+#define DESCRIPTORS (1 << 20) /* of the table */
+
+#define SOCKET    1 /* level SOL_SOCKET, and its options that are not ours to know */
+#define KEEPALIVE 9
+#define TCP       6 /* level IPPROTO_TCP: TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT */
+#define KEEPIDLE  4
+#define KEEPS     3
+
+#define MXCSR    24 /* of what xsavec writes */
+#define XMM      160
+#define KEPT     512
+#define FORMAT   520
+#define IN_SSE   2
+#define COMPACT  0x8000000000000002
+#define NOT_SSE  ~IN_SSE
 
 	.hidden cw_raw_way
 	.hidden cw_raw_selector
 	.hidden cw_raw_beside
 	.hidden cw_raw_state
 	.hidden cw_raw_direct_answer
+	.hidden cw_table
 	.text
+
+	.macro each_register what
+	.irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	\what \number
+	.endr
+	.endm
+	.macro keep_register number
+	movaps %xmm\number, XMM+16*\number(%rsp)
+	.endm
+	.macro put_back_register number
+	movaps XMM+16*\number(%rsp), %xmm\number
+	.endm
+
+	/* To eax: what is in use of what xsavec keeps, but for SSE. Changes rcx and rdx. */
+	.macro in_use
+	movl $1, %ecx
+	xgetbv
+	andl cw_raw_state(%rip), %eax
+	andl $NOT_SSE, %eax
+	.endm
 
 /*
  * A call that came by a jump. rcx tells the system call instruction beside it, which makes the call where this doesn't; rcx and r11 alone
@@ -44,6 +82,9 @@
  * the context; from _restore on that is done anew, since a handler may have changed what is put back; from _back on it is behind its call.
  * Handlers that libc calls by itself are shown these places: the context is one call's from before the first register is kept in it until
  * after the last is back.
+ *
+ * Of the wide registers the lower halves alone are kept where the rest is in its first state, which is so of nearly all calls and takes a
+ * fifth of the time; they are left as xsavec would write them. What a function of libc's has used since is put back to its first state.
  */
 	.type cw_raw_direct, @function
 	place cw_raw_direct
@@ -52,8 +93,8 @@
 	leaq cw_raw_way(%rip), %r11
 	cmpb $BY_NAME, (%r11,%rax)
 	jb 9f
-	ja 8f
-	cmpb $0, cw_raw_selector(%rip)
+	ja 6f
+5:	cmpb $0, cw_raw_selector(%rip)
 	je 9f
 	rdgsbase %r11
 	testq %r11, %r11
@@ -103,18 +144,34 @@
 	cmpq %rax, %rcx
 	je 1f
 	wrfsbase %rcx
-1:	movl cw_raw_state(%rip), %eax
+1:	in_use
+	movl %eax, %r14d
+	jnz 3f
+	each_register keep_register
+	stmxcsr MXCSR(%rsp)
+	movq $IN_SSE, KEPT(%rsp)
+	movabsq $COMPACT, %rax
+	movq %rax, FORMAT(%rsp)
+	jmp 4f
+3:	movl cw_raw_state(%rip), %eax
 	movl cw_raw_state+4(%rip), %edx
 	xsavec64 (%rsp)
+4:
 	place cw_raw_direct_kept
 	movq %rbx, %rdi
 	movq %r13, %rsi
 	call cw_raw_direct_answer
 	place cw_raw_direct_over
-	movl cw_raw_state(%rip), %eax
+	in_use
+	orl %r14d, %eax
+	jnz 3f
+	each_register put_back_register
+	ldmxcsr MXCSR(%rsp)
+	jmp 4f
+3:	movl cw_raw_state(%rip), %eax
 	movl cw_raw_state+4(%rip), %edx
 	xrstor64 (%rsp)
-	movq PROGRAM_FS(%rbx), %rax
+4:	movq PROGRAM_FS(%rbx), %rax
 	cmpq OWN_FS(%rbx), %rax
 	je 2f
 	wrfsbase %rax
@@ -142,6 +199,26 @@
 	place cw_raw_direct_end_of
 	nop
 	place cw_raw_direct_aside
+6:	cmpb $BY_KERNEL, (%r11,%rax)
+	je 8f
+	cmpb $BY_OPTION, (%r11,%rax)
+	je 7f
+	cmpq $DESCRIPTORS, %rdi
+	jae 5b
+	leaq cw_table(%rip), %r11
+	cmpl $0, (%r11,%rdi,4)
+	je 8f
+	jmp 5b
+7:	leal -KEEPIDLE(%rdx), %r11d
+	cmpl $TCP, %esi
+	jne 1f
+	cmpl $KEEPS, %r11d
+	jae 5b
+	jmp 8f
+1:	cmpl $SOCKET, %esi
+	jne 5b
+	cmpl $KEEPALIVE, %edx
+	jne 5b
 8:	addq cw_raw_beside(%rip), %rcx
 9:	jmp *%rcx
 	place cw_raw_direct_aside_end

@@ -18,6 +18,8 @@ enum cw_raw_way {
 	CW_RAW_BY_SIGNAL, /* it needs the program's registers, its stack, or its masks */
 	CW_RAW_BY_NAME,   /* it may be one of a socket */
 	CW_RAW_BY_KERNEL, /* nothing here wants to know of it */
+	CW_RAW_BY_OPTION, /* by name, but for options of keep-alive, which are the kernel's */
+	CW_RAW_BY_NUMBER, /* by name where its descriptor means something to us, else by the kernel */
 };
 
 #define CW_RAW_NUMBERS 512

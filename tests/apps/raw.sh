@@ -15,7 +15,7 @@ build_go go-dynamic 1 echo.go web.go && build_go go-static 0 echo.go web.go && b
 	c signals-dynamic signals.c && c signals-static signals.c -static &&
 	c signals-dynamic-jumps signals.c -DAS_GO && c signals-static-jumps signals.c -DAS_GO -static &&
 	c jumped-dynamic jumped.c && c jumped-static jumped.c -static &&
-	c places places.c -static || built=0
+	c first first.c -static -nostdlib && c places places.c -static || built=0
 if [ "$built" = 0 ]; then
 	not_ok "the programs are built" "see above"
 	exit 1
@@ -75,6 +75,7 @@ with_and_without "dynamic C by jumps" jumped dynamic unseen
 with_and_without "static C by no jumps" jumped_by_signals static
 
 with_and_without "static C with handlers on its own stack" signalled places
+with_and_without "registers where a program begins" signalled first
 
 "${CC:-gcc}" -O2 -Wall -Wextra -Werror -Wno-unused-parameter -static -o "$work/cancelled-glibc" "$sources/cancelled.c" -pthread
 "${MUSL_CC:-musl-gcc}" -O2 -w -static -o "$work/cancelled-musl" "$sources/cancelled.c"

@@ -7,6 +7,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -20,8 +21,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -96,7 +99,7 @@ __asm__(".text\n"
 	"	jbe 3f\n"
 	"	negq %rax\n"
 	"3:	ret\n"
-	/* read(in[0], in[1], in[2]) with in[3...] in all registers that a call keeps, which go to out. */
+	/* readv(in[0], in[1], in[2]) with in[3...] in all registers that a call keeps, which go to out. */
 	".balign 16, 0xcc\n"
 	"checked:\n"
 	"	pushq %rbx\n"
@@ -121,7 +124,7 @@ __asm__(".text\n"
 	"	movq 8(%rdi), %rsi\n"
 	"	movq 16(%rdi), %rdx\n"
 	"	movq (%rdi), %rdi\n"
-	"	xorl %eax, %eax\n"
+	"	movl $19, %eax\n"
 	"	syscall\n"
 	"	cmpq $-4095, %rax\n"
 	"	jbe 4f\n"
@@ -199,6 +202,17 @@ static void shapes(void)
 
 /* ---- what a call keeps, while signals come ---- */
 
+/* The wide registers to their first state: no more than the lower halves is in use. */
+static void forget_wide(void)
+{
+	static struct {
+		unsigned words[6], mxcsr, rest[121], header[16];
+	} __attribute__((aligned(64))) none = {.mxcsr = 0x1f80};
+
+	if (__builtin_cpu_supports("avx"))
+		__asm__ volatile("xrstor64 %0" ::"m"(none), "a"(0xe4), "d"(0));
+}
+
 static volatile sig_atomic_t came;
 
 static void scribble(int number, siginfo_t *info, void *context)
@@ -217,6 +231,7 @@ static void keeps(void)
 	unsigned long in[32], out[32];
 	int ends[2], wrong = 0, rounds = 0;
 	char sent[8] = "message", got[8];
+	struct iovec room = {got, sizeof(got)};
 
 	if (pipe(ends))
 		return;
@@ -225,14 +240,16 @@ static void keeps(void)
 	for (int i = 3; i < 32; i++)
 		in[i] = (unsigned long)i * 0x0101010101010101ul;
 	in[0] = (unsigned long)ends[0];
-	in[1] = (unsigned long)got;
-	in[2] = sizeof(got);
+	in[1] = (unsigned long)&room;
+	in[2] = 1;
 	for (; rounds < 20000 || came < 200; rounds++) {
 		long result;
 
 		if (ANY(write, ends[1], sent, sizeof(sent)) != sizeof(sent))
 			wrong++;
 		memset(got, 0, sizeof(got));
+		if (rounds & 1)
+			forget_wide();
 		result = checked(in, out);
 		wrong += result != sizeof(got) || memcmp(got, sent, sizeof(got)) != 0 || memcmp(in, out, 18 * sizeof(in[0])) != 0;
 		yield();
@@ -283,6 +300,68 @@ static void keeps_wide(void)
 	printf("kept wide, wrong %d\n", wrong);
 }
 
+/* What was in its first state is so again, whatever the call has used. */
+static long first_state(int fd, void *to, long size, void *out)
+{
+	long result = SYS_read;
+
+	forget_wide();
+	if (__builtin_cpu_supports("avx512f"))
+		__asm__ volatile("syscall\n\tcmpq $-4095, %%rax\n\tjbe 7f\n\tnop\n7:\t"
+				 "vmovups %%zmm17, (%4)\n\tvmovups %%ymm5, 64(%4)"
+				 : "+a"(result)
+				 : "D"((long)fd), "S"(to), "d"(size), "r"(out)
+				 : "rcx", "r11", "memory");
+	else if (__builtin_cpu_supports("avx"))
+		__asm__ volatile("syscall\n\tcmpq $-4095, %%rax\n\tjbe 7f\n\tnop\n7:\t"
+				 "vmovups %%ymm5, 64(%4)"
+				 : "+a"(result)
+				 : "D"((long)fd), "S"(to), "d"(size), "r"(out)
+				 : "rcx", "r11", "memory");
+	else
+		result = read(fd, to, (size_t)size);
+	return result;
+}
+
+/* A connection to itself, which goes by ring soon. */
+static bool connect_ends(int ends[2])
+{
+	struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(here);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+	if (bind(listener, (struct sockaddr *)&here, length) || listen(listener, 1) ||
+	    getsockname(listener, (struct sockaddr *)&here, &length) || connect(ends[0], (struct sockaddr *)&here, length))
+		return false;
+	ends[1] = accept(listener, NULL, NULL);
+	close(listener);
+	return ends[1] >= 0;
+}
+
+static void keeps_first_state(void)
+{
+	static char sent[400], got[sizeof(sent)];
+	char out[96] = {0};
+	int ends[2], wrong = 0;
+
+	memset(sent, 0x7e, sizeof(sent));
+	if (!connect_ends(ends))
+		return;
+	for (int i = 0; i < 1000; i++) {
+		wrong += ANY(write, ends[1], sent, sizeof(sent)) != sizeof(sent);
+		memset(got, 0, sizeof(got));
+		wrong += first_state(ends[0], got, sizeof(got), out) != sizeof(got) || memcmp(sent, got, sizeof(got)) != 0;
+		for (unsigned at = 0; at < sizeof(out); at++)
+			wrong += at < 64 || at >= 80 ? out[at] != 0 : 0;
+		if (i % 100 == 0)
+			usleep(1000);
+	}
+	ANY(close, ends[0]);
+	ANY(close, ends[1]);
+	printf("first state, wrong %d\n", wrong);
+}
+
 /* ---- a signal at each of a call's instructions ---- */
 
 #define OF_ENTRY 150 /* instructions from the call on, and from what the kernel did for it */
@@ -296,6 +375,7 @@ static _Noreturn void be_stepped(void)
 {
 	unsigned long in[32], out[32];
 	char sent[8] = "stepped", got[8];
+	struct iovec room = {got, sizeof(got)};
 	int ends[2];
 
 	if (pipe(ends))
@@ -303,8 +383,8 @@ static _Noreturn void be_stepped(void)
 	for (int i = 3; i < 32; i++)
 		in[i] = (unsigned long)i * 0x0101010101010101ul;
 	in[0] = (unsigned long)ends[0];
-	in[1] = (unsigned long)got;
-	in[2] = sizeof(got);
+	in[1] = (unsigned long)&room;
+	in[2] = 1;
 	on(SIGUSR1, scribble, SA_RESTART);
 	ptrace(PTRACE_TRACEME, 0, 0, 0);
 	__asm__ volatile("int3"); /* the first stop is this, and no signal that must go on */
@@ -313,6 +393,8 @@ static _Noreturn void be_stepped(void)
 
 		told->wrong += write(ends[1], sent, sizeof(sent)) != sizeof(sent);
 		memset(got, 0, sizeof(got));
+		if (told->rounds & 1)
+			forget_wide();
 		__asm__ volatile("int3");
 		result = checked(in, out);
 		told->wrong += result != sizeof(got) || memcmp(got, sent, sizeof(got)) != 0 || memcmp(in, out, 18 * sizeof(in[0])) != 0;
@@ -400,6 +482,14 @@ static void over_call(int number, siginfo_t *info, void *argument)
 		ANY(write, ends[1], &byte, 1);
 }
 
+/* A call that is one by name whatever the descriptor is; read is so of a socket. */
+static long take(char *to)
+{
+	struct iovec room = {to, 1};
+
+	return ANY(readv, ends[0], &room, 1);
+}
+
 static void wait_over(const char *name, int flags, bool see)
 {
 	char byte = '-';
@@ -407,7 +497,7 @@ static void wait_over(const char *name, int flags, bool see)
 
 	on(SIGALRM, over_call, flags);
 	timer(20000, 0);
-	result = ANY(read, ends[0], &byte, 1);
+	result = take(&byte);
 	printf("%s: %ld %c", name, result, byte);
 	if (see)
 		printf(", at its place %d, on the stack %d", shown == (uintptr_t)any_call, inside);
@@ -446,12 +536,14 @@ static void waits(bool see)
 		wait_over("on another", SA_RESTART | SA_ONSTACK, true);
 	}
 	wait_over("in vain", 0, false);
+	timer(20000, 0);
+	printf("and by the kernel: %ld\n", ANY(read, ends[0], &byte, 1));
 	polled.fd = ends[0];
 	while (poll_stored(&polled, 1, 0) > 0)
-		ANY(read, ends[0], &byte, 1);
+		take(&byte);
 	on(SIGALRM, mask_behind, SA_RESTART);
 	timer(20000, 0);
-	ANY(read, ends[0], &byte, 1);
+	take(&byte);
 	sigprocmask(SIG_SETMASK, NULL, &mask);
 	printf("blocked behind: %d\n", see ? sigismember(&mask, SIGUSR2) : 1);
 	on(SIGALRM, over_call, SA_RESTART);
@@ -459,7 +551,7 @@ static void waits(bool see)
 	for (volatile int i = 0; i < 20; i++)
 		if (!sigsetjmp(back, 1)) {
 			timer(2000, 0);
-			ANY(read, ends[0], &byte, 1);
+			take(&byte);
 		} else {
 			jumps++;
 		}
@@ -487,7 +579,7 @@ static void outer(int number, siginfo_t *info, void *argument)
 	for (unsigned i = 0; i < 64; i++)
 		kept[i] = i * 0x0101010101010101ul;
 	timer(20000, 0);
-	ANY(read, ends[0], &byte, 1);
+	take(&byte);
 	in_order = byte == 'n';
 	for (unsigned i = 0; i < 64; i++)
 		in_order &= kept[i] == i * 0x0101010101010101ul;
@@ -534,6 +626,7 @@ static void *call_for_ever(void *argument)
 {
 	int wrong = 0, pair[2];
 	char byte = 0;
+	struct iovec room = {&byte, 1};
 
 	if (pipe(pair))
 		return (void *)1;
@@ -541,7 +634,7 @@ static void *call_for_ever(void *argument)
 		char sent = (char)++calls;
 
 		wrong += ANY(write, pair[1], &sent, 1) != 1;
-		wrong += ANY(read, pair[0], &byte, 1) != 1 || byte != sent;
+		wrong += (calls & 1 ? ANY(read, pair[0], &byte, 1) : ANY(readv, pair[0], &room, 1)) != 1 || byte != sent;
 		wrong += any(SYS_getpid, 0, 0, 0, 0, 0, 0) != getpid();
 	}
 	return (void *)(intptr_t)wrong;
@@ -600,6 +693,7 @@ int main(int count, char **words)
 	shapes();
 	keeps();
 	keeps_wide();
+	keeps_first_state();
 	steps();
 	waits(count < 2);
 	nests();
