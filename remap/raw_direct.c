@@ -22,7 +22,10 @@
 #define TELLS_USE  6    /* xsavec, and xgetbv tells what is in use */
 #define OUR_STATE  0xe6 /* SSE, AVX, AVX-512: what C code and libc use; not x87, which is in use behind every signal */
 
+#define LATER 0xa0 /* AVX-512's masks and second sixteen registers */
+
 uint64_t cw_raw_state;
+uint32_t cw_raw_by_xsave;
 
 #define NAMED(number)  [SYS_##number] = CW_RAW_BY_NAME
 #define NUMBER(number) [SYS_##number] = CW_RAW_BY_NUMBER
@@ -127,6 +130,9 @@ bool cw_raw_direct_possible(void)
 		return false;
 	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	cw_raw_state = low & OUR_STATE;
+	cw_raw_by_xsave = OUR_STATE;
+	if ((low & OUR_STATE) == OUR_STATE && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX512F) && (b & bit_AVX512BW))
+		cw_raw_by_xsave &= ~LATER;
 	return true;
 }
 

@@ -45,12 +45,16 @@
 #define FORMAT   520
 #define IN_SSE   2
 #define COMPACT  0x8000000000000002
-#define NOT_SSE  ~IN_SSE
+#define UPPER    0x44 /* upper halves of the first sixteen: AVX, and AVX-512's of these */
+#define LATER    0xa0 /* AVX-512: masks, and the second sixteen */
+#define ZMM      1024 /* these, where xsavec writes nothing of what is kept beside them */
+#define MASKS    2048
 
 	.hidden cw_raw_way
 	.hidden cw_raw_selector
 	.hidden cw_raw_beside
 	.hidden cw_raw_state
+	.hidden cw_raw_by_xsave
 	.hidden cw_raw_direct_answer
 	.hidden cw_table
 	.text
@@ -66,13 +70,35 @@
 	.macro put_back_register number
 	movaps XMM+16*\number(%rsp), %xmm\number
 	.endm
+	.macro each_later what
+	.irp number, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	\what \number
+	.endr
+	.endm
+	.macro keep_later number
+	vmovdqa64 %zmm\number, ZMM+64*(\number-16)(%rsp)
+	.endm
+	.macro put_back_later number
+	vmovdqa64 ZMM+64*(\number-16)(%rsp), %zmm\number
+	.endm
+	.macro each_mask what
+	.irp number, 0, 1, 2, 3, 4, 5, 6, 7
+	\what \number
+	.endr
+	.endm
+	.macro keep_mask number
+	kmovq %k\number, MASKS+8*\number(%rsp)
+	.endm
+	.macro put_back_mask number
+	kmovq MASKS+8*\number(%rsp), %k\number
+	.endm
 
 	/* To eax: what is in use of what xsavec keeps, but for SSE. Changes rcx and rdx. */
 	.macro in_use
 	movl $1, %ecx
 	xgetbv
 	andl cw_raw_state(%rip), %eax
-	andl $NOT_SSE, %eax
+	andl $UPPER|LATER, %eax
 	.endm
 
 /*
@@ -83,8 +109,9 @@
  * Handlers that libc calls by itself are shown these places: the context is one call's from before the first register is kept in it until
  * after the last is back.
  *
- * Of the wide registers the lower halves alone are kept where the rest is in its first state, which is so of nearly all calls and takes a
- * fifth of the time; they are left as xsavec would write them. What a function of libc's has used since is put back to its first state.
+ * Of the first sixteen wide registers the lower halves alone are kept where the rest is in its first state, which is so of nearly all
+ * calls and takes a fifth of the time; they are left as xsavec would write them. The second sixteen and the masks are in use for good once
+ * libc's functions of strings have used them, and are kept beside these. What has come into use since is put back to its first state.
  */
 	.type cw_raw_direct, @function
 	place cw_raw_direct
@@ -146,8 +173,13 @@
 	wrfsbase %rcx
 1:	in_use
 	movl %eax, %r14d
+	testl cw_raw_by_xsave(%rip), %eax
 	jnz 3f
-	each_register keep_register
+	testl %eax, %eax
+	jz 2f
+	each_later keep_later
+	each_mask keep_mask
+2:	each_register keep_register
 	stmxcsr MXCSR(%rsp)
 	movq $IN_SSE, KEPT(%rsp)
 	movabsq $COMPACT, %rax
@@ -162,10 +194,18 @@
 	movq %r13, %rsi
 	call cw_raw_direct_answer
 	place cw_raw_direct_over
-	in_use
-	orl %r14d, %eax
+	testl cw_raw_by_xsave(%rip), %r14d
 	jnz 3f
-	each_register put_back_register
+	testl %r14d, %r14d
+	jnz 1f
+	in_use
+	testl %eax, %eax
+	jnz 3f
+	jmp 2f
+1:	vzeroupper
+	each_later put_back_later
+	each_mask put_back_mask
+2:	each_register put_back_register
 	ldmxcsr MXCSR(%rsp)
 	jmp 4f
 3:	movl cw_raw_state(%rip), %eax

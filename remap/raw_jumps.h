@@ -77,7 +77,8 @@ static inline bool cw_raw_is_direct(const struct cw_raw_thread *thread, const uc
 /* raw_direct_stubs.S */
 extern const char cw_raw_direct[], cw_raw_direct_taking[], cw_raw_direct_taken[], cw_raw_direct_kept[], cw_raw_direct_over[],
 	cw_raw_direct_restore[], cw_raw_direct_back[], cw_raw_direct_end_of[], cw_raw_direct_aside[], cw_raw_direct_aside_end[];
-extern uintptr_t cw_raw_beside; /* from the instruction that is dispatched to the one that is not */
-extern uint64_t cw_raw_state;   /* the processor's state that a call by the kernel keeps, for xsavec */
+extern uintptr_t cw_raw_beside;  /* from the instruction that is dispatched to the one that is not */
+extern uint64_t cw_raw_state;    /* the processor's state that a call by the kernel keeps, for xsavec */
+extern uint32_t cw_raw_by_xsave; /* of that: what xsavec alone keeps, if it is in use */
 #endif
 #endif

@@ -258,45 +258,84 @@ static void keeps(void)
 	printf("kept, wrong %d\n", wrong);
 }
 
-/* getsockname is no call of ours, readv is: what either way leaves in the widest registers. */
-static long wide(long number, const void *in, void *out)
+/* A connection to itself, which goes by ring soon. */
+static bool connect_ends(int ends[2])
 {
-	struct {
-		long size, more[8];
-	} room = {0};
+	struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(here);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+	if (bind(listener, (struct sockaddr *)&here, length) || listen(listener, 1) ||
+	    getsockname(listener, (struct sockaddr *)&here, &length) || connect(ends[0], (struct sockaddr *)&here, length))
+		return false;
+	ends[1] = accept(listener, NULL, NULL);
+	close(listener);
+	return ends[1] >= 0;
+}
+
+/* What a call leaves in the widest registers, where the upper halves of the first sixteen are in use or not. */
+static long wide(long number, const long a[3], long upper, const void *in, void *out)
+{
 	long result = -1;
 
 	if (__builtin_cpu_supports("avx512f"))
-		__asm__ volatile("vmovups (%3), %%zmm17\n\tkmovw (%3), %%k3\n\t"
+		__asm__ volatile("vmovups (%3), %%zmm5\n\ttestq %7, %7\n\tjnz 6f\n\tvzeroupper\n6:\t"
+				 "vmovups (%3), %%zmm17\n\tkmovw (%3), %%k3\n\t"
 				 "syscall\n\tcmpq $-4095, %%rax\n\tjbe 7f\n\tnop\n7:\t"
-				 "vmovups %%zmm17, (%4)\n\tkmovw %%k3, (%4)"
+				 "vmovups %%zmm17, (%4)\n\tkmovw %%k3, (%4)\n\tvmovups %%zmm5, 64(%4)\n\tvzeroupper"
 				 : "=a"(result)
-				 : "0"(number), "D"(-1l), "r"(in), "r"(out), "S"(&room), "d"(&room)
-				 : "rcx", "r11", "memory");
+				 : "0"(number), "D"(a[0]), "r"(in), "r"(out), "S"(a[1]), "d"(a[2]), "r"(upper)
+				 : "rcx", "r11", "memory", "xmm5");
 	else if (__builtin_cpu_supports("avx"))
-		__asm__ volatile("vmovups (%3), %%ymm5\n\t"
+		__asm__ volatile("vmovups (%3), %%ymm5\n\ttestq %7, %7\n\tjnz 6f\n\tvzeroupper\n6:\t"
 				 "syscall\n\tcmpq $-4095, %%rax\n\tjbe 7f\n\tnop\n7:\t"
-				 "vmovups %%ymm5, (%4)"
+				 "vmovups %%ymm5, 64(%4)\n\tvzeroupper"
 				 : "=a"(result)
-				 : "0"(number), "D"(-1l), "r"(in), "r"(out), "S"(&room), "d"(&room)
+				 : "0"(number), "D"(a[0]), "r"(in), "r"(out), "S"(a[1]), "d"(a[2]), "r"(upper)
 				 : "rcx", "r11", "memory", "xmm5");
 	else
-		memcpy(out, in, 64);
+		result = any(number, a[0], a[1], a[2], 0, 0, 0);
 	return result;
 }
 
 static void keeps_wide(void)
 {
-	char in[64], out[64] = {0};
-	int wrong = 0;
+	const bool masks = __builtin_cpu_supports("avx512f");
+	const int most = masks ? 64 : __builtin_cpu_supports("avx") ? 32 : 0;
+	static char sent[400], got[sizeof(sent)];
+	char in[64], out[128], same[128];
+	int ends[2], wrong = 0;
 
+	if (!connect_ends(ends))
+		return;
+	memset(sent, 0x7e, sizeof(sent));
 	memset(in, 0x35, sizeof(in));
-	memcpy(out + 32, in + 32, 32);
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 2000; i++) {
+		const long ring[3] = {ends[0], (long)got, sizeof(got)}, kernel[3] = {-1};
+		int upper = i >> 1 & 1;
+
+		wrong += ANY(write, ends[1], sent, sizeof(sent)) != sizeof(sent);
+		memset(out, 0, sizeof(out));
+		memset(same, 0, sizeof(same));
 		in[0] = in[5] = in[30] = (char)i;
-		wide(i & 1 ? SYS_readv : SYS_getsockname, in, out);
-		wrong += memcmp(in, out, sizeof(in)) != 0;
+		if (masks)
+			memcpy(same, in, sizeof(in));
+		memcpy(same + 64, in, (size_t)(upper || !most ? most : 16));
+		if (i & 4)
+			forget_wide();
+		if (i & 8)
+			wide(SYS_lseek, kernel, upper, in, out);
+		else
+			wrong += wide(SYS_read, ring, upper, in, out) != sizeof(got);
+		wrong += memcmp(same, out, sizeof(same)) != 0;
+		if (i & 8)
+			wrong += ANY(read, ends[0], got, sizeof(got)) != sizeof(got);
+		if (i % 100 == 0)
+			usleep(1000);
 	}
+	ANY(close, ends[0]);
+	ANY(close, ends[1]);
 	printf("kept wide, wrong %d\n", wrong);
 }
 
@@ -321,22 +360,6 @@ static long first_state(int fd, void *to, long size, void *out)
 	else
 		result = read(fd, to, (size_t)size);
 	return result;
-}
-
-/* A connection to itself, which goes by ring soon. */
-static bool connect_ends(int ends[2])
-{
-	struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(here);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-
-	ends[0] = socket(AF_INET, SOCK_STREAM, 0);
-	if (bind(listener, (struct sockaddr *)&here, length) || listen(listener, 1) ||
-	    getsockname(listener, (struct sockaddr *)&here, &length) || connect(ends[0], (struct sockaddr *)&here, length))
-		return false;
-	ends[1] = accept(listener, NULL, NULL);
-	close(listener);
-	return ends[1] >= 0;
 }
 
 static void keeps_first_state(void)
