@@ -133,9 +133,8 @@ static inline bool cw_datagram_at(const struct cw_datagram *socket, int fd)
 static inline bool cw_datagram_lock(struct cw_datagram *socket, struct cw_lock *lock)
 {
 	struct cw_stream *entry = __atomic_load_n(&socket->entry, __ATOMIC_RELAXED);
-	uint64_t nowhere = 0;
 
-	return cw_lock(lock, cw_thread_id(), cw_likely(entry) ? &cw_counters(entry)[CW_COUNT_contended] : &nowhere) != CW_LOCK_NESTED;
+	return cw_lock_own(lock, cw_thread_id(), cw_likely(entry) ? &cw_counters(entry)[CW_COUNT_contended] : NULL) != CW_LOCK_NESTED;
 }
 
 static inline bool cw_tx_enter(struct cw_datagram *socket)

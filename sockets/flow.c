@@ -18,9 +18,7 @@ static uint32_t flows_used;
 
 static bool pool_enter(void)
 {
-	uint64_t ignored = 0;
-
-	return cw_lock(&pool_lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+	return cw_lock_own(&pool_lock, cw_thread_id(), NULL) != CW_LOCK_NESTED;
 }
 
 static void pool_exit(void)

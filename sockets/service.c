@@ -19,9 +19,7 @@ _Atomic int cw_service_fd = -1;
 
 bool cw_service_lock(void)
 {
-	uint64_t ignored = 0;
-
-	enum cw_lock_result result = cw_lock(&cw_service.lock, cw_thread_id(), &ignored);
+	enum cw_lock_result result = cw_lock_own(&cw_service.lock, cw_thread_id(), NULL);
 
 	/* Nested: a signal handler in the middle of our words with the service. What it wanted is done at another call. */
 	return result == CW_LOCK_HELD || result == CW_LOCK_RECOVERED;

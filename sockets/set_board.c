@@ -30,8 +30,7 @@ static struct cw_lock lock;
 static struct cw_board_view *new_view(struct cw_set *set, _Atomic uint64_t *word)
 {
 	struct cw_board_view *view = NULL;
-	uint64_t ignored = 0;
-	bool locked = cw_lock(&lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+	bool locked = cw_lock_own(&lock, cw_thread_id(), NULL) != CW_LOCK_NESTED;
 
 	if (locked && free_views) {
 		view = free_views;
@@ -53,13 +52,12 @@ static struct cw_board_view *new_view(struct cw_set *set, _Atomic uint64_t *word
 static void free_view(struct cw_set *set, struct cw_board_view *view)
 {
 	struct cw_board_view **place = &set->views;
-	uint64_t ignored = 0;
 
 	while (*place && *place != view)
 		place = &(*place)->next;
 	if (*place)
 		*place = view->next;
-	if (cw_lock(&lock, cw_thread_id(), &ignored) == CW_LOCK_NESTED)
+	if (cw_lock_own(&lock, cw_thread_id(), NULL) == CW_LOCK_NESTED)
 		return; /* one less */
 	view->next = free_views;
 	free_views = view;

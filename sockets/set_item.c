@@ -10,7 +10,7 @@ _Static_assert(KEPT == 3 * sizeof(void *), "they come first");
 
 static struct cw_item items[MAX_ITEMS] CW_TABLE;
 static struct cw_item *free_items;
-static uint32_t used;
+static _Atomic uint32_t used;
 static struct cw_lock lock;
 
 void cw_item_after_fork(void)
@@ -18,17 +18,26 @@ void cw_item_after_fork(void)
 	cw_lock_after_fork(&lock);
 }
 
+static struct cw_item *fresh(void)
+{
+	uint32_t number = atomic_load_explicit(&used, memory_order_relaxed);
+
+	while (number < MAX_ITEMS)
+		if (atomic_compare_exchange_weak_explicit(&used, &number, number + 1, memory_order_relaxed, memory_order_relaxed))
+			return &items[number];
+	return NULL;
+}
+
 struct cw_item *cw_item_new(void)
 {
 	struct cw_item *item = NULL;
-	uint64_t ignored = 0;
-	bool locked = cw_lock(&lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+	bool locked = cw_lock_own(&lock, cw_thread_id(), NULL) != CW_LOCK_NESTED;
 
-	if (free_items) {
+	if (locked && free_items) { /* below a handler somebody may be about to take that one */
 		item = free_items;
 		free_items = item->next;
-	} else if (used < MAX_ITEMS) {
-		item = &items[used++];
+	} else {
+		item = fresh();
 	}
 	if (locked)
 		cw_unlock(&lock);
@@ -39,11 +48,9 @@ struct cw_item *cw_item_new(void)
 
 void cw_item_free(struct cw_item *item)
 {
-	uint64_t ignored = 0;
-	bool locked = cw_lock(&lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
-
+	if (cw_lock_own(&lock, cw_thread_id(), NULL) == CW_LOCK_NESTED)
+		return; /* one less */
 	item->next = free_items;
 	free_items = item;
-	if (locked)
-		cw_unlock(&lock);
+	cw_unlock(&lock);
 }

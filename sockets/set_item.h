@@ -109,9 +109,7 @@ static inline bool cw_set_at(const struct cw_set *set, int fd)
 /* The lock is of this process alone. False: a signal handler in the middle of our own hold; pass it on to cw_set_unlock. */
 static inline bool cw_set_lock(struct cw_set *set)
 {
-	uint64_t ignored = 0;
-
-	return cw_lock(&set->lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+	return cw_lock_own(&set->lock, cw_thread_id(), NULL) != CW_LOCK_NESTED;
 }
 
 static inline void cw_set_unlock(struct cw_set *set, bool locked)

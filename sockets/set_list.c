@@ -13,9 +13,7 @@ static struct {
 
 static bool lock_list(const struct cw_stream *stream)
 {
-	uint64_t ignored = 0;
-
-	return cw_lock(&locks[stream->number % LOCKS].lock, cw_thread_id(), &ignored) != CW_LOCK_NESTED;
+	return cw_lock_own(&locks[stream->number % LOCKS].lock, cw_thread_id(), NULL) != CW_LOCK_NESTED;
 }
 
 static void unlock_list(const struct cw_stream *stream, bool locked)

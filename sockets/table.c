@@ -15,8 +15,7 @@ static _Atomic uint32_t changes;
 
 static bool lock_changing(void)
 {
-	uint64_t ignored = 0;
-	enum cw_lock_result result = cw_lock(&changing, cw_thread_id(), &ignored);
+	enum cw_lock_result result = cw_lock_own(&changing, cw_thread_id(), NULL);
 
 	return result == CW_LOCK_HELD || result == CW_LOCK_RECOVERED;
 }

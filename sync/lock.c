@@ -18,6 +18,7 @@
 #define TURN_NS             1000000       /* a waiter's sleep between two questions whether the holder lives */
 #define TURNS_BEFORE_ZOMBIE 8             /* between two questions whether the holder is a zombie */
 #define LIMIT_NS            2000000000ull /* past this the word is nonsense or its holder is stopped: the caller leaves the ring */
+#define LONGEST_TURN_NS     10000000      /* a turn counts no more: who is stopped meanwhile has not waited */
 #define OF_A_THREAD         "/proc/self/task/4294967295/syscall"
 
 /* A killed one that its parent has not waited for still has its id, but no memory: the kernel says so of any process, before it asks for
@@ -44,18 +45,15 @@ static bool holder_is_dead(uint32_t holder, unsigned turns)
 	return dead || holder > CW_LOCK_GUEST; /* no thread ever has such an id */
 }
 
-/*
- * A thread of this process that copies, and whose memory is slow to come (a file's page on a slow disk, userfaultfd): it is in the kernel,
- * and not by a system call. No peer can feign that, and the kernel's own lock of a socket is held as long.
- */
-static bool holder_waits_for_memory(uint32_t holder)
+/* The system call that a thread of this process is in, '-' if it is in none and yet waits, 'r' if it runs, or would; 0: not known. */
+static char said_of(uint32_t thread)
 {
 	static const char before[] = "/proc/self/task/", after[] = "/syscall";
 	char path[sizeof(OF_A_THREAD)], said[2] = {0};
 	int fd, saved = errno;
 
 	memcpy(path, before, sizeof(before));
-	memcpy(cw_put_decimal(path + sizeof(before) - 1, holder), after, sizeof(after));
+	memcpy(cw_put_decimal(path + sizeof(before) - 1, thread), after, sizeof(after));
 	fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		if (syscall(SYS_read, fd, said, sizeof(said)) < 0)
@@ -63,7 +61,19 @@ static bool holder_waits_for_memory(uint32_t holder)
 		syscall(SYS_close, fd);
 	}
 	errno = saved;
-	return said[0] == '-' && said[1] == '1';
+	return said[0] == '-' && said[1] != '1' ? 0 : said[0];
+}
+
+/*
+ * A thread of this process that copies, and whose memory is slow to come (a file's page on a slow disk, userfaultfd): it is in the kernel,
+ * and not by a system call. No peer can feign that, and the kernel's own lock of a socket is held as long. One that runs is believed too
+ * where no peer can write.
+ */
+static bool holder_goes_on(uint32_t holder, bool own)
+{
+	char said = said_of(holder);
+
+	return said == '-' || (own && said == 'r');
 }
 
 static bool try(struct cw_lock *lock, uint32_t from, uint32_t self)
@@ -84,16 +94,26 @@ static void sleep_a_turn(struct cw_lock *lock, uint32_t holder)
 	errno = saved;
 }
 
-enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended)
+/* How long the caller has waited, of what has passed since it looked last. */
+static uint64_t turn_waited(uint64_t *last)
 {
-	uint64_t start = 0;
+	uint64_t now = cw_monotonic_ns(), turn = *last ? now - *last : 0;
+
+	*last = now;
+	return turn < LONGEST_TURN_NS ? turn : LONGEST_TURN_NS;
+}
+
+static enum cw_lock_result wait_for(struct cw_lock *lock, uint32_t self, uint64_t *contended, bool own)
+{
+	uint64_t waited = 0, last = 0;
 	unsigned turns = 0;
 	uint32_t holder = atomic_load_explicit(&lock->holder, memory_order_relaxed);
 
 	if (holder == self)
 		return CW_LOCK_NESTED;
 	/* Counted for the stream, which has two locks, and before this one is had. */
-	atomic_fetch_add_explicit((_Atomic uint64_t *)contended, 1, memory_order_relaxed);
+	if (contended)
+		atomic_fetch_add_explicit((_Atomic uint64_t *)contended, 1, memory_order_relaxed);
 	for (int look = 0; look < LOOKS; look++) {
 		if (try(lock, 0, self))
 			return CW_LOCK_HELD;
@@ -105,19 +125,28 @@ enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *
 			return CW_LOCK_HELD;
 		if (holder && holder_is_dead(holder, turns++) && try(lock, holder, self))
 			return CW_LOCK_RECOVERED;
-		if (!start)
-			start = cw_monotonic_ns();
-		else if (cw_monotonic_ns() - start <= LIMIT_NS)
+		waited += turn_waited(&last);
+		if (waited <= LIMIT_NS)
 			;
 		else if (holder == CW_LOCK_GUEST && try(lock, holder, self))
 			return CW_LOCK_RECOVERED;
-		else if (holder_waits_for_memory(holder))
-			start = 0;
+		else if (holder_goes_on(holder, own))
+			waited = 0;
 		else
 			return CW_LOCK_TIMED_OUT;
 		if (holder)
 			sleep_a_turn(lock, holder);
 	}
+}
+
+enum cw_lock_result cw_lock_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended)
+{
+	return wait_for(lock, self, contended, false);
+}
+
+enum cw_lock_result cw_lock_own_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended)
+{
+	return wait_for(lock, self, contended, true);
 }
 
 static bool is_of_this_process(uint32_t thread)
@@ -131,16 +160,15 @@ static bool is_of_this_process(uint32_t thread)
 
 void cw_lock_pass(struct cw_lock *lock, uint32_t self)
 {
-	uint64_t start = 0;
+	uint64_t waited = 0, last = 0;
 	uint32_t holder;
 
 	while (!try(lock, 0, self)) {
 		holder = atomic_load_explicit(&lock->holder, memory_order_acquire);
 		if (holder == self || (holder && !is_of_this_process(holder)))
 			return;
-		if (!start)
-			start = cw_monotonic_ns();
-		else if (cw_monotonic_ns() - start > LIMIT_NS)
+		waited += turn_waited(&last);
+		if (waited > LIMIT_NS)
 			return;
 		if (holder)
 			sleep_a_turn(lock, holder);

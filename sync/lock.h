@@ -2,7 +2,8 @@
  * A lock in memory that several processes map, one of which may be killed while it holds it, and another of which may
  * write nonsense into it. The word is the holder's thread id. A waiter looks, then sleeps on the word in short turns and asks
  * whether the holder lives; the lock of a dead one is taken over, and the caller is told so that it can mend what the lock
- * protects. No wait is without a limit, but that for a thread of this process whose own memory is slow to come.
+ * protects. No wait is without a limit, but that for a thread of this process whose own memory is slow to come; the limit is of what the
+ * waiter itself has waited, not of what it was stopped for.
  *
  * A thread that finds itself the holder is a signal handler on top of its own locked section: it gets CW_LOCK_NESTED and may
  * do only what the section below notices (publish by compare-and-swap).
@@ -47,6 +48,24 @@ static inline enum cw_lock_result cw_lock(struct cw_lock *lock, uint32_t self, u
 		    atomic_compare_exchange_strong_explicit(&lock->holder, &free, self, memory_order_acquire, memory_order_relaxed), 1))
 		return CW_LOCK_HELD;
 	return cw_lock_slow(lock, self, contended);
+}
+
+/*
+ * A lock in memory of this process alone, where each number is of a thread that has taken it: one that runs is waited for as long as it
+ * takes, on a busy machine or in a debugger. The limit is for who has been interrupted by a handler that waits in a system call, for what
+ * the waiter, or somebody behind it, may be to do. contended: as in cw_lock, or NULL.
+ */
+enum cw_lock_result cw_lock_own_slow(struct cw_lock *lock, uint32_t self, uint64_t *contended);
+
+static inline enum cw_lock_result cw_lock_own(struct cw_lock *lock, uint32_t self, uint64_t *contended)
+{
+	uint32_t free = 0;
+
+	/* As L0. */
+	if (__builtin_expect(
+		    atomic_compare_exchange_strong_explicit(&lock->holder, &free, self, memory_order_acquire, memory_order_relaxed), 1))
+		return CW_LOCK_HELD;
+	return cw_lock_own_slow(lock, self, contended);
 }
 
 static inline void cw_unlock(struct cw_lock *lock)

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sync/cpu.h"
 #include "sync/lock.h"
 
 #define HOLDERS 4
@@ -333,6 +334,15 @@ static void *wait_for_lock(void *argument)
 	return &result;
 }
 
+static void *wait_for_own_lock(void *argument)
+{
+	struct slow *slow = argument;
+	static enum cw_lock_result result;
+
+	result = cw_lock_own(&slow->lock, own_id(), NULL);
+	return &result;
+}
+
 static int memory_that_comes_late(char **page)
 {
 	struct uffdio_api api = {.api = UFFD_API};
@@ -387,6 +397,106 @@ START_TEST(a_thread_that_only_sleeps_times_out)
 }
 END_TEST
 
+/* Of a lock in memory of this process alone nobody feigns the holder: one that runs is waited for, however long. */
+static void *run_with_lock(void *argument)
+{
+	struct slow *slow = argument;
+	uint64_t contended = 0, end = cw_monotonic_ns() + 3000000000ull;
+
+	cw_lock(&slow->lock, own_id(), &contended);
+	slow->reads = 1;
+	while (cw_monotonic_ns() < end)
+		;
+	cw_unlock(&slow->lock);
+	return NULL;
+}
+
+START_TEST(who_runs_with_a_lock_of_its_own_is_waited_for)
+{
+	static struct slow slow;
+	uint64_t contended = 0;
+	pthread_t runner;
+
+	ck_assert_int_eq(pthread_create(&runner, NULL, run_with_lock, &slow), 0);
+	while (!slow.reads)
+		sched_yield();
+	ck_assert_int_eq(cw_lock_own(&slow.lock, own_id(), &contended), CW_LOCK_HELD);
+	ck_assert_uint_eq(contended, 1);
+	ck_assert_int_eq(cw_lock_own(&slow.lock, own_id(), NULL), CW_LOCK_NESTED);
+	cw_unlock(&slow.lock);
+	ck_assert_int_eq(pthread_join(runner, NULL), 0);
+}
+END_TEST
+
+/* It is below a handler that waits, perhaps for the one that wants the lock. */
+START_TEST(who_waits_with_a_lock_of_its_own_is_not)
+{
+	static struct slow slow;
+	uint32_t self = own_id();
+	pthread_t waiter;
+	void *result;
+
+	slow.lock.holder = self;
+	ck_assert_int_eq(pthread_create(&waiter, NULL, wait_for_own_lock, &slow), 0);
+	ck_assert_int_eq(pthread_join(waiter, &result), 0);
+	ck_assert_int_eq(*(enum cw_lock_result *)result, CW_LOCK_TIMED_OUT);
+}
+END_TEST
+
+/* A job that is stopped for longer than the limit, while one of its threads waits for another. */
+struct stopped {
+	struct cw_lock lock;
+	int go_on[2];
+};
+
+static void *hold_until_told(void *argument)
+{
+	struct stopped *stopped = argument;
+	uint64_t contended = 0;
+	char told;
+
+	cw_lock(&stopped->lock, own_id(), &contended);
+	if (read(stopped->go_on[0], &told, 1) == 1)
+		cw_unlock(&stopped->lock);
+	return NULL;
+}
+
+static _Noreturn void be_stopped(struct stopped *stopped)
+{
+	uint64_t contended = 0;
+	pthread_t holder;
+
+	if (pthread_create(&holder, NULL, hold_until_told, stopped))
+		_exit(99);
+	while (!atomic_load(&stopped->lock.holder))
+		sched_yield();
+	_exit((int)cw_lock(&stopped->lock, own_id(), &contended));
+}
+
+START_TEST(the_time_that_a_waiter_is_stopped_for_is_none)
+{
+	static struct stopped stopped;
+	pid_t child;
+	int status;
+
+	ck_assert_int_eq(pipe(stopped.go_on), 0);
+	child = fork();
+	if (!child)
+		be_stopped(&stopped);
+	usleep(300000);
+	ck_assert_int_eq(kill(child, SIGSTOP), 0);
+	usleep(2500000);
+	ck_assert_int_eq(kill(child, SIGCONT), 0);
+	usleep(200000);
+	ck_assert_int_eq(write(stopped.go_on[1], "", 1), 1);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), CW_LOCK_HELD);
+	close(stopped.go_on[0]);
+	close(stopped.go_on[1]);
+}
+END_TEST
+
 /* A peer that changes the word as fast as it can: some answer must come. */
 static void *write_nonsense(void *argument)
 {
@@ -437,6 +547,9 @@ int main(void)
 	tcase_add_test(units, a_guest_is_waited_for);
 	tcase_add_test(units, a_holder_whose_memory_comes_late_is_waited_for);
 	tcase_add_test(units, a_thread_that_only_sleeps_times_out);
+	tcase_add_test(units, who_runs_with_a_lock_of_its_own_is_waited_for);
+	tcase_add_test(units, who_waits_with_a_lock_of_its_own_is_not);
+	tcase_add_test(units, the_time_that_a_waiter_is_stopped_for_is_none);
 	tcase_add_test(units, a_word_full_of_nonsense);
 	return run_units(runner);
 }
