@@ -25,6 +25,7 @@ void cw_set_open(int epfd)
 		cw_sets[i].shared = cw_sets[i].filled = false;
 		cw_sets[i].owed = false;
 		cw_sets[i].strangers = 0;
+		cw_sets[i].notes = 0;
 		cw_table_put(epfd, CW_FD_SET, i);
 		return;
 	}
@@ -101,12 +102,18 @@ struct cw_set *cw_set_hold(int epfd)
 	return NULL;
 }
 
-void cw_set_release(struct cw_set *set)
+void cw_set_end_orphan(struct cw_set *set)
 {
-	if (atomic_fetch_sub_explicit(&set->users, 1, memory_order_seq_cst) == 1 &&
-	    cw_unlikely(atomic_load_explicit(&set->orphaned, memory_order_seq_cst)) &&
+	if (cw_unlikely(atomic_load_explicit(&set->orphaned, memory_order_seq_cst)) &&
+	    !atomic_load_explicit(&set->users, memory_order_seq_cst) &&
 	    atomic_exchange_explicit(&set->orphaned, false, memory_order_seq_cst))
 		end(set);
+}
+
+void cw_set_release(struct cw_set *set)
+{
+	if (atomic_fetch_sub_explicit(&set->users, 1, memory_order_seq_cst) == 1)
+		cw_set_end_orphan(set);
 }
 
 static int another_descriptor(const struct cw_set *set)
@@ -123,7 +130,8 @@ static void rename_set(struct cw_set *set, int epfd)
 	bool locked = cw_set_lock(set);
 
 	if (set->epfd == epfd) {
-		cw_set_flush(set);
+		if (locked)
+			cw_set_flush(set);
 		set->epfd = another_descriptor(set);
 	}
 	cw_set_unlock(set, locked);
@@ -145,7 +153,8 @@ static void keep_for_users(struct cw_set *set, int epfd)
 {
 	bool locked = cw_set_lock(set);
 
-	cw_set_flush(set);
+	if (locked)
+		cw_set_flush(set);
 	set->epfd = own_duplicate(epfd);
 	cw_set_unlock(set, locked);
 }
@@ -154,6 +163,7 @@ void cw_set_close(uint32_t index, int epfd)
 {
 	struct cw_set *set = &cw_sets[index];
 	int32_t before = atomic_load_explicit(&set->references, memory_order_relaxed);
+	bool below = atomic_load_explicit(&set->lock.holder, memory_order_relaxed) == cw_thread_id();
 
 	while (before > 1)
 		if (atomic_compare_exchange_weak_explicit(&set->references, &before, before - 1, memory_order_acq_rel,
@@ -163,15 +173,16 @@ void cw_set_close(uint32_t index, int epfd)
 		}
 	/* H1: see cw_set_hold. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!atomic_load_explicit(&set->users, memory_order_seq_cst)) {
+	if (!below && !atomic_load_explicit(&set->users, memory_order_seq_cst)) {
 		end(set);
 		return;
 	}
 	keep_for_users(set, epfd);
 	atomic_store_explicit(&set->orphaned, true, memory_order_seq_cst);
-	if (!atomic_load_explicit(&set->users, memory_order_seq_cst) &&
-	    atomic_exchange_explicit(&set->orphaned, false, memory_order_seq_cst))
-		end(set);
+	if (below)
+		cw_set_note_closed(set, set); /* who holds the lock below this handler ends it */
+	else
+		cw_set_end_orphan(set);
 }
 
 #define TOGETHER 256

@@ -163,8 +163,10 @@ bool cw_set_defer(struct cw_set *set, int epfd, int operation, int fd, const str
 	locked = cw_set_lock(set);
 	item = set_is(set, epfd) ? find(set, stream, NULL, NULL, fd) : NULL;
 	*result = 0;
-	if (!locked || set->sleepers || set->shared || set->outers || !item || (item->events & IMMEDIATE) ||
-	    (operation != EPOLL_CTL_DEL && (event->events & IMMEDIATE))) {
+	if (!locked) {
+		/* cw_set_control notes it */
+	} else if (set->sleepers || set->shared || set->outers || !item || (item->events & IMMEDIATE) ||
+		   (operation != EPOLL_CTL_DEL && (event->events & IMMEDIATE))) {
 		cw_set_flush(set);
 	} else if ((operation == EPOLL_CTL_ADD) != item->gone) {
 		/* EEXIST or ENOENT; the kernel may know better of the former, but has not heard of what is gone. */
@@ -252,7 +254,7 @@ static bool is_closed(const struct cw_datagram *datagram)
 }
 
 /* datagram: held, NULL none. False: there is no room to note it. */
-static bool control_held(struct cw_set *set, int epfd, int operation, int fd, struct cw_datagram *datagram, const struct epoll_event *event)
+static bool control_held(struct cw_set *set, int operation, int fd, struct cw_datagram *datagram, const struct epoll_event *event)
 {
 	uint32_t entry = cw_table_peek(fd);
 	struct cw_stream *stream = cw_stream_in(entry);
@@ -298,18 +300,19 @@ static bool control_held(struct cw_set *set, int epfd, int operation, int fd, st
 	return true;
 }
 
-static bool control(struct cw_set *set, int epfd, int operation, int fd, const struct epoll_event *event)
+bool cw_set_book(struct cw_set *set, int operation, int fd, const struct epoll_event *event)
 {
 	struct cw_datagram *datagram = cw_table_peek(fd) == CW_FD_CHANGING ? NULL : cw_datagram_held(fd);
-	bool fine = control_held(set, epfd, operation, fd, datagram, event);
+	bool fine = control_held(set, operation, fd, datagram, event);
 
 	if (datagram)
 		cw_datagram_release(datagram);
+	if (operation != EPOLL_CTL_DEL)
+		cw_set_registered(set, event->data.u64);
 	return fine;
 }
 
-/* Who waits in the set asks the kernel alone: what it is to be told of must be there. */
-static void leave_to_kernel(int fd)
+void cw_set_leave_to_kernel(int fd)
 {
 	struct cw_stream *stream = cw_stream_of(fd);
 	struct cw_datagram *datagram = cw_datagram_held(fd);
@@ -327,11 +330,38 @@ static void leave_to_kernel(int fd)
 	}
 }
 
+/* A handler in the middle of a hold. Of a deletion that was deferred the kernel knows nothing yet. */
+static int control_below(struct cw_set *set, int epfd, int operation, int fd, struct epoll_event *event)
+{
+	const struct cw_stream *stream = cw_stream_of(fd);
+	const struct cw_item *item = stream ? cw_item_find(stream, set, fd) : NULL;
+	bool gone = item && item->gone, known = set_is(set, epfd);
+	long result = gone && operation != EPOLL_CTL_ADD
+			      ? -ENOENT
+			      : cw_raw(SYS_epoll_ctl, epfd, gone ? EPOLL_CTL_MOD : operation, fd, (long)event, 0, 0);
+
+	if (result < 0) {
+		errno = (int)-result;
+		return -1;
+	}
+	if (known && !cw_set_note_control(set, operation, fd, event)) {
+		if (operation == EPOLL_CTL_DEL)
+			cw_set_book(set, operation, fd, event);
+		else
+			cw_set_leave_to_kernel(fd);
+	}
+	return 0;
+}
+
 int cw_set_control(struct cw_set *set, int epfd, int operation, int fd, struct epoll_event *event)
 {
 	/* Under the lock: who is told of a registration by the kernel finds it here as it is there. */
 	bool locked = set && cw_set_lock(set), known = set && set_is(set, epfd);
-	long result = cw_raw(SYS_epoll_ctl, epfd, operation, fd, (long)event, 0, 0);
+	long result;
+
+	if (cw_unlikely(set && !locked))
+		return control_below(set, epfd, operation, fd, event);
+	result = cw_raw(SYS_epoll_ctl, epfd, operation, fd, (long)event, 0, 0);
 
 	/* Who changes it may wait for the set. */
 	for (int i = 0; set && i < MOST_CHANGES && cw_unlikely(cw_table_peek(fd) == CW_FD_CHANGING); i++) {
@@ -340,15 +370,12 @@ int cw_set_control(struct cw_set *set, int epfd, int operation, int fd, struct e
 		locked = cw_set_lock(set);
 		known = set_is(set, epfd);
 	}
-	if (result == 0 && known) {
-		known = control(set, epfd, operation, fd, event);
-		if (operation != EPOLL_CTL_DEL)
-			cw_set_registered(set, event->data.u64);
-	}
+	if (result == 0 && known)
+		known = cw_set_book(set, operation, fd, event);
 	if (set)
 		cw_set_unlock(set, locked);
 	if (result == 0 && cw_unlikely(!known) && operation == EPOLL_CTL_ADD)
-		leave_to_kernel(fd);
+		cw_set_leave_to_kernel(fd);
 	if (result < 0)
 		errno = (int)-result;
 	return result < 0 ? -1 : 0;
@@ -367,6 +394,14 @@ void cw_set_leave_all(struct cw_stream *stream)
 	cw_item_each(stream, leave_one);
 }
 
+/* Of one, at once. */
+static void tell_alone(const struct cw_item *item)
+{
+	struct epoll_event event = {.events = item->events, .data.u64 = item->data};
+
+	cw_raw(SYS_epoll_ctl, item->set->epfd, item->gone ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, item->fd, (long)&event, 0, 0);
+}
+
 /* The kernel can't be told by this number later, and may keep the socket. */
 static void tell_before_close(struct cw_stream *stream, int fd)
 {
@@ -377,8 +412,12 @@ static void tell_before_close(struct cw_stream *stream, int fd)
 		struct cw_set *set = cw_item_hold(item, stream, &locked);
 		bool dirty = set && item->fd == fd && item->dirty;
 
-		if (dirty)
+		if (dirty && !locked) {
+			tell_alone(item);
+			dirty = false;
+		} else if (dirty) {
 			cw_set_flush(set);
+		}
 		item = !set || dirty ? cw_item_first(stream) : item->of_stream;
 		if (set)
 			cw_set_unlock(set, locked);
@@ -392,12 +431,17 @@ void cw_set_forget_descriptor(struct cw_stream *stream, int fd, bool last)
 
 	tell_before_close(stream, fd);
 	/* While another descriptor of the socket lives, the kernel goes on telling of this registration, and so do we. */
-	while (last && (item = cw_item_first(stream))) {
+	for (item = last ? cw_item_first(stream) : NULL; item;) {
 		struct cw_set *set = cw_item_hold(item, stream, &locked);
 
-		if (!set)
+		if (set && !locked && cw_set_note_closed(set, stream)) {
+			item = item->of_stream;
 			continue;
-		cw_item_forget(item);
-		cw_set_unlock(set, locked);
+		}
+		if (set) {
+			cw_item_forget(item);
+			cw_set_unlock(set, locked);
+		}
+		item = cw_item_first(stream);
 	}
 }

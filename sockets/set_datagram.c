@@ -189,6 +189,8 @@ void cw_set_forget_datagram(struct cw_datagram *socket, int fd, bool last)
 		if (!cw_sets[i].datagrams)
 			continue;
 		locked = cw_set_lock(&cw_sets[i]);
+		if (!locked && cw_set_note_closed(&cw_sets[i], socket))
+			continue;
 		for (item = cw_sets[i].datagrams; item; item = next) {
 			next = item->next_datagram;
 			if (item->datagram == socket)

@@ -86,7 +86,7 @@ bool cw_set_enter(struct cw_stream *stream, struct cw_item **in_set)
 
 void cw_set_leave(struct cw_item *in_set)
 {
-	cw_unlock(&in_set->set->lock);
+	cw_set_unlock(in_set->set, true);
 }
 
 void cw_set_heat(struct cw_item *in_set)

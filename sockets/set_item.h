@@ -48,11 +48,22 @@ struct cw_set_gone {
 	uint64_t data, when; /* `doubts` behind it; 0: none */
 };
 
+#define CW_SET_NOTES 8
+
+/* set_notes.c: a change of a registration, or, if `closed`, the end of a socket. */
+struct cw_set_note {
+	const void *closed;
+	int operation, fd;
+	uint32_t entry; /* of the number, then */
+	struct epoll_event event;
+};
+
 #define CW_SET_GONE      32
 #define CW_SET_DATA_BITS 8
 
 struct cw_set {
 	struct cw_lock lock;
+	_Atomic uint32_t notes;     /* of handlers that came while it was held (set_notes.c) */
 	_Atomic int32_t references; /* descriptors of the program; 0: free */
 	_Atomic int32_t users;      /* threads that wait for it, in epoll_wait, poll or select */
 	_Atomic bool orphaned;      /* its last descriptor is closed: the last of its users ends it */
@@ -89,7 +100,8 @@ struct cw_set {
 	uint64_t asked;         /* ticks, when the kernel was last asked while awake */
 	uint64_t inner_round;   /* inner sets that were told in an answer since then wait for the others */
 	uint8_t first_kind;     /* with which an answer begins */
-	uint64_t strangers;     /* a bit for the data of each registration that isn't ours (cw_set_stranger) */
+	struct cw_set_note note[CW_SET_NOTES];
+	uint64_t strangers; /* a bit for the data of each registration that isn't ours (cw_set_stranger) */
 };
 
 enum cw_set_kind { CW_SET_STREAMS, CW_SET_DATAGRAMS, CW_SET_INNER, CW_SET_KINDS };
@@ -112,10 +124,15 @@ static inline bool cw_set_lock(struct cw_set *set)
 	return cw_lock_own(&set->lock, cw_thread_id(), NULL) != CW_LOCK_NESTED;
 }
 
+void cw_set_catch_up(struct cw_set *set);
+
 static inline void cw_set_unlock(struct cw_set *set, bool locked)
 {
-	if (locked)
-		cw_unlock(&set->lock);
+	if (!locked)
+		return;
+	cw_unlock(&set->lock);
+	if (cw_unlikely(atomic_load_explicit(&set->notes, memory_order_relaxed) != 0))
+		cw_set_catch_up(set);
 }
 
 /* All below under the set's lock. */
@@ -133,6 +150,13 @@ void cw_item_each(struct cw_stream *stream, void (*act)(struct cw_item *));
 struct cw_item *cw_item_find(const struct cw_stream *stream, const struct cw_set *set, int fd);
 void cw_item_attach(struct cw_item *item);
 void cw_item_detach(struct cw_item *item);
+
+/* set_notes.c: by a handler whose thread holds the lock. False: there is no room for it. */
+bool cw_set_note_control(struct cw_set *set, int operation, int fd, const struct epoll_event *event);
+bool cw_set_note_closed(struct cw_set *set, const void *closed);
+
+/* set.c: no descriptor of it is left; nor does anybody wait for it any more? */
+void cw_set_end_orphan(struct cw_set *set);
 
 /* set_hot.c */
 void cw_item_heat(struct cw_item *item);
@@ -172,6 +196,10 @@ void cw_item_doze(struct cw_item *item);
  */
 bool cw_item_has_number(const struct cw_item *item);
 int cw_item_descriptor(const struct cw_item *item);
+/* What the kernel has done at a registration is booked. False: there is no room. */
+bool cw_set_book(struct cw_set *set, int operation, int fd, const struct epoll_event *event);
+/* Who waits in the set asks the kernel alone: what it is to be told of must be there. The set's lock is not held. */
+void cw_set_leave_to_kernel(int fd);
 void cw_item_forget(struct cw_item *item);
 void cw_set_flush(struct cw_set *set); /* tell the kernel what it was not told */
 
