@@ -327,7 +327,7 @@ void cw_datagram_connected(struct cw_datagram *socket, int fd)
 
 /* ---- the end ---- */
 
-/* On top of a send that is under way what is unread stays in the ring for the reader. */
+/* The descriptor is gone: what is unread stays in the ring for the reader. */
 static void end_sending(struct cw_flow *flow, int fd)
 {
 	cw_flow_drop(flow);
@@ -346,19 +346,25 @@ static void end_receiving(struct cw_flow *flow, int fd)
 	cw_flow_drop(flow);
 }
 
-/* Who is bound to the address next begins by the kernel: what is unread goes there before. */
+/* Who is bound to the address next begins by the kernel: what is unread goes there before. A handler that closes the socket in the middle
+ * of a call of its own thread leaves that call what it uses: the last of the users forgets it (vacate). */
 static void forget_peers(struct cw_datagram *socket, int fd)
 {
-	bool locked = cw_tx_enter(socket);
-
-	each_peer(socket, socket->to, fd, locked ? stop_sending : end_sending);
-	if (locked)
+	socket->peers_left = false;
+	if (cw_tx_enter(socket)) {
+		each_peer(socket, socket->to, fd, fd >= 0 ? stop_sending : end_sending);
 		cw_unlock(&socket->tx_lock);
-	locked = cw_rx_enter(socket);
+	} else {
+		socket->peers_left = true;
+	}
+	if (!cw_rx_enter(socket)) {
+		socket->peers_left = true;
+		return;
+	}
 	each_peer(socket, socket->from, -1, end_receiving);
 	while (socket->in_count)
 		end_receiving(socket->in[0], -1); /* of an earlier connection */
-	cw_rx_exit(socket, locked);
+	cw_rx_exit(socket, true);
 }
 
 static int another_descriptor(const struct cw_datagram *socket, int but)
@@ -373,6 +379,8 @@ static void vacate(struct cw_datagram *socket)
 {
 	struct cw_stream *entry = socket->entry;
 
+	if (cw_unlikely(socket->peers_left))
+		forget_peers(socket, -1);
 	socket->entry = NULL;
 	cw_entry_close(entry);
 	atomic_store_explicit(&socket->used, false, memory_order_release);

@@ -99,6 +99,7 @@ struct cw_datagram {
 	int32_t peeked;                  /* what the next receive must take: number of the flow and 1, or -1 the kernel; 0 any */
 	_Atomic int32_t asleep;          /* threads that wait in the kernel for it */
 	_Atomic bool orphaned;           /* closed under them: the last one gives its place back */
+	bool peers_left;                 /* by a close on top of a call: forgotten with the socket */
 	uint32_t next_in;                /* whose turn it is */
 	struct cw_lock tx_lock, rx_lock; /* as `users`, for who comes late */
 	_Atomic uint32_t registered;     /* in event sets, so many times */
