@@ -464,13 +464,16 @@ static void *hold_until_told(void *argument)
 static _Noreturn void be_stopped(struct stopped *stopped)
 {
 	uint64_t contended = 0;
+	enum cw_lock_result result;
 	pthread_t holder;
 
 	if (pthread_create(&holder, NULL, hold_until_told, stopped))
 		_exit(99);
 	while (!atomic_load(&stopped->lock.holder))
 		sched_yield();
-	_exit((int)cw_lock(&stopped->lock, own_id(), &contended));
+	result = cw_lock(&stopped->lock, own_id(), &contended);
+	pthread_join(holder, NULL);
+	_exit((int)result);
 }
 
 START_TEST(the_time_that_a_waiter_is_stopped_for_is_none)
